@@ -1,0 +1,82 @@
+"""The uniform background: objects that belong to no component, convolved with the noise of each measurement."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from dgmmis.errors import DataError, RefusedError, ShapeError
+from dgmmis.noise import Noise
+from dgmmis.types import Feature, Points, Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uniform:
+    """A uniform density on the box lower <= x <= upper (d,), in the units of the features.
+
+    With noise it is convolved: prod_e [Phi((u_e - y_e)/s_e) - Phi((l_e - y_e)/s_e)] / (u_e - l_e) for variances
+    s_e^2 (Melchior & Goulding 2018, sec. 3.4); missing features drop out of the product.
+    """
+
+    lower: Feature
+    upper: Feature
+
+    def __post_init__(self) -> None:
+        lower, upper = (np.atleast_1d(np.asarray(edge, dtype=float)) for edge in (self.lower, self.upper))
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+        if lower.ndim != 1 or lower.shape != upper.shape:
+            raise ShapeError("Uniform needs one lower and one upper edge a feature", got=(lower.shape, upper.shape))
+        if not np.all(np.isfinite(lower) & np.isfinite(upper) & (lower < upper)):
+            raise DataError("Uniform: `lower` must be below `upper`, both finite", got=(lower, upper))
+
+    @property
+    def n_features(self) -> int:
+        return len(self.lower)
+
+    def log_density(self, points: Points, noise: Noise) -> Vector:
+        """Log density (n,) of measured points (n, d); NaN features are marginalised.
+
+        Raises:
+            RefusedError: noise with correlated features, for which the box has no product form.
+        """
+        if points.shape[1] != self.n_features:
+            raise ShapeError("background and data differ", expected=f"{self.n_features} features", got=points.shape[1])
+        if correlated(noise, points):
+            raise RefusedError(
+                "a uniform background under correlated noise is not supported",
+                expected="no noise, or variances per feature",
+                got="noise covariances with off-diagonal terms",
+                do="pass variances, or fit without background",
+            )
+        variances = noise.variances(points.shape[1])
+        seen = ~np.isnan(points)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside = np.where((points >= self.lower) & (points <= self.upper), 0.0, -np.inf)
+            sigma = np.sqrt(variances)
+            softened = _log_interval((self.lower - points) / sigma, (self.upper - points) / sigma)
+            per_feature = np.where(variances > 0, softened, inside) - np.log(self.upper - self.lower)
+        return np.sum(np.where(seen, per_feature, 0.0), axis=1)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Points:
+        """Draw n points (n, d)."""
+        return rng.uniform(self.lower, self.upper, size=(n, self.n_features))
+
+
+def correlated(noise: Noise, points: Points) -> bool:
+    """Whether any off-diagonal noise couples two measured features."""
+    if noise.kind not in ("shared", "full"):
+        return False
+    m = points.shape[1]
+    packed = noise.packed(range(m)).T
+    i, j = np.tril_indices(m)
+    seen = ~np.isnan(points)
+    return bool(np.any((packed != 0) & (i != j) & seen[:, i] & seen[:, j]))
+
+
+def _log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """log [Phi(high) - Phi(low)], low < high, exact in both tails: mirror to the left, where log_ndtr is accurate."""
+    mirror = low > 0
+    low, high = np.where(mirror, -high, low), np.where(mirror, -low, high)
+    top, bottom = log_ndtr(high), log_ndtr(low)
+    return np.asarray(top + np.log1p(-np.exp(bottom - top)))

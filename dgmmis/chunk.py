@@ -1,0 +1,198 @@
+"""Chunk: the rows one task sees; Leaf: a fixed number of them, summed in one go; Block: a leaf's rows with one pattern
+of missing features, laid out features by samples as the kernels want it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float
+
+from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
+from dgmmis.noise import NoNoise, Noise
+from dgmmis.types import Points, Vector
+
+LEAF_ROWS = 4096
+"""Rows of a leaf: sums join on the aligned binary tree over leaves, so results do not depend on how leaves are grouped."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Consecutive rows of a catalogue.
+
+    Args:
+        points: measured values y_n (n, m); NaN: missing.
+        noise: of those rows.
+        weights: how often each row counts (n,); None: once.
+        projection: R_n (n, m, d) with y_n = R_n x_n + e_n; None: the features themselves.
+        log_background: log density (n,) of each row under the background; None: no background.
+        log_reference: log density (n,) from which the rows were drawn, for importance sampling: the weight of a row is
+            then multiplied by p(y_n) / exp(log_reference_n) under the model in hand.
+        first_row: number of the first row in its catalogue, for messages.
+    """
+
+    points: Points
+    noise: Noise
+    weights: Vector | None = None
+    projection: Float[np.ndarray, "n m d"] | None = None
+    log_background: Vector | None = None
+    log_reference: Vector | None = None
+    first_row: int = 0
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.points)
+
+    def take(self, rows: slice) -> "Chunk":
+        """Some consecutive rows."""
+
+        def part(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[rows]
+
+        return Chunk(
+            points=self.points[rows],
+            noise=self.noise.take(rows),
+            weights=part(self.weights),
+            projection=part(self.projection),
+            log_background=part(self.log_background),
+            log_reference=part(self.log_reference),
+            first_row=self.first_row + (rows.start or 0),
+        )
+
+    def leaves(self, first_leaf: int = 0) -> "Iterator[Leaf]":
+        """The rows in leaves, numbered from first_leaf."""
+        for number, start in enumerate(range(0, self.n_samples, LEAF_ROWS)):
+            yield Leaf(first_leaf + number, tuple(_blocks(self.take(slice(start, start + LEAF_ROWS)))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Rows with the same measured features, features by samples; what a kernel sees.
+
+    Args:
+        rows: their positions in the leaf (n,).
+        features: the model's features that the m measured values are; all d of them where there is a projection.
+        points: y (m, n), no NaN.
+        noise: packed S (t, n), or (t, 1) if shared.
+        projection: R (m, d, n), or None.
+        weights, log_background, log_reference: as in Chunk, (n,).
+    """
+
+    rows: np.ndarray
+    features: np.ndarray
+    points: np.ndarray
+    noise: np.ndarray
+    projection: np.ndarray | None
+    weights: np.ndarray | None
+    log_background: np.ndarray | None
+    log_reference: np.ndarray | None
+
+    @property
+    def n_samples(self) -> int:
+        return self.points.shape[1]
+
+    @property
+    def noise_is_shared(self) -> bool:
+        return self.noise.shape[1] == 1 and self.n_samples != 1
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaf:
+    """One leaf of the summation tree."""
+
+    index: int
+    blocks: tuple[Block, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(block.nbytes for block in self.blocks)
+
+
+def _blocks(chunk: Chunk) -> Iterator[Block]:
+    def part(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+        return None if array is None else np.ascontiguousarray(array[rows])
+
+    seen = ~np.isnan(chunk.points)
+    if seen.all():
+        patterns, which = np.ones((1, chunk.points.shape[1]), dtype=bool), np.zeros(chunk.n_samples, dtype=int)
+    else:
+        patterns, which = np.unique(seen, axis=0, return_inverse=True)
+    for p, pattern in enumerate(patterns):
+        rows = np.flatnonzero(which.ravel() == p)
+        measured = np.flatnonzero(pattern)
+        projection = None
+        features = measured
+        if chunk.projection is not None:
+            features = np.arange(chunk.projection.shape[2])
+            projection = np.ascontiguousarray(chunk.projection[rows][:, measured].transpose(1, 2, 0), dtype=float)
+        yield Block(
+            rows=rows,
+            features=features,
+            points=np.ascontiguousarray(chunk.points[rows][:, measured].T, dtype=float),
+            noise=np.ascontiguousarray(chunk.noise.take(rows).packed(measured), dtype=float),
+            projection=projection,
+            weights=part(chunk.weights, rows),
+            log_background=part(chunk.log_background, rows),
+            log_reference=part(chunk.log_reference, rows),
+        )
+
+
+def check_points(points: Points, first: int = 0) -> None:
+    """Raise DataError that names the rows with infinite values; NaN means missing and passes."""
+    bad = np.flatnonzero(np.any(np.isinf(points), axis=1))
+    if len(bad):
+        raise DataError(
+            f"infinite values in {rows_named(bad + first)}",
+            expected="finite numbers, or NaN where a feature is missing",
+            got=np.array2string(points[bad[0]], precision=6),
+            do="correct them, or set them to NaN",
+        )
+
+
+def check_weights(weights: np.ndarray, n: int, first: int = 0) -> np.ndarray:
+    """Sample weights (n,) as floats: finite and non-negative, or an error that names the rows."""
+    weights = np.asarray(weights, dtype=float)
+    if weights.shape != (n,):
+        raise ShapeError("sample_weight has the wrong shape", expected=(n,), got=weights.shape)
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        raise DataError(f"sample_weight is negative or not finite in {rows_named(bad + first)}", got=weights[bad[0]])
+    return weights
+
+
+def check_projection(projection: np.ndarray, points: Points, first: int = 0) -> np.ndarray:
+    """Projections (n, m, d) as floats, finite, or an error that names the rows."""
+    projection = np.asarray(projection, dtype=float)
+    if projection.ndim != 3 or projection.shape[:2] != points.shape:
+        raise ShapeError(
+            "projection has the wrong shape",
+            expected=f"({points.shape[0]}, {points.shape[1]}, d) for points {points.shape}",
+            got=projection.shape,
+        )
+    bad = np.flatnonzero(~np.all(np.isfinite(projection), axis=(1, 2)))
+    if len(bad):
+        raise DataError(f"projection is not finite in {rows_named(bad + first)}")
+    return projection
+
+
+def chunk_from_arrays(
+    points: Points,
+    noise: Noise | None = None,
+    *,
+    weights: Vector | None = None,
+    projection: np.ndarray | None = None,
+    log_background: Vector | None = None,
+    first_row: int = 0,
+) -> Chunk:
+    """A Chunk of rows already checked; refuses exact projections, whose total covariance would be singular in general."""
+    noise = NoNoise() if noise is None else noise
+    if projection is not None and projection.shape[1] > projection.shape[2] and noise.kind == "none":
+        raise RefusedError(
+            "more measured values than features, without noise",
+            do="give noise_covariance: R C R' alone is singular",
+        )
+    return Chunk(points, noise, weights, projection, log_background, None, first_row)

@@ -1,0 +1,108 @@
+"""The errors and warnings of dgmmis. Each is also a builtin, and says what, expected, got, and what to do.
+
+`exit_code` is what the command line returns for it (see `dgmmis --help`).
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+
+__all__ = [
+    "ClusterError",
+    "DataError",
+    "DgmmisError",
+    "JobError",
+    "NotConvergedWarning",
+    "NumericalError",
+    "PlanError",
+    "RefusedError",
+    "RepairWarning",
+    "ShapeError",
+    "StoreError",
+    "nearest_name",
+    "rows_named",
+]
+
+
+class DgmmisError(Exception):
+    """Base of every error that dgmmis raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, expected: object = None, got: object = None, do: str | None = None) -> None:
+        parts = [what]
+        if expected is not None or got is not None:
+            parts.append(f"expected {expected}, got {got}" if expected is not None else f"got {got}")
+        message = ": ".join(parts)
+        super().__init__(f"{message}. {do[0].upper() + do[1:]}." if do else message)
+
+
+class ShapeError(DgmmisError, ValueError):
+    """An array has the wrong shape or type."""
+
+    exit_code = 65
+
+
+class DataError(DgmmisError, ValueError):
+    """Data hold values that no survey can have: infinite, negative variances, not positive definite."""
+
+    exit_code = 65
+
+
+class JobError(DgmmisError, ValueError):
+    """A job file or an option is wrong."""
+
+    exit_code = 2
+
+
+class RefusedError(DgmmisError, ValueError):
+    """A combination of options that has no meaning, or that is not supported; the message says why."""
+
+    exit_code = 2
+
+
+class StoreError(DgmmisError, OSError):
+    """A store cannot be read or written."""
+
+    exit_code = 74
+
+
+class PlanError(DgmmisError, MemoryError):
+    """What was asked for cannot fit; said before anything runs."""
+
+    exit_code = 2
+
+
+class ClusterError(DgmmisError, ConnectionError):
+    """The dask cluster cannot be reached, or was lost."""
+
+    exit_code = 69
+
+
+class NumericalError(DgmmisError, ArithmeticError):
+    """A sum that must be finite is not; the message names the rows or components."""
+
+
+class NotConvergedWarning(UserWarning):
+    """A fit stopped before it converged; the model is the best it had."""
+
+
+class RepairWarning(UserWarning):
+    """A component collapsed or starved and was repaired; the message names it."""
+
+
+def rows_named(rows: Iterable[int] | np.ndarray, limit: int = 5) -> str:
+    """Name rows in a message: the first few and how many more."""
+    rows = [int(r) for r in rows]
+    named = ", ".join(str(r) for r in rows[:limit])
+    rest = f" and {len(rows) - limit} more" if len(rows) > limit else ""
+    return f"row{'s' if len(rows) > 1 else ''} {named}{rest}"
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown name: the nearest known one, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"

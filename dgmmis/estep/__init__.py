@@ -1,0 +1,51 @@
+"""E-step kernels: for each block the one that fits it. All give the same numbers (tests/test_estep.py)."""
+
+from types import ModuleType
+
+import numpy as np
+
+from dgmmis.chunk import Block, Leaf
+from dgmmis.estep import dense, empty, noisy
+from dgmmis.estep.kernel import Expectation, Kernel
+from dgmmis.model import Model
+from dgmmis.moments import Moments
+
+__all__ = ["Expectation", "Kernel", "expect", "leaf_log_density", "leaf_moments", "leaf_responsibilities"]
+
+
+def _kernel_for(block: Block) -> ModuleType:
+    if len(block.points) == 0:
+        return empty
+    if block.projection is None and block.noise.shape[1] == 1:
+        return dense
+    return noisy
+
+
+def expect(model: Model, block: Block) -> Expectation:
+    """Moments and log densities of one block, by the kernel that fits it."""
+    result: Expectation = _kernel_for(block).expect(model, block)
+    return result
+
+
+def leaf_moments(model: Model, leaf: Leaf) -> Moments:
+    """The moments of a leaf: its blocks' in their order."""
+    total = Moments.zero(model.mixture.n_components, model.mixture.n_features)
+    for block in leaf.blocks:
+        total = total + expect(model, block).moments
+    return total
+
+
+def leaf_log_density(model: Model, leaf: Leaf) -> np.ndarray:
+    """Log density (n,) of a leaf's samples, background included, in the leaf's row order."""
+    out = np.empty(sum(block.n_samples for block in leaf.blocks))
+    for block in leaf.blocks:
+        out[block.rows] = expect(model, block).log_density
+    return out
+
+
+def leaf_responsibilities(model: Model, leaf: Leaf) -> np.ndarray:
+    """Responsibilities (n, k) of a leaf's samples; what they lack to one is the background's."""
+    out = np.empty((sum(block.n_samples for block in leaf.blocks), model.mixture.n_components))
+    for block in leaf.blocks:
+        out[block.rows] = _kernel_for(block).responsibilities(model, block).T
+    return out

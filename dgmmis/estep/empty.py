@@ -1,0 +1,26 @@
+"""The E-step of samples without a single measured feature: they say nothing, and their density is one."""
+
+import numpy as np
+from jaxtyping import Float
+
+from dgmmis.chunk import Block
+from dgmmis.estep.kernel import Expectation
+from dgmmis.model import Model
+from dgmmis.moments import Moments
+
+
+def expect(model: Model, block: Block) -> Expectation:
+    """Each component has its weight of them (see Kernel)."""
+    n = float(block.n_samples if block.weights is None else block.weights.sum())
+    zero = Moments.zero(model.mixture.n_components, model.mixture.n_features)
+    nu = model.background_fraction
+    moments = Moments(
+        n * (1 - nu) * model.mixture.weights, zero.mean_score, zero.covariance_score, n * nu, 0.0, n
+    )
+    return Expectation(moments, np.zeros(block.n_samples))
+
+
+def responsibilities(model: Model, block: Block) -> Float[np.ndarray, "k n"]:
+    """The weights, for each sample (see Kernel)."""
+    weights = (1 - model.background_fraction) * model.mixture.weights
+    return np.repeat(weights[:, None], block.n_samples, axis=1)

@@ -1,0 +1,154 @@
+"""GaussianMixture: p(x) = sum_k alpha_k N(x | mu_k, C_k), a frozen value, plainly written.
+
+The E-step kernels in `estep` are the fast path; what is here is the general one, in blocks of bounded size.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from dgmmis.errors import DataError, ShapeError
+from dgmmis.linalg import LOG_TWO_PI, logsumexp, require_positive_definite, symmetrize, unpack
+from dgmmis.noise import Noise, parse_noise
+from dgmmis.types import Covariances, Means, Points, Vector, Weights
+
+BLOCK_NUMBERS = 2_000_000
+"""How many doubles the largest temporary array of a block may hold (16 MB)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GaussianMixture:
+    """A Gaussian mixture.
+
+    Args:
+        weights: alpha_k (k,), non-negative, summing to one.
+        means: mu_k (k, d), in the units of the features.
+        covariances: C_k (k, d, d), symmetric positive definite, in the squared units of the features.
+
+    Raises:
+        ShapeError: the three do not fit together.
+        DataError: weights that are negative or do not sum to one, means that are not finite, covariances that are
+            not symmetric positive definite.
+    """
+
+    weights: Weights
+    means: Means
+    covariances: Covariances
+
+    def __post_init__(self) -> None:
+        for name in ("weights", "means", "covariances"):
+            array = np.array(getattr(self, name), dtype=float)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        if self.means.ndim != 2:
+            raise ShapeError("means must be (k, d)", got=self.means.shape)
+        k, d = self.means.shape
+        for name, shape in (("weights", (k,)), ("covariances", (k, d, d))):
+            if getattr(self, name).shape != shape:
+                raise ShapeError(f"{name} do not fit means {self.means.shape}", expected=shape, got=getattr(self, name).shape)
+        if not (np.all(self.weights >= 0) and abs(float(self.weights.sum()) - 1) < 1e-6):
+            raise DataError(
+                "weights must be non-negative and sum to one", got=f"sum {self.weights.sum()}, min {self.weights.min()}"
+            )
+        if not np.all(np.isfinite(self.means)):
+            raise DataError("means must be finite", got=self.means)
+        require_positive_definite(self.covariances, "covariances", "component")
+
+    @property
+    def n_components(self) -> int:
+        return self.means.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        return self.means.shape[1]
+
+    def log_density(self, points: Points, noise_covariance: object = None) -> Vector:
+        """Log density (n,) of points (n, d), convolved with the noise of each: log sum_k alpha_k N(y_n | mu_k, C_k + S_n).
+
+        NaN features are marginalised exactly. noise_covariance: None, (d, d), (n, d) variances or (n, d, d).
+        """
+        points = self._checked(points)
+        out = np.empty(len(points))
+        for rows, log_joint in self._log_joint(points, parse_noise(noise_covariance, points)):
+            out[rows] = logsumexp(log_joint, axis=1)
+        return out
+
+    def responsibilities(self, points: Points, noise_covariance: object = None) -> Float[np.ndarray, "n k"]:
+        """q_nk (n, k): the probability that component k made sample n (Bovy et al. 2011, eq. 15); rows sum to one."""
+        points = self._checked(points)
+        out = np.empty((len(points), self.n_components))
+        for rows, log_joint in self._log_joint(points, parse_noise(noise_covariance, points)):
+            out[rows] = np.exp(log_joint - logsumexp(log_joint, axis=1)[:, None])
+        return out / out.sum(axis=1, keepdims=True)
+
+    def sample(self, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None = None) -> Points:
+        """Draw n noise-free points (n, d), components in random order."""
+        rng = np.random.default_rng(seed)
+        labels = rng.choice(self.n_components, size=n, p=self.weights / self.weights.sum())
+        points = rng.standard_normal((n, self.n_features))
+        factors = np.linalg.cholesky(self.covariances)
+        for k in np.unique(labels):
+            rows = labels == k
+            points[rows] = self.means[k] + points[rows] @ factors[k].T
+        return points
+
+    def marginal(self, features: Sequence[int]) -> "GaussianMixture":
+        """The mixture of some of the features, in the order given."""
+        index = self._feature_indices(features)
+        return GaussianMixture(self.weights, self.means[:, index], self.covariances[:, index[:, None], index])
+
+    def condition(self, values: Mapping[int, float]) -> "GaussianMixture":
+        """The mixture of the remaining features, given noise-free values {feature: value} of the others.
+
+        Weights become alpha_k N(v | mu_k, C_k) over the given features, renormalised.
+        """
+        given = self._feature_indices(list(values))
+        rest = np.setdiff1d(np.arange(self.n_features), given)
+        if len(rest) == 0:
+            raise ShapeError("condition: every feature was given", do="leave at least one feature free")
+        value = np.array([values[f] for f in values], dtype=float)
+        if not np.all(np.isfinite(value)):
+            raise DataError("condition: values must be finite", got=value)
+        weights = self.marginal(list(given)).responsibilities(value[None])[0]
+        cross = self.covariances[:, rest[:, None], given]
+        gain = np.swapaxes(np.linalg.solve(self.covariances[:, given[:, None], given], np.swapaxes(cross, 1, 2)), 1, 2)
+        means = self.means[:, rest] + np.einsum("kij,kj->ki", gain, value - self.means[:, given])
+        covariances = self.covariances[:, rest[:, None], rest] - gain @ np.swapaxes(cross, 1, 2)
+        return GaussianMixture(weights / weights.sum(), means, symmetrize(covariances))
+
+    def _checked(self, points: Points) -> Points:
+        points = np.asarray(points, dtype=float)
+        if points.ndim != 2 or points.shape[1] != self.n_features:
+            raise ShapeError("points do not fit the mixture", expected=f"(n, {self.n_features})", got=points.shape)
+        return points
+
+    def _feature_indices(self, features: Sequence[int]) -> np.ndarray:
+        index = np.asarray(list(features), dtype=int)
+        if len(index) == 0 or len(set(index.tolist())) != len(index) or index.min() < 0 or index.max() >= self.n_features:
+            raise ShapeError("features must be distinct numbers", expected=f"0 to {self.n_features - 1}", got=list(features))
+        return index
+
+    def _log_joint(self, points: Points, noise: Noise) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows and their log alpha_k N(y_n | mu_k, T_nk) (b, k), block by block within a pattern of missing features."""
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(self.weights)
+        seen = ~np.isnan(points)
+        patterns, which = np.unique(seen, axis=0, return_inverse=True)
+        for p, pattern in enumerate(patterns):
+            features = np.flatnonzero(pattern)
+            m = len(features)
+            size = max(1, BLOCK_NUMBERS // (self.n_components * max(1, m * m)))
+            members = np.flatnonzero(which.ravel() == p)
+            for start in range(0, len(members), size):
+                rows = members[start : start + size]
+                covariance = self.covariances[:, features[:, None], features]
+                total = covariance + unpack(noise.take(rows).packed(features).T)[:, None]  # T_nk, (b or 1, k, m, m)
+                scale = 1 / np.sqrt(np.diagonal(total, axis1=-2, axis2=-1))
+                factor = np.linalg.cholesky(total * scale[..., :, None] * scale[..., None, :])
+                offset = (points[rows][:, None, features] - self.means[:, features]) * scale
+                factors = np.broadcast_to(factor, (len(rows), *factor.shape[1:]))
+                white = np.linalg.solve(factors, offset[..., None])[..., 0]
+                log_det = np.sum(2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)) - 2 * np.log(scale), axis=-1)
+                yield rows, log_weights - 0.5 * (m * LOG_TWO_PI + log_det + np.sum(white * white, axis=-1))

@@ -1,0 +1,80 @@
+"""Survey: how the sky became a catalogue. The selection function, and the noise an unseen object would have had."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dgmmis.errors import DataError, ShapeError
+from dgmmis.linalg import require_positive_definite
+from dgmmis.selection import Selection
+from dgmmis.types import Covariances, Matrix, Points
+
+
+@runtime_checkable
+class NoiseLaw(Protocol):
+    """The noise of objects that were not seen: true positions (n, d) -> covariances (n, d, d)."""
+
+    def __call__(self, points: Points) -> Covariances:
+        """Noise covariance at each position."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConstantNoise:
+    """Every unseen object has the covariance (d, d); a matrix of zeros means that there is no noise."""
+
+    covariance: Matrix
+
+    def __post_init__(self) -> None:
+        covariance = np.asarray(self.covariance, dtype=float)
+        object.__setattr__(self, "covariance", covariance)
+        if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+            raise ShapeError("noise_law must be a covariance (d, d) or a callable", got=covariance.shape)
+        if np.any(covariance):
+            require_positive_definite(covariance[None], "noise_law", "entry")
+
+    def __call__(self, points: Points) -> Covariances:
+        return np.broadcast_to(self.covariance, (len(points), *self.covariance.shape))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseFunction:
+    """A function of the true position: points (n, d) -> (d, d) or (n, d, d), checked whenever it is called."""
+
+    function: Callable[[Points], np.ndarray]
+
+    def __call__(self, points: Points) -> Covariances:
+        n, d = points.shape
+        covariances = np.asarray(self.function(points), dtype=float)
+        if covariances.shape not in ((d, d), (n, d, d)):
+            raise ShapeError(
+                "noise_law returned the wrong shape", expected=f"({d}, {d}) or ({n}, {d}, {d})", got=covariances.shape
+            )
+        if np.any(covariances):
+            require_positive_definite(covariances.reshape(-1, d, d), "noise_law", "point")
+        return np.broadcast_to(covariances, (n, d, d))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What of the population came into the catalogue, and with what noise.
+
+    Args:
+        selection: Omega on measured values; None: everything was seen.
+        noise_law: the noise of the unseen, needed with a selection.
+    """
+
+    selection: Selection | None = None
+    noise_law: NoiseLaw | None = None
+
+
+def as_noise_law(law: object) -> NoiseLaw:
+    """A NoiseLaw from a covariance (d, d), a callable, or one of ours."""
+    if isinstance(law, (ConstantNoise, NoiseFunction)):
+        return law
+    if callable(law):
+        return NoiseFunction(law)
+    if isinstance(law, (np.ndarray, list, tuple)):
+        return ConstantNoise(np.asarray(law, dtype=float))
+    raise DataError("noise_law must be a covariance (d, d) or a callable", got=repr(law))
