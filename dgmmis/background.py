@@ -56,7 +56,7 @@ class Uniform:
             sigma = np.sqrt(variances)
             softened = _log_interval((self.lower - points) / sigma, (self.upper - points) / sigma)
             per_feature = np.where(variances > 0, softened, inside) - np.log(self.upper - self.lower)
-        return np.sum(np.where(seen, per_feature, 0.0), axis=1)
+        return np.asarray(np.sum(np.where(seen, per_feature, 0.0), axis=1))
 
     def sample(self, n: int, rng: np.random.Generator) -> Points:
         """Draw n points (n, d)."""

@@ -30,7 +30,7 @@ class Chunk:
         first_row: number of the first row in its catalogue, for messages.
     """
 
-    points: Points
+    points: Float[np.ndarray, "n m"]
     noise: Noise
     weights: Vector | None = None
     projection: Float[np.ndarray, "n m d"] | None = None
@@ -88,7 +88,7 @@ class Block:
 
     @property
     def n_samples(self) -> int:
-        return self.points.shape[1]
+        return int(self.points.shape[1])
 
     @property
     def noise_is_shared(self) -> bool:
@@ -114,7 +114,7 @@ class Leaf:
 
 def _blocks(chunk: Chunk) -> Iterator[Block]:
     def part(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-        return None if array is None else np.ascontiguousarray(array[rows])
+        return None if array is None else np.ascontiguousarray(array[rows], dtype=float)
 
     seen = ~np.isnan(chunk.points)
     if seen.all():

@@ -35,7 +35,7 @@ def unpack(packed: np.ndarray) -> np.ndarray:
 
 def symmetrize(matrices: np.ndarray) -> np.ndarray:
     """Half the sum with the transpose: antisymmetric rounding must not feed back into the next iteration."""
-    return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
+    return np.asarray(0.5 * (matrices + np.swapaxes(matrices, -1, -2)))
 
 
 def is_positive_definite(matrices: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ def is_positive_definite(matrices: np.ndarray) -> np.ndarray:
             np.linalg.cholesky(correlation)
         except np.linalg.LinAlgError:  # someone in the batch fails: the smallest eigenvalues say who
             good[good] = np.linalg.eigvalsh(correlation)[:, 0] > correlation.shape[-1] * np.finfo(float).eps
-    return good
+    return np.asarray(good)
 
 
 def require_positive_definite(matrices: np.ndarray, what: str, entry: str = "row", first: int = 0) -> None:
@@ -89,4 +89,4 @@ def logsumexp(values: np.ndarray, axis: int = 0) -> np.ndarray:
     top = np.max(values, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        return np.log(np.sum(np.exp(values - top), axis=axis)) + np.squeeze(top, axis=axis)
+        return np.asarray(np.log(np.sum(np.exp(values - top), axis=axis)) + np.squeeze(top, axis=axis))

@@ -47,7 +47,9 @@ class GaussianMixture:
         k, d = self.means.shape
         for name, shape in (("weights", (k,)), ("covariances", (k, d, d))):
             if getattr(self, name).shape != shape:
-                raise ShapeError(f"{name} do not fit means {self.means.shape}", expected=shape, got=getattr(self, name).shape)
+                raise ShapeError(
+                    f"{name} do not fit means {self.means.shape}", expected=shape, got=getattr(self, name).shape
+                )
         if not (np.all(self.weights >= 0) and abs(float(self.weights.sum()) - 1) < 1e-6):
             raise DataError(
                 "weights must be non-negative and sum to one", got=f"sum {self.weights.sum()}, min {self.weights.min()}"
@@ -58,11 +60,11 @@ class GaussianMixture:
 
     @property
     def n_components(self) -> int:
-        return self.means.shape[0]
+        return int(self.means.shape[0])
 
     @property
     def n_features(self) -> int:
-        return self.means.shape[1]
+        return int(self.means.shape[1])
 
     def log_density(self, points: Points, noise_covariance: object = None) -> Vector:
         """Log density (n,) of points (n, d), convolved with the noise of each: log sum_k alpha_k N(y_n | mu_k, C_k + S_n).
@@ -81,7 +83,7 @@ class GaussianMixture:
         out = np.empty((len(points), self.n_components))
         for rows, log_joint in self._log_joint(points, parse_noise(noise_covariance, points)):
             out[rows] = np.exp(log_joint - logsumexp(log_joint, axis=1)[:, None])
-        return out / out.sum(axis=1, keepdims=True)
+        return np.asarray(out / out.sum(axis=1, keepdims=True))
 
     def sample(self, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None = None) -> Points:
         """Draw n noise-free points (n, d), components in random order."""
@@ -126,8 +128,15 @@ class GaussianMixture:
 
     def _feature_indices(self, features: Sequence[int]) -> np.ndarray:
         index = np.asarray(list(features), dtype=int)
-        if len(index) == 0 or len(set(index.tolist())) != len(index) or index.min() < 0 or index.max() >= self.n_features:
-            raise ShapeError("features must be distinct numbers", expected=f"0 to {self.n_features - 1}", got=list(features))
+        if (
+            len(index) == 0
+            or len(set(index.tolist())) != len(index)
+            or index.min() < 0
+            or index.max() >= self.n_features
+        ):
+            raise ShapeError(
+                "features must be distinct numbers", expected=f"0 to {self.n_features - 1}", got=list(features)
+            )
         return index
 
     def _log_joint(self, points: Points, noise: Noise) -> Iterator[tuple[np.ndarray, np.ndarray]]:

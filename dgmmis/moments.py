@@ -69,8 +69,9 @@ class Moments:
 
     def first(self, covariances: Covariances) -> Means:
         """sum_n q_nk (b_nk - mu_k) (k, d)."""
-        return np.einsum("kij,kj->ki", covariances, self.mean_score)
+        return np.asarray(np.einsum("kij,kj->ki", covariances, self.mean_score))
 
     def second(self, covariances: Covariances) -> Covariances:
         """sum_n q_nk [(b_nk - mu_k)(b_nk - mu_k)' + B_nk] (k, d, d)."""
-        return self.weight[:, None, None] * covariances + covariances @ unpack(self.covariance_score) @ covariances
+        spread = covariances @ unpack(self.covariance_score) @ covariances
+        return np.asarray(self.weight[:, None, None] * covariances + spread)

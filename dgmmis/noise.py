@@ -69,7 +69,8 @@ class SharedNoise:
         return self
 
     def packed(self, features: Sequence[int] | np.ndarray) -> np.ndarray:
-        return pack(self.covariance[np.ix_(features, features)])[:, None]
+        features = np.asarray(features, dtype=int)
+        return pack(self.covariance[features[:, None], features])[:, None]
 
     def variances(self, m: int) -> np.ndarray:
         del m

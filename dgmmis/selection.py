@@ -52,7 +52,7 @@ class Box(Composable):
 
     def __call__(self, points: Points) -> Vector:
         points = _checked(points, len(self.lower), "Box")
-        return np.all((points > self.lower) & (points < self.upper), axis=1).astype(float)
+        return np.asarray(np.all((points > self.lower) & (points < self.upper), axis=1), dtype=float)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ class Ball(Composable):
     def __call__(self, points: Points) -> Vector:
         points = _checked(points, len(self.center), "Ball")
         offset = points - self.center
-        return (np.einsum("ni,ni->n", offset, offset) < self.radius**2).astype(float)
+        return np.asarray(np.einsum("ni,ni->n", offset, offset) < self.radius**2, dtype=float)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,7 @@ class HalfSpace(Composable):
         points = _checked(points, len(self.normal), "HalfSpace")
         depth = self.offset - points @ self.normal
         if self.softness == 0:
-            return (depth > 0).astype(float)
+            return np.asarray(depth > 0, dtype=float)
         return np.asarray(expit(depth / self.softness))
 
 
@@ -114,7 +114,7 @@ class Both(Composable):
     right: Selection
 
     def __call__(self, points: Points) -> Vector:
-        return self.left(points) * self.right(points)
+        return np.asarray(self.left(points) * self.right(points))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +125,7 @@ class Either(Composable):
     right: Selection
 
     def __call__(self, points: Points) -> Vector:
-        return 1 - (1 - self.left(points)) * (1 - self.right(points))
+        return np.asarray(1 - (1 - self.left(points)) * (1 - self.right(points)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

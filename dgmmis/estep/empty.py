@@ -11,12 +11,13 @@ from dgmmis.moments import Moments
 
 def expect(model: Model, block: Block) -> Expectation:
     """Each component has its weight of them (see Kernel)."""
-    n = float(block.n_samples if block.weights is None else block.weights.sum())
+    weights = np.ones(block.n_samples) if block.weights is None else block.weights
+    if block.log_reference is not None:
+        weights = weights * np.exp(-block.log_reference)
+    n = float(weights.sum())
     zero = Moments.zero(model.mixture.n_components, model.mixture.n_features)
     nu = model.background_fraction
-    moments = Moments(
-        n * (1 - nu) * model.mixture.weights, zero.mean_score, zero.covariance_score, n * nu, 0.0, n
-    )
+    moments = Moments(n * (1 - nu) * model.mixture.weights, zero.mean_score, zero.covariance_score, n * nu, 0.0, n)
     return Expectation(moments, np.zeros(block.n_samples))
 
 

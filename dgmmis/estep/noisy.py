@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from dgmmis.chunk import Block
 from dgmmis.estep.kernel import Expectation, log_background, log_weights
-from dgmmis.estep.noisy_kernel import noisy_kernel
+from dgmmis.estep.noisy_kernel import noisy_kernel, sized
 from dgmmis.linalg import packed_size
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -32,21 +32,22 @@ def _run(model: Model, block: Block, q: np.ndarray) -> Expectation:
     k = mixture.n_components
     features = block.features
     d = len(features)
-    projection = np.empty((0, 0, n)) if block.projection is None else block.projection
     weights = np.ones(n) if block.weights is None else block.weights
     behind = log_background(model, block)
     weight, mean_score, covariance_score = np.zeros(k), np.zeros((k, d)), np.zeros((k, packed_size(d)))
     log_density = np.empty(n)
-    background, log_likelihood = noisy_kernel(m, d, block.projection is not None)(
-        block.points,
-        block.noise,
-        projection,
-        weights,
-        np.empty(0) if behind is None else behind,
-        np.empty(0) if block.log_reference is None else block.log_reference,
+    background, log_likelihood = noisy_kernel(
+        _read_only(block.points),
+        _read_only(block.noise),
+        None if block.projection is None else _read_only(block.projection),
+        _read_only(weights),
+        _read_only(np.empty(0) if behind is None else behind),
+        _read_only(np.empty(0) if block.log_reference is None else block.log_reference),
         log_weights(model),
         np.ascontiguousarray(mixture.means[:, features]),
         np.ascontiguousarray(mixture.covariances[:, features[:, None], features]),
+        sized(m),
+        sized(d),
         lane_width(k, m),
         weight,
         mean_score,
@@ -65,13 +66,22 @@ def _run(model: Model, block: Block, q: np.ndarray) -> Expectation:
     return Expectation(moments, log_density)
 
 
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written: to numba a type of its own, which blocks that came over the wire have anyway."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def lane_width(k: int, m: int) -> int:
     """Samples worked on at once: as many as keep the K lanes in cache, a multiple of the vector length."""
     per_sample = 8 * k * (packed_size(m) + m + 1)
     return int(np.clip(LANES_BYTES // per_sample // 8 * 8, 16, 64))
 
 
-def embed(mean_score: np.ndarray, covariance_score: np.ndarray, features: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
+def embed(
+    mean_score: np.ndarray, covariance_score: np.ndarray, features: np.ndarray, d: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores over some features (k, m), (k, t) as scores over all d: H_nk = R' T^-1 R has zeros elsewhere."""
     if len(features) == d:
         return mean_score, covariance_score

@@ -3,9 +3,13 @@
 For each pair (n, k): T = R C_k R' + S_n, its Cholesky factor, its inverse, log N(y_n | R mu_k, T), g = R' T^-1 (y - R mu_k)
 and H = R' T^-1 R. A lane of V samples is worked on at once, so that every inner loop is over contiguous samples and
 compiles to vector instructions; nothing of size N x K exists, only K lanes that stay in cache.
+
+The M measured values and D features arrive as the tuples `sized(M)` and `sized(D)`: their lengths belong to their types,
+so each pair of sizes is compiled with constants in the loops, and found again on disk by its signature. (Sizes in
+closures would do the first but not the second: numba names a closure over other compiled functions anew in each process.)
+R is None where the measured values are the features.
 """
 
-import functools
 import math
 import typing
 
@@ -13,254 +17,264 @@ import numpy as np
 from numba import njit
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # NaN and infinities keep their meaning
+COMPILED = {"nogil": True, "fastmath": FAST, "cache": True, "error_model": "numpy"}
 LOG_TWO_PI = math.log(2 * math.pi)
 
 
-@functools.lru_cache(maxsize=None)
-@typing.no_type_check
-def noisy_kernel(M, D, projected):
-    """Compile the loop for M measured values of a model with D features (both compile-time constants, cached on disk)."""
-    TM = M * (M + 1) // 2
-    TD = D * (D + 1) // 2
-    compiled = njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
+def sized(length: int) -> tuple[int, ...]:
+    """A tuple whose type tells the compiler its length."""
+    return (0,) * length
 
-    @compiled
-    def invert(L, log_det, V):
-        """T in L (TM, V) -> T^-1 in L, and -log|T|/2 added to log_det (V,)."""
-        for i in range(M):
-            for j in range(i):
-                ij = i * (i + 1) // 2 + j
-                jj = j * (j + 1) // 2 + j
-                for m in range(j):
-                    im = i * (i + 1) // 2 + m
-                    jm = j * (j + 1) // 2 + m
-                    for v in range(V):
-                        L[ij, v] -= L[im, v] * L[jm, v]
-                for v in range(V):
-                    L[ij, v] *= L[jj, v]  # the diagonal holds 1 / L_jj
-            ii = i * (i + 1) // 2 + i
-            for m in range(i):
-                im = i * (i + 1) // 2 + m
-                for v in range(V):
-                    L[ii, v] -= L[im, v] * L[im, v]
-            for v in range(V):
-                L[ii, v] = 1.0 / math.sqrt(L[ii, v])
-        for v in range(V):
-            log_det[v] = 0.0
-        for i in range(M):
-            ii = i * (i + 1) // 2 + i
-            for v in range(V):
-                log_det[v] += math.log(L[ii, v])
-        for j in range(M):  # L -> L^-1, column by column
+
+@njit(**COMPILED)
+@typing.no_type_check
+def _invert(L, log_det, of_M, V):
+    """T in L (TM, V) -> T^-1 in L, and -log|T|/2 added to log_det (V,)."""
+    M = len(of_M)
+    for i in range(M):
+        for j in range(i):
+            ij = i * (i + 1) // 2 + j
             jj = j * (j + 1) // 2 + j
-            for i in range(j + 1, M):
-                ij = i * (i + 1) // 2 + j
-                ii = i * (i + 1) // 2 + i
+            for m in range(j):
+                im = i * (i + 1) // 2 + m
+                jm = j * (j + 1) // 2 + m
                 for v in range(V):
-                    L[ij, v] *= L[jj, v]
-                for m in range(j + 1, i):
-                    im = i * (i + 1) // 2 + m
+                    L[ij, v] -= L[im, v] * L[jm, v]
+            for v in range(V):
+                L[ij, v] *= L[jj, v]  # the diagonal holds 1 / L_jj
+        ii = i * (i + 1) // 2 + i
+        for m in range(i):
+            im = i * (i + 1) // 2 + m
+            for v in range(V):
+                L[ii, v] -= L[im, v] * L[im, v]
+        for v in range(V):
+            L[ii, v] = 1.0 / math.sqrt(L[ii, v])
+    for v in range(V):
+        log_det[v] = 0.0
+    for i in range(M):
+        ii = i * (i + 1) // 2 + i
+        for v in range(V):
+            log_det[v] += math.log(L[ii, v])
+    for j in range(M):  # L -> L^-1, column by column
+        jj = j * (j + 1) // 2 + j
+        for i in range(j + 1, M):
+            ij = i * (i + 1) // 2 + j
+            ii = i * (i + 1) // 2 + i
+            for v in range(V):
+                L[ij, v] *= L[jj, v]
+            for m in range(j + 1, i):
+                im = i * (i + 1) // 2 + m
+                mj = m * (m + 1) // 2 + j
+                for v in range(V):
+                    L[ij, v] += L[im, v] * L[mj, v]
+            for v in range(V):
+                L[ij, v] *= -L[ii, v]
+    for i in range(M):  # T^-1 = L^-T L^-1, overwriting row by row from the top: row i needs rows >= i only
+        ii = i * (i + 1) // 2 + i
+        for j in range(i + 1):
+            ij = i * (i + 1) // 2 + j
+            if j < i:
+                for v in range(V):
+                    L[ij, v] *= L[ii, v]
+                for m in range(i + 1, M):
+                    mi = m * (m + 1) // 2 + i
                     mj = m * (m + 1) // 2 + j
                     for v in range(V):
-                        L[ij, v] += L[im, v] * L[mj, v]
+                        L[ij, v] += L[mi, v] * L[mj, v]
+        for v in range(V):
+            L[ii, v] *= L[ii, v]
+        for m in range(i + 1, M):
+            mi = m * (m + 1) // 2 + i
+            for v in range(V):
+                L[ii, v] += L[mi, v] * L[mi, v]
+
+
+@njit(**COMPILED)
+@typing.no_type_check
+def _total(L, C, S, R, RC, of_M, of_D, V):
+    """T = R C R' + S for one component and one lane, packed into L (TM, V)."""
+    M, D = len(of_M), len(of_D)
+    if R is not None:
+        for i in range(M):
+            for e in range(D):
                 for v in range(V):
-                    L[ij, v] *= -L[ii, v]
-        for i in range(M):  # T^-1 = L^-T L^-1, overwriting row by row from the top: row i needs rows >= i only
-            ii = i * (i + 1) // 2 + i
+                    RC[e, v] = 0.0
+                for f in range(D):
+                    c = C[e, f]
+                    for v in range(V):
+                        RC[e, v] += c * R[i, f, v]
             for j in range(i + 1):
                 ij = i * (i + 1) // 2 + j
-                if j < i:
-                    for v in range(V):
-                        L[ij, v] *= L[ii, v]
-                    for m in range(i + 1, M):
-                        mi = m * (m + 1) // 2 + i
-                        mj = m * (m + 1) // 2 + j
-                        for v in range(V):
-                            L[ij, v] += L[mi, v] * L[mj, v]
-            for v in range(V):
-                L[ii, v] *= L[ii, v]
-            for m in range(i + 1, M):
-                mi = m * (m + 1) // 2 + i
                 for v in range(V):
-                    L[ii, v] += L[mi, v] * L[mi, v]
-
-    @compiled
-    def total(L, C, S, R, RC, V):
-        """T = R C R' + S for one component and one lane, packed into L (TM, V)."""
-        if projected:
-            for i in range(M):
+                    L[ij, v] = S[ij, v]
                 for e in range(D):
                     for v in range(V):
-                        RC[e, v] = 0.0
-                    for f in range(D):
-                        c = C[e, f]
-                        for v in range(V):
-                            RC[e, v] += c * R[i, f, v]
-                for j in range(i + 1):
-                    ij = i * (i + 1) // 2 + j
+                        L[ij, v] += RC[e, v] * R[j, e, v]
+    else:
+        for i in range(M):
+            for j in range(i + 1):
+                ij = i * (i + 1) // 2 + j
+                c = C[i, j]
+                for v in range(V):
+                    L[ij, v] = c + S[ij, v]
+
+
+@njit(**COMPILED)
+@typing.no_type_check
+def _solve(lp, G, L, Y, R, mu, d, of_M, of_D, V):
+    """g = T^-1 (y - R mu) in G (M, V), and -chi^2 / 2 added to lp (V,)."""
+    M, D = len(of_M), len(of_D)
+    for i in range(M):
+        for v in range(V):
+            d[i, v] = Y[i, v]
+            G[i, v] = 0.0
+        if R is not None:
+            for e in range(D):
+                for v in range(V):
+                    d[i, v] -= R[i, e, v] * mu[e]
+        else:
+            for v in range(V):
+                d[i, v] -= mu[i]
+    for j in range(M):
+        for i in range(M):
+            t = i * (i + 1) // 2 + j if i >= j else j * (j + 1) // 2 + i
+            for v in range(V):
+                G[i, v] += L[t, v] * d[j, v]
+    for i in range(M):
+        for v in range(V):
+            lp[v] -= 0.5 * G[i, v] * d[i, v]
+
+
+@njit(**COMPILED)
+@typing.no_type_check
+def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
+    """u += sum_v q g, W += sum_v q (g g' - H) for one component and one lane."""
+    M, D = len(of_M), len(of_D)
+    if R is not None:
+        for e in range(D):
+            for v in range(V):
+                Gd[e, v] = 0.0
+            for i in range(M):
+                for v in range(V):
+                    Gd[e, v] += R[i, e, v] * G[i, v]
+        for e in range(D):
+            s = 0.0
+            for v in range(V):
+                s += q[v] * Gd[e, v]
+            u[e] += s
+            for i in range(M):  # row e of R' T^-1
+                for v in range(V):
+                    RH[i, v] = 0.0
+                for j in range(M):
+                    t = i * (i + 1) // 2 + j if i >= j else j * (j + 1) // 2 + i
                     for v in range(V):
-                        L[ij, v] = S[ij, v]
+                        RH[i, v] += R[j, e, v] * L[t, v]
+            for f in range(e + 1):
+                s = 0.0
+                for v in range(V):
+                    s += q[v] * Gd[e, v] * Gd[f, v]
+                for i in range(M):
+                    for v in range(V):
+                        s -= q[v] * RH[i, v] * R[i, f, v]
+                W[e * (e + 1) // 2 + f] += s
+    else:
+        for i in range(M):
+            s = 0.0
+            for v in range(V):
+                s += q[v] * G[i, v]
+            u[i] += s
+            for j in range(i + 1):
+                t = i * (i + 1) // 2 + j
+                s = 0.0
+                for v in range(V):
+                    s += q[v] * (G[i, v] * G[j, v] - L[t, v])
+                W[t] += s
+
+
+@njit(**COMPILED)
+@typing.no_type_check
+def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, A, u, W, log_p, Q):
+    """Sums over samples Y (M, N) into A (K,), u (K, D), W (K, TD), log_p (N,); returns background and log-likelihood.
+
+    w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
+    importance sampling; Q (K, N) or (0, 0) receives the responsibilities.
+    """
+    M, D = len(of_M), len(of_D)
+    TM = M * (M + 1) // 2
+    K = len(log_alpha)
+    N = Y.shape[1]
+    lp = np.empty((K, V))
+    G = np.empty((K, M, V))
+    I = np.empty((K, TM, V))
+    d = np.empty((M, V))
+    y = np.empty((M, V))
+    s = np.empty((TM, V))
+    r = None if R is None else np.empty((M, D, V))
+    scratch = np.empty((max(M, D), V))
+    scratch_again = np.empty((max(M, D), V))
+    top = np.empty(V)
+    z = np.empty(V)
+    wv = np.empty(V)
+    behind = 0.0
+    log_likelihood = 0.0
+    shared = S.shape[1] == 1 and N > 1
+    for start in range(0, N, V):
+        n = min(V, N - start)
+        for v in range(V):  # a short last lane repeats its last sample with weight zero
+            o = start + min(v, n - 1)
+            wv[v] = w[o] if v < n else 0.0
+            so = 0 if shared else o
+            for i in range(M):
+                y[i, v] = Y[i, o]
+                if R is not None:
                     for e in range(D):
-                        for v in range(V):
-                            L[ij, v] += RC[e, v] * R[j, e, v]
-        else:
-            for i in range(M):
-                for j in range(i + 1):
-                    ij = i * (i + 1) // 2 + j
-                    c = C[i, j]
-                    for v in range(V):
-                        L[ij, v] = c + S[ij, v]
-
-    @compiled
-    def solve(lp, G, L, Y, R, mu, d, V):
-        """g = T^-1 (y - R mu) in G (M, V), and -chi^2 / 2 added to lp (V,)."""
-        for i in range(M):
+                        r[i, e, v] = R[i, e, o]
+            for t in range(TM):
+                s[t, v] = S[t, so]
+        for k in range(K):
+            _total(I[k], C[k], s, r, scratch, of_M, of_D, V)
+            _invert(I[k], lp[k], of_M, V)
+            constant = log_alpha[k] - 0.5 * M * LOG_TWO_PI
             for v in range(V):
-                d[i, v] = Y[i, v]
-                G[i, v] = 0.0
-            if projected:
-                for e in range(D):
-                    for v in range(V):
-                        d[i, v] -= R[i, e, v] * mu[e]
-            else:
-                for v in range(V):
-                    d[i, v] -= mu[i]
-        for j in range(M):
-            for i in range(M):
-                t = i * (i + 1) // 2 + j if i >= j else j * (j + 1) // 2 + i
-                for v in range(V):
-                    G[i, v] += L[t, v] * d[j, v]
-        for i in range(M):
+                lp[k, v] += constant
+            _solve(lp[k], G[k], I[k], y, r, mu[k], d, of_M, of_D, V)
+        for v in range(V):
+            top[v] = lp[0, v]
+            z[v] = 0.0
+        for k in range(1, K):
             for v in range(V):
-                lp[v] -= 0.5 * G[i, v] * d[i, v]
-
-    @compiled
-    def add(q, G, L, R, u, W, Gd, RH, V):
-        """u += sum_v q g, W += sum_v q (g g' - H) for one component and one lane."""
-        if projected:
-            for e in range(D):
-                for v in range(V):
-                    Gd[e, v] = 0.0
-                for i in range(M):
-                    for v in range(V):
-                        Gd[e, v] += R[i, e, v] * G[i, v]
-            for e in range(D):
-                s = 0.0
-                for v in range(V):
-                    s += q[v] * Gd[e, v]
-                u[e] += s
-                for i in range(M):  # row e of R' T^-1
-                    for v in range(V):
-                        RH[i, v] = 0.0
-                    for j in range(M):
-                        t = i * (i + 1) // 2 + j if i >= j else j * (j + 1) // 2 + i
-                        for v in range(V):
-                            RH[i, v] += R[j, e, v] * L[t, v]
-                for f in range(e + 1):
-                    s = 0.0
-                    for v in range(V):
-                        s += q[v] * Gd[e, v] * Gd[f, v]
-                    for i in range(M):
-                        for v in range(V):
-                            s -= q[v] * RH[i, v] * R[i, f, v]
-                    W[e * (e + 1) // 2 + f] += s
-        else:
-            for i in range(M):
-                s = 0.0
-                for v in range(V):
-                    s += q[v] * G[i, v]
-                u[i] += s
-                for j in range(i + 1):
-                    t = i * (i + 1) // 2 + j
-                    s = 0.0
-                    for v in range(V):
-                        s += q[v] * (G[i, v] * G[j, v] - L[t, v])
-                    W[t] += s
-
-    @compiled
-    def kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, V, A, u, W, log_p, Q):
-        """Sums over samples Y (M, N) into A (K,), u (K, D), W (K, TD), log_p (N,); returns background and log-likelihood.
-
-        w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
-        importance sampling; Q (K, N) or (0, 0) receives the responsibilities.
-        """
-        K = len(log_alpha)
-        N = Y.shape[1]
-        lp = np.empty((K, V))
-        G = np.empty((K, M, V))
-        I = np.empty((K, TM, V))
-        d = np.empty((M, V))
-        y = np.empty((M, V))
-        s = np.empty((TM, V))
-        r = np.empty((M, D, V)) if projected else np.empty((0, 0, V))
-        scratch = np.empty((max(M, D), V))
-        scratch_again = np.empty((max(M, D), V))
-        top = np.empty(V)
-        z = np.empty(V)
-        wv = np.empty(V)
-        behind = 0.0
-        log_likelihood = 0.0
-        shared = S.shape[1] == 1 and N > 1
-        for start in range(0, N, V):
-            n = min(V, N - start)
-            for v in range(V):  # a short last lane repeats its last sample with weight zero
-                o = start + min(v, n - 1)
-                wv[v] = w[o] if v < n else 0.0
-                so = 0 if shared else o
-                for i in range(M):
-                    y[i, v] = Y[i, o]
-                    if projected:
-                        for e in range(D):
-                            r[i, e, v] = R[i, e, o]
-                for t in range(TM):
-                    s[t, v] = S[t, so]
-            for k in range(K):
-                total(I[k], C[k], s, r, scratch, V)
-                invert(I[k], lp[k], V)
-                constant = log_alpha[k] - 0.5 * M * LOG_TWO_PI
-                for v in range(V):
-                    lp[k, v] += constant
-                solve(lp[k], G[k], I[k], y, r, mu[k], d, V)
+                top[v] = max(top[v], lp[k, v])
+        if len(log_bg):
             for v in range(V):
-                top[v] = lp[0, v]
-                z[v] = 0.0
-            for k in range(1, K):
-                for v in range(V):
-                    top[v] = max(top[v], lp[k, v])
+                b = log_bg[start + min(v, n - 1)]
+                top[v] = max(top[v], b)
+                z[v] = math.exp(b - top[v])
+        for k in range(K):
+            for v in range(V):
+                q = math.exp(lp[k, v] - top[v])
+                lp[k, v] = q
+                z[v] += q
+        for v in range(n):
+            o = start + v
+            log_z = top[v] + math.log(z[v])
+            log_p[o] = log_z
+            if len(log_ref):
+                wv[v] *= math.exp(log_z - log_ref[o])
+            log_likelihood += wv[v] * log_z
             if len(log_bg):
-                for v in range(V):
-                    b = log_bg[start + min(v, n - 1)]
-                    top[v] = max(top[v], b)
-                    z[v] = math.exp(b - top[v])
-            for k in range(K):
-                for v in range(V):
-                    q = math.exp(lp[k, v] - top[v])
-                    lp[k, v] = q
-                    z[v] += q
-            for v in range(n):
-                o = start + v
-                log_z = top[v] + math.log(z[v])
-                log_p[o] = log_z
-                if len(log_ref):
-                    wv[v] *= math.exp(log_z - log_ref[o])
-                log_likelihood += wv[v] * log_z
-                if len(log_bg):
-                    behind += wv[v] * math.exp(log_bg[o] - log_z)
+                behind += wv[v] * math.exp(log_bg[o] - log_z)
+        for v in range(V):
+            z[v] = 1.0 / z[v]
+        for k in range(K):
+            if Q.shape[0]:
+                for v in range(n):
+                    Q[k, start + v] = lp[k, v] * z[v]
+            a = 0.0
             for v in range(V):
-                z[v] = 1.0 / z[v]
-            for k in range(K):
-                if Q.shape[0]:
-                    for v in range(n):
-                        Q[k, start + v] = lp[k, v] * z[v]
-                a = 0.0
-                for v in range(V):
-                    q = lp[k, v] * z[v] * wv[v]
-                    lp[k, v] = q
-                    a += q
-                if a != 0.0:
-                    A[k] += a
-                    add(lp[k], G[k], I[k], r, u[k], W[k], scratch, scratch_again, V)
-        return behind, log_likelihood
-
-    del TD
-    return kernel
+                q = lp[k, v] * z[v] * wv[v]
+                lp[k, v] = q
+                a += q
+            if a != 0.0:
+                A[k] += a
+                _add(lp[k], G[k], I[k], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
+    return behind, log_likelihood

@@ -1,0 +1,150 @@
+"""Anderson acceleration of EM: from the last few steps of the map, the step that a quasi-Newton method would take.
+
+EM is a fixed-point map theta -> M(theta); on truncated or overlapping mixtures it contracts by 0.99 a pass and crawls.
+With residuals f_i = M(theta_i) - theta_i the next point is M(theta) minus the combination of past differences that
+best explains f (Walker & Ni 2011; for EM, Henderson & Varadhan 2019). The driver accepts it by the objective.
+
+theta: log-ratios of weights, means, log-Cholesky factors of covariances, logit of the background fraction. Frozen,
+tied, diagonal and spherical parameters stay what they are, because their differences vanish or agree.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dgmmis.linalg import packed_indices
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model
+
+MEMORY = 10
+TINY = 1e-300
+
+
+@dataclass(slots=True, eq=False)
+class Anderson:
+    """Remembers steps of the map and proposes longer ones; stateful on purpose, one for a fit.
+
+    A secant step aims at the nearest stationary point, be it a saddle: where it would go against EM, or was refused,
+    the EM step itself is stretched instead, twice as far each time that the objective accepts it
+    (Salakhutdinov & Roweis 2003), which leaves plateaus in a logarithmic number of passes.
+    """
+
+    _points: list[np.ndarray] = field(default_factory=list)
+    _residuals: list[np.ndarray] = field(default_factory=list)
+    _stretch: float = 1.0
+    _radius: float = np.inf
+    _length: float = 0.0
+
+    def propose(self, model: Model, image: Model) -> Model | None:
+        """A successor of `model`, whose image under the EM map is `image`; None: the image itself."""
+        metric = _metric(model)
+        theta = parameters(model)
+        residual = parameters(image) - theta
+        self._points.append(theta)
+        self._residuals.append(residual)
+        del self._points[: -MEMORY - 1], self._residuals[: -MEMORY - 1]
+        if self._stretch > 1:
+            self._stretch *= 2
+            return self._bounded(model, theta, self._stretch * residual, metric)
+        if self._length > 0.9 * self._radius:
+            self._radius *= 4
+        step = self._secant_step(residual, metric)
+        if step is None:
+            return None
+        if (step * metric) @ (residual * metric) <= 0:
+            self._stretch = 2.0
+            return self._bounded(model, theta, self._stretch * residual, metric)
+        return self._bounded(model, theta, step, metric)
+
+    def refused(self) -> None:
+        """The objective did not accept the last proposal; the EM step was taken instead."""
+        self._radius = self._length / 4
+        self._stretch = 2.0 if self._stretch == 1 else 1.0
+
+    def _secant_step(self, residual: np.ndarray, metric: np.ndarray) -> np.ndarray | None:
+        if len(self._points) < 3:
+            return None
+        steps = np.diff(np.stack(self._points), axis=0)
+        changes = np.diff(np.stack(self._residuals), axis=0)
+        # columns of unit length, so that the cut on small singular values drops directions and not old steps
+        length = np.linalg.norm(changes * metric, axis=1)
+        keep = length > 0
+        if not np.any(keep):
+            return None
+        basis = (changes[keep] * metric / length[keep, None]).T
+        share = np.linalg.lstsq(basis, residual * metric, rcond=1e-7)[0] / length[keep]
+        return np.asarray(residual - share @ (steps + changes)[keep])
+
+    def _bounded(self, model: Model, theta: np.ndarray, step: np.ndarray, metric: np.ndarray) -> Model | None:
+        """The model at theta + step, the step no longer than what the objective has lately accepted."""
+        if not np.all(np.isfinite(step)):
+            return None
+        self._length = float(np.linalg.norm(step * metric))
+        if self._stretch == 1 and self._length > self._radius:
+            step = step * (self._radius / self._length)
+            self._length = self._radius
+        return with_parameters(model, theta + step)
+
+
+def parameters(model: Model) -> np.ndarray:
+    """theta: the model as a vector without constraints."""
+    mixture = model.mixture
+    d = mixture.n_features
+    log_weights = np.log(np.maximum(mixture.weights, TINY))
+    factors = np.linalg.cholesky(mixture.covariances)
+    i, j = packed_indices(d)
+    packed = factors[:, i, j]
+    packed[:, i == j] = np.log(packed[:, i == j])
+    nu = min(max(model.background_fraction, TINY), 1 - 1e-16)
+    return np.concatenate([log_weights, mixture.means.ravel(), packed.ravel(), [np.log(nu) - np.log1p(-nu)]])
+
+
+def with_parameters(model: Model, theta: np.ndarray) -> Model | None:
+    """The model with the parameters theta, or None where they are beyond floating point."""
+    k, d = model.mixture.means.shape
+    i, j = packed_indices(d)
+    log_weights, means, packed, logit = np.split(theta, [k, k + k * d, len(theta) - 1])
+    weights = np.exp(log_weights - log_weights.max())
+    factors = np.zeros((k, d, d))
+    entries = packed.reshape(k, -1).copy()
+    if np.any(np.abs(entries[:, i == j]) > 300) or not np.isfinite(weights.sum()):
+        return None
+    entries[:, i == j] = np.exp(entries[:, i == j])
+    factors[:, i, j] = entries
+    fraction = 0.0 if model.background is None else float(1 / (1 + np.exp(-np.clip(logit[0], -700, 36))))
+    try:
+        mixture = GaussianMixture(weights / weights.sum(), means.reshape(k, d), factors @ np.swapaxes(factors, 1, 2))
+    except ValueError:  # a covariance too narrow to factorise
+        return None
+    return Model(mixture, model.background, fraction)
+
+
+def _metric(model: Model) -> np.ndarray:
+    """What one unit of each parameter weighs: about the square root of its information per object."""
+    mixture = model.mixture
+    d = mixture.n_features
+    sigma = np.sqrt(np.diagonal(mixture.covariances, axis1=1, axis2=2))
+    root = np.sqrt(np.maximum(mixture.weights, 1e-12))
+    i, j = packed_indices(d)
+    packed = np.where(i == j, 1.0, 1 / sigma[:, i])
+    nu = model.background_fraction
+    return np.concatenate([root, (root[:, None] / sigma).ravel(), (root[:, None] * packed).ravel(), [np.sqrt(nu)]])
+
+
+def movement(old: Model, new: Model, n_samples: float) -> tuple[float, float]:
+    """Largest change of a parameter: in standard deviations of its component, and in its statistical error.
+
+    Means count in sigma_k, covariances relative to sigma sigma', weights relative to the weight; the statistical
+    error of each is about one over the square root of the component's objects.
+    """
+    before, after = old.mixture, new.mixture
+    sigma = np.sqrt(np.diagonal(before.covariances, axis1=1, axis2=2))
+    objects = np.maximum(n_samples * before.weights, 1.0)
+    means = np.abs(after.means - before.means) / sigma
+    covariances = np.abs(after.covariances - before.covariances) / (sigma[:, :, None] * sigma[:, None, :])
+    weights = np.abs(after.weights - before.weights) / np.maximum(before.weights, 1 / n_samples)
+    largest = np.maximum(np.maximum(means.max(axis=1), covariances.max(axis=(1, 2))), weights)
+    nu, change = old.background_fraction, abs(new.background_fraction - old.background_fraction)
+    behind = change / max(nu, 1 / n_samples) if change else 0.0
+    behind_errors = behind * np.sqrt(max(nu * n_samples, 1.0))
+    return float(max(largest.max(), behind)), float(max((largest * np.sqrt(objects)).max(), behind_errors))

@@ -1,0 +1,89 @@
+"""Events out: what happens during a fit, as frozen values, to callbacks that may do nothing, keep, show or save."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dgmmis.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One pass over the data, in numbers.
+
+    Args:
+        iteration: number of the pass, from 0.
+        round: of imputed points; 0 without selection.
+        objective: mean over objects of log p(y_n) - log Z, plus the log prior over N.
+        gain: of the objective since the pass before (NaN for the first of a round).
+        movement: largest change of a parameter in the last M-step, in standard deviations of its component (NaN for the first).
+        log_likelihood: mean per object, normalised under selection.
+        completeness: Z; 1 without selection.
+        completeness_error: its Monte-Carlo standard error.
+        background_fraction: nu.
+        n_samples: sum of the weights of the observed objects.
+        seconds: that the pass took.
+        repairs: sentences about components that collapsed or starved in the last M-step.
+    """
+
+    iteration: int
+    round: int
+    objective: float
+    gain: float
+    movement: float
+    log_likelihood: float
+    completeness: float
+    completeness_error: float
+    background_fraction: float
+    n_samples: float
+    seconds: float
+    repairs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A record, and the model it is about."""
+
+    record: Record
+    model: Model
+
+
+class Callback:
+    """Receives events; every method may be left as it is."""
+
+    def on_start(self, model: Model, max_iter: int, tol: float) -> None:
+        """Before the first pass."""
+
+    def on_step(self, step: Step) -> None:
+        """After every pass."""
+
+    def on_end(self, sentence: str) -> None:
+        """After the last pass, with the status."""
+
+
+class History(Callback):
+    """Keeps the records (numbers only: models would grow with the number of passes)."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def on_step(self, step: Step) -> None:
+        self.records.append(step.record)
+
+
+class Callbacks(Callback):
+    """Several callbacks as one."""
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self._callbacks = list(callbacks)
+
+    def on_start(self, model: Model, max_iter: int, tol: float) -> None:
+        for callback in self._callbacks:
+            callback.on_start(model, max_iter, tol)
+
+    def on_step(self, step: Step) -> None:
+        for callback in self._callbacks:
+            callback.on_step(step)
+
+    def on_end(self, sentence: str) -> None:
+        for callback in self._callbacks:
+            callback.on_end(sentence)

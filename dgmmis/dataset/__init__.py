@@ -1,0 +1,1 @@
+"""The survey store: rows as chunked arrays in zarr."""

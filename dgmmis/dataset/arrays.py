@@ -1,0 +1,118 @@
+"""A catalogue in this process's memory, in the same terms as one on disk: references that load chunks."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from dgmmis.chunk import LEAF_ROWS, Chunk, check_points, check_projection, check_weights, chunk_from_arrays
+from dgmmis.errors import ShapeError
+from dgmmis.noise import Noise, parse_noise
+from dgmmis.types import Points, Vector
+
+CHUNK_ROWS = 4 * LEAF_ROWS
+"""Rows of a task on data in memory: small, so that threads share even a small catalogue."""
+
+
+class Reference(Protocol):
+    """Some rows of a catalogue: small, picklable if the catalogue is on disk, loaded where the work is."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that it stands for."""
+
+    @property
+    def first_leaf(self) -> int:
+        """Number of its first leaf in the catalogue's tree."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes when loaded."""
+
+    @property
+    def key(self) -> str:
+        """A name that no other rows have."""
+
+    def load(self) -> Chunk:
+        """The rows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayReference:
+    """Rows [start, stop) of arrays in memory."""
+
+    whole: Chunk
+    start: int
+    stop: int
+
+    @property
+    def n_rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def first_leaf(self) -> int:
+        return self.start // LEAF_ROWS
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.whole.points, self.whole.weights, self.whole.projection)
+        row = sum(8 * int(np.prod(a.shape[1:])) for a in arrays if a is not None)
+        m = self.whole.points.shape[1]
+        row += {"diagonal": 8 * m, "full": 4 * m * (m + 1)}.get(self.whole.noise.kind, 0)
+        return row * self.n_rows
+
+    @property
+    def key(self) -> str:
+        return f"memory-{id(self.whole)}-{self.start}"
+
+    def load(self) -> Chunk:
+        return self.whole.take(slice(self.start, self.stop))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayDataset:
+    """Arrays in memory, checked once."""
+
+    whole: Chunk
+
+    @classmethod
+    def of(
+        cls,
+        points: Points,
+        noise_covariance: object = None,
+        *,
+        projection: Float[np.ndarray, "n m d"] | None = None,
+        sample_weight: Vector | None = None,
+    ) -> "ArrayDataset":
+        """Check what a user gives and make a catalogue of it.
+
+        Raises:
+            ShapeError, DataError, RefusedError: as `parse_noise` and the checks in `chunk` say.
+        """
+        points = np.asarray(points, dtype=float)
+        if points.ndim != 2 or 0 in points.shape:
+            raise ShapeError("X must be a table of at least one row and one feature", expected="(n, d)", got=points.shape)
+        check_points(points)
+        noise = parse_noise(noise_covariance, points)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(points))
+        matrices = None if projection is None else check_projection(projection, points)
+        return cls(chunk_from_arrays(points, noise, weights=weights, projection=matrices))
+
+    @property
+    def n_rows(self) -> int:
+        return self.whole.n_samples
+
+    @property
+    def n_features(self) -> int:
+        """Features of the model."""
+        return self.whole.points.shape[1] if self.whole.projection is None else self.whole.projection.shape[2]
+
+    @property
+    def noise(self) -> Noise:
+        return self.whole.noise
+
+    @property
+    def references(self) -> tuple[ArrayReference, ...]:
+        edges = range(0, self.n_rows, CHUNK_ROWS)
+        return tuple(ArrayReference(self.whole, start, min(start + CHUNK_ROWS, self.n_rows)) for start in edges)

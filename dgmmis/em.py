@@ -1,0 +1,168 @@
+"""The one loop: expectation, objective, events, stop rule, maximisation, until a Status says why it ended."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from dgmmis.acceleration import Anderson, movement
+from dgmmis.callback import Callback, Record, Step
+from dgmmis.errors import JobError, NumericalError
+from dgmmis.model import Model
+from dgmmis.moments import Moments
+from dgmmis.mstep import Repair, Update
+
+
+class Status(Enum):
+    """Why the loop ended; the value is the sentence for people."""
+
+    CONVERGED = "converged: the objective and the parameters have settled"
+    POINTS_WORN = "the model has left its imputed points behind: a new round is due"
+    MAX_ITERATIONS = "stopped at max_iter before it converged: the model is the best so far; raise max_iter or tol"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """When to stop.
+
+    Args:
+        tol: smallest gain of the objective per object and pass that is worth going on for; parameters must also
+            move by less than sqrt(tol) standard deviations of their component, and by less than a tenth of their
+            statistical error.
+        max_iter: passes over the data at most.
+    """
+
+    tol: float = 1e-6
+    max_iter: int = 1000
+
+    def __post_init__(self) -> None:
+        if not self.tol > 0:
+            raise JobError("tol must be positive", got=self.tol)
+        if self.max_iter < 1:
+            raise JobError("max_iter must be at least 1", got=self.max_iter)
+
+    def settled(self, gain: float, sigmas: float, errors: float) -> bool:
+        return gain <= self.tol and sigmas <= np.sqrt(self.tol) and errors <= 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pass:
+    """What one pass over the data gives for a model.
+
+    Args:
+        moments: observed and imputed together.
+        objective: mean per object, normalised under selection, with the prior.
+        log_likelihood: the same without the prior.
+        n_samples: of the observed objects.
+        completeness, completeness_error: Z and its Monte-Carlo error; 1 and 0 without selection.
+        worn: whether the imputed points no longer represent the model.
+    """
+
+    moments: Moments
+    objective: float
+    log_likelihood: float
+    n_samples: float
+    completeness: float = 1.0
+    completeness_error: float = 0.0
+    worn: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Where the loop ended: the best model, its pass, and why."""
+
+    model: Model
+    last: Pass
+    status: Status
+    iterations: int
+
+
+def em(
+    accumulate: Callable[[Model], Pass],
+    model: Model,
+    *,
+    maximize: Callable[[Moments, Model], Update],
+    stopping: Stopping,
+    accelerator: Anderson | None = None,
+    callback: Callback,
+    first: Record | None = None,
+) -> Outcome:
+    """Iterate `model = maximize(accumulate(model).moments, model)` until it has settled.
+
+    With an accelerator, the M-step's result is replaced by a longer step whenever the objective accepts it; a refused
+    step costs a pass and falls back on the plain M-step, so the objective never goes down.
+
+    Args:
+        accumulate: one pass over the data.
+        model: to start from.
+        maximize: the M-step.
+        stopping: when to stop; passes are counted on from `first`.
+        accelerator: remembers steps between calls; None: plain EM.
+        callback: receives a Step for every accepted model.
+        first: the last record of an earlier round, from which passes and rounds count on.
+
+    Raises:
+        NumericalError: the sums of a pass are not finite.
+    """
+    iteration = 0 if first is None else first.iteration + 1
+    number = 0 if first is None else first.round + 1
+    current: tuple[Model, Pass] | None = None
+    fallback: Update | None = None
+    sigmas = np.nan
+    repairs: tuple[Repair, ...] = ()
+    while True:
+        started = time.perf_counter()
+        try:
+            result = accumulate(model)
+            if not (result.moments.is_finite and np.isfinite(result.objective)):
+                raise NumericalError("a pass over the data gave sums that are not finite", got=result.objective)
+        except NumericalError:
+            if current is None or fallback is None:
+                raise
+            result = None  # an accelerated step went where the model has no meaning
+        refused = current is not None and fallback is not None
+        if result is not None and current is not None:
+            refused = refused and result.objective < current[1].objective
+        if refused:
+            assert current is not None and fallback is not None and accelerator is not None
+            accelerator.refused()
+            model, fallback = fallback.model, None
+            iteration += 1
+            if iteration < stopping.max_iter:
+                continue
+            return Outcome(*current, Status.MAX_ITERATIONS, iteration)
+        assert result is not None
+        gain = np.nan if current is None else result.objective - current[1].objective
+        record = Record(
+            iteration=iteration,
+            round=number,
+            objective=result.objective,
+            gain=gain,
+            movement=sigmas,
+            log_likelihood=result.log_likelihood,
+            completeness=result.completeness,
+            completeness_error=result.completeness_error,
+            background_fraction=model.background_fraction,
+            n_samples=result.n_samples,
+            seconds=time.perf_counter() - started,
+            repairs=tuple(map(str, repairs)),
+        )
+        callback.on_step(Step(record, model))
+        current = (model, result)
+        iteration += 1
+        update = maximize(result.moments, model)
+        longer = None if accelerator is None else accelerator.propose(model, update.model)
+        target = update.model if longer is None else longer
+        sigmas, errors = movement(model, target, result.n_samples)
+        # not before the third pass: two equal objectives may be a start on a saddle
+        if gain <= stopping.tol and record.iteration >= 2 and stopping.settled(gain, sigmas, errors):
+            return Outcome(*current, Status.CONVERGED, iteration)
+        if result.worn:
+            return Outcome(*current, Status.POINTS_WORN, iteration)
+        if iteration >= stopping.max_iter:
+            return Outcome(*current, Status.MAX_ITERATIONS, iteration)
+        fallback = None if longer is None else update
+        repairs = update.repairs
+        model = target

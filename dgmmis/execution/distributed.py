@@ -1,0 +1,125 @@
+"""The executor on a dask cluster: one raw graph a pass, tasks pinned loosely to workers that keep their chunks.
+
+The graph holds the shared value (the model) as one node, one task a group, and combines of fan-in eight. What travels
+in the graph survives the death of every worker, which scattered data do not.
+"""
+
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from distributed import Client, KilledWorker
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import NoValidWorkerError
+
+from dgmmis.errors import ClusterError
+from dgmmis.execution.executor import run_group, type_of_task
+from dgmmis.execution.resident import drop_resident, one_blas_thread
+from dgmmis.execution.tree import Partial
+
+FAN_IN = 8
+RETRIES = 2
+
+
+class Distributed:
+    """Runs passes on a dask client; closes it, and the cluster, only if they were started for it."""
+
+    def __init__(self, client: Client, *, owned: Sequence[Any] = ()) -> None:
+        self.client = client
+        self._owned = list(owned)
+
+    @property
+    def n_workers(self) -> int:
+        return max(1, sum(self.client.nthreads().values()))
+
+    @property
+    def memory_per_worker(self) -> int:
+        workers = self._workers()
+        limits = [w["memory_limit"] // max(1, w["nthreads"]) for w in workers.values() if w["memory_limit"]]
+        return min(limits, default=1 << 62)
+
+    @property
+    def resident_bytes(self) -> int:
+        limits = [w["memory_limit"] for w in self._workers().values() if w["memory_limit"]]
+        return min(limits, default=1 << 32) // 2
+
+    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        token = uuid.uuid4().hex
+        layers: dict[str, Any] = {f"shared-{token}": {f"shared-{token}": shared}}
+        addresses = self._threads()
+        keys = [f"pass-{token}-{number}" for number in range(len(groups))]
+        share = math.ceil(len(groups) / len(addresses))  # consecutive groups to one worker, the same in every pass
+        for place, address in enumerate(addresses):
+            members = range(place * share, min((place + 1) * share, len(groups)))
+            tasks = {keys[g]: (_run, function, f"shared-{token}", groups[g]) for g in members}
+            if tasks:
+                layers[f"pass-{token}-on-{place}"] = _pinned(tasks, address)
+        level = 0
+        while len(keys) > 1:
+            joined = [f"join-{token}-{level}-{number}" for number in range(math.ceil(len(keys) / FAN_IN))]
+            layers[f"join-{token}-{level}"] = {
+                key: (_join, keys[number * FAN_IN : (number + 1) * FAN_IN]) for number, key in enumerate(joined)
+            }
+            keys, level = joined, level + 1
+        return self._guarded(lambda: self.client.get(_graph(layers), keys[0], retries=RETRIES))
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        token = uuid.uuid4().hex
+        futures = self._guarded(
+            lambda: [
+                self.client.submit(_call, function, item, key=f"map-{token}-{number}", retries=RETRIES)
+                for number, item in enumerate(items)
+            ]
+        )
+        return list(self._guarded(lambda: self.client.gather(futures)))
+
+    def release(self, run: str) -> None:
+        if self.client.status == "running":
+            self.client.run(drop_resident, run, on_error="ignore")
+
+    def close(self) -> None:
+        while self._owned:
+            self._owned.pop(0).close()
+
+    def _workers(self) -> dict[str, Any]:
+        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+
+    def _threads(self) -> list[str]:
+        """One entry a worker thread, in a fixed order, so that a group finds its chunks where it left them."""
+        threads = [address for address, n in sorted(self.client.nthreads().items()) for _ in range(n)]
+        if not threads:
+            raise ClusterError("the cluster has no workers", do="start workers, or wait until they have joined")
+        return threads
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (KilledWorker, NoValidWorkerError, FutureCancelledError, CommClosedError) as error:
+            raise ClusterError(f"the cluster was lost: {error}", do="look at the workers' logs; run again") from error
+
+
+def _run(function: type_of_task, shared: Any, group: Sequence[Any]) -> Partial:
+    one_blas_thread()
+    return run_group(function, shared, group)
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    one_blas_thread()
+    return function(item)
+
+
+def _join(partials: Sequence[Partial]) -> Partial:
+    return Partial.join(partials)
+
+
+def _pinned(tasks: dict[str, Any], address: str) -> MaterializedLayer:
+    return MaterializedLayer(tasks, annotations={"workers": [address], "allow_other_workers": True})
+
+
+def _graph(layers: dict[str, Any]) -> HighLevelGraph:
+    names = list(layers)
+    dependencies: dict[str, set[str]] = {name: set(names[:place]) for place, name in enumerate(names)}
+    return HighLevelGraph(layers, dependencies)

@@ -1,0 +1,49 @@
+"""Executor: map a function over groups of items and join the sums on the canonical tree."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from dgmmis.execution.tree import Partial
+
+type_of_task = Callable[[Any, Any], Partial]
+"""(shared, item) -> sums over the item's leaves."""
+
+
+class Executor(Protocol):
+    """Runs one pass. All executors give the same bits."""
+
+    @property
+    def n_workers(self) -> int:
+        """Tasks that run at the same time."""
+
+    @property
+    def memory_per_worker(self) -> int:
+        """Bytes that a worker process may use."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of loaded items that each process may keep between passes."""
+
+    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        """The sums of function(shared, item) over all items; each group is one task."""
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """function(item) for each item, in order; results must be small."""
+
+    def release(self, run: str) -> None:
+        """Forget what was kept for a run."""
+
+    def close(self) -> None:
+        """Give back what was started; nothing if it was given."""
+
+
+def run_group(function: type_of_task, shared: Any, group: Sequence[Any]) -> Partial:
+    """One task: its items one after the other."""
+    return Partial.join(function(shared, item) for item in group)
+
+
+def grouped(items: Sequence[Any], n_groups: int) -> list[Sequence[Any]]:
+    """Consecutive groups of nearly equal length, none empty."""
+    n_groups = max(1, min(n_groups, len(items)))
+    edges = [len(items) * g // n_groups for g in range(n_groups + 1)]
+    return [items[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]

@@ -1,0 +1,71 @@
+"""Executors in this process: the serial loop, which is the meaning of the others, and threads.
+
+The kernels release the interpreter lock, so threads are as fast as processes and cost nothing to start.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+from threadpoolctl import threadpool_limits
+
+from dgmmis.execution.executor import run_group, type_of_task
+from dgmmis.execution.resident import drop_resident
+from dgmmis.execution.tree import Partial
+
+
+class Serial:
+    """One item after the other."""
+
+    n_workers = 1
+
+    @property
+    def memory_per_worker(self) -> int:
+        return int(psutil.virtual_memory().available)
+
+    @property
+    def resident_bytes(self) -> int:
+        return self.memory_per_worker // 2
+
+    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        with threadpool_limits(limits=1):
+            return Partial.join(run_group(function, shared, group) for group in groups)
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        with threadpool_limits(limits=1):
+            return [function(item) for item in items]
+
+    def release(self, run: str) -> None:
+        drop_resident(run)
+
+    def close(self) -> None:
+        pass
+
+
+class Threads(Serial):
+    """A pool of threads, one a core."""
+
+    def __init__(self, n_workers: int | None = None) -> None:
+        self.n_workers = n_workers or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self.n_workers, thread_name_prefix="dgmmis")
+
+    @property
+    def memory_per_worker(self) -> int:
+        return super().memory_per_worker // self.n_workers
+
+    @property
+    def resident_bytes(self) -> int:
+        return super().memory_per_worker // 2
+
+    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        with threadpool_limits(limits=1):
+            return Partial.join(self._pool.map(lambda group: run_group(function, shared, group), groups))
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        with threadpool_limits(limits=1):
+            return list(self._pool.map(function, items))
+
+    def close(self) -> None:
+        self._pool.shutdown()

@@ -1,0 +1,83 @@
+"""Sums that do not depend on how the work was divided: terms join pairwise on the aligned binary tree over leaf numbers.
+
+Floating-point addition is not associative, so a sum in order of arrival differs from run to run. Here a node is only
+ever `left + right` of its two children, so any grouping of leaves, on any number of workers, gives the same bits.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+
+class Summand(Protocol):
+    """What can be summed: a monoid's elements."""
+
+    def __add__(self, other: Any, /) -> Any:
+        """The sum."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Node:
+    """A node of the tree called `tree`: leaves [index * 2^level, (index + 1) * 2^level)."""
+
+    tree: str
+    level: int
+    index: int
+
+    @property
+    def parent(self) -> "Node":
+        return Node(self.tree, self.level + 1, self.index >> 1)
+
+    @property
+    def sibling(self) -> "Node":
+        return Node(self.tree, self.level, self.index ^ 1)
+
+    @property
+    def first_leaf(self) -> int:
+        return self.index << self.level
+
+
+class Partial:
+    """Sums over some of the leaves: for each tree the largest complete nodes."""
+
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        self.nodes: dict[Node, Any] = {}
+
+    @classmethod
+    def of(cls, terms: Iterable[tuple[str, int, Summand]]) -> Self:
+        """From terms (tree, leaf number, value)."""
+        partial = cls()
+        for tree, leaf, value in terms:
+            partial._insert(Node(tree, 0, leaf), value)
+        return partial
+
+    @classmethod
+    def join(cls, partials: Iterable["Partial"]) -> Self:
+        """The sums over all their leaves; no leaf may be in two of them."""
+        joined = cls()
+        for partial in partials:
+            for node, value in partial.nodes.items():
+                joined._insert(node, value)
+        return joined
+
+    def total(self, tree: str) -> Any:
+        """The sum over a whole tree, or None if it has no leaves: complete nodes in leaf order, last ones first."""
+        nodes = sorted((node for node in self.nodes if node.tree == tree), key=lambda node: node.first_leaf)
+        total = None
+        for node in reversed(nodes):  # smaller nodes lie to the right: they join among themselves first
+            total = self.nodes[node] if total is None else self.nodes[node] + total
+        return total
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def _insert(self, node: Node, value: Any) -> None:
+        while node.sibling in self.nodes:
+            other = self.nodes.pop(node.sibling)
+            value = value + other if node.index % 2 == 0 else other + value
+            node = node.parent
+        if node in self.nodes:
+            raise ValueError(f"leaf counted twice: {node}")
+        self.nodes[node] = value

@@ -1,0 +1,131 @@
+"""The M-step: the joint update of weights, means, covariances and background fraction from moments.
+
+mu_k -> mu_k + shift, C_k -> second_k / A_k - shift shift' (the mean enters at its new value), symmetrised every time,
+with the prior of XD eq. 38: C_k = [A_k (...) + scale] / (A_k + 1).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dgmmis.linalg import symmetrize
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model
+from dgmmis.moments import Moments
+from dgmmis.prior import Constraints
+from dgmmis.types import Covariances, Weights
+
+STARVED = 1e-6
+"""A component with less than this many objects says nothing about its mean and covariance; they stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A component that could not be updated as EM would have it, and what was done; `str` is a sentence."""
+
+    component: int
+    kind: str
+    objects: float
+
+    def __str__(self) -> str:
+        if self.kind == "starved":
+            return f"component {self.component} starved ({self.objects:.2g} objects): its mean and covariance were kept"
+        return (
+            f"component {self.component} collapsed onto {self.objects:.4g} objects: its covariance was held at the floor; "
+            "fewer components, a prior, or a larger floor would avoid it"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Update:
+    """The next model, and the repairs that were needed."""
+
+    model: Model
+    repairs: tuple[Repair, ...] = ()
+
+
+def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update:
+    """The model that maximises the expected complete-data log-likelihood (plus log prior) given the moments."""
+    mixture, frozen = model.mixture, constraints.frozen
+    k, d = mixture.means.shape
+    starved = moments.weight <= STARVED
+    weight = np.where(starved, 1.0, moments.weight)  # never divides by zero; starved components are put back below
+
+    fixed_means = starved | _mask(frozen.means, k)
+    fixed_covariances = starved | _mask(frozen.covariances, k)
+
+    shift = moments.first(mixture.covariances) / weight[:, None]
+    shift[fixed_means] = 0.0
+    second = moments.second(mixture.covariances) / weight[:, None, None]
+    first = moments.first(mixture.covariances) / weight[:, None]
+    # about the new mean, wherever it is: second - shift first' - first shift' + shift shift'; for a free mean
+    # (shift = first) this is second - shift shift'
+    cross = shift[:, :, None] * first[:, None, :]
+    scatter = second - cross - np.swapaxes(cross, 1, 2) + shift[:, :, None] * shift[:, None, :]
+    covariances = _structured(symmetrize(scatter), weight, ~fixed_covariances, constraints)
+    covariances[fixed_covariances] = mixture.covariances[fixed_covariances]
+
+    repairs = [Repair(int(c), "starved", float(moments.weight[c])) for c in np.flatnonzero(starved)]
+    covariances, collapsed = _raised_to_floor(covariances, ~fixed_covariances, constraints.floor)
+    repairs += [Repair(int(c), "collapsed", float(moments.weight[c])) for c in collapsed]
+
+    mixture = GaussianMixture(_new_weights(moments.weight, mixture.weights, _mask(frozen.weights, k)),
+                              mixture.means + shift, covariances)
+    fraction = model.background_fraction
+    if model.background is not None:
+        total = float(moments.weight.sum()) + moments.background
+        fraction = float(np.clip(moments.background / total, *constraints.background_bounds))
+    return Update(Model(mixture, model.background, fraction), tuple(repairs))
+
+
+def _mask(components: frozenset[int], k: int) -> np.ndarray:
+    return np.isin(np.arange(k), list(components))
+
+
+def _new_weights(weight: np.ndarray, old: Weights, frozen: np.ndarray) -> Weights:
+    """Frozen weights stay; the others share what is left in proportion to their objects."""
+    weights = np.array(old)
+    share = 1.0 - float(old[frozen].sum())
+    total = float(weight[~frozen].sum())
+    if np.any(~frozen) and total > 0:
+        weights[~frozen] = share * weight[~frozen] / total
+    return weights
+
+
+def _structured(scatter: Covariances, weight: np.ndarray, free: np.ndarray, constraints: Constraints) -> Covariances:
+    """The covariance of each component from its scatter, under the structure and the prior.
+
+    Each structure maximises -sum_k (A_k + p) [log|C_k| + tr(C_k^-1 target_k)] / 2 with target the penalised scatter.
+    """
+    k, d, _ = scatter.shape
+    if constraints.prior is not None:
+        scatter = weight[:, None, None] * scatter + constraints.prior.matrix(d)
+        weight = weight + 1.0
+        scatter = scatter / weight[:, None, None]
+    if constraints.covariance_type == "diag":
+        return scatter * np.eye(d)
+    if constraints.covariance_type == "spherical":
+        return np.trace(scatter, axis1=1, axis2=2)[:, None, None] / d * np.eye(d)
+    if constraints.covariance_type == "tied" and np.any(free):
+        pooled = np.einsum("k,kij->ij", weight[free], scatter[free]) / weight[free].sum()
+        return np.repeat(pooled[None], k, axis=0)
+    return scatter
+
+
+def _raised_to_floor(covariances: Covariances, free: np.ndarray, floor: np.ndarray | None) -> tuple[Covariances, np.ndarray]:
+    """Covariances whose eigenvalues, in units of the floor, are at least one, and which components needed it.
+
+    Clipping the eigenvalues is the constrained maximum; covariances above the floor come back bit for bit.
+    """
+    if floor is None:
+        return covariances, np.empty(0, dtype=int)
+    scale = np.sqrt(floor)
+    unit = scale[:, None] * scale
+    values, vectors = np.linalg.eigh(covariances / unit)
+    collapsed = np.flatnonzero(free & (values[:, 0] < 1.0))
+    if len(collapsed):
+        covariances = covariances.copy()
+        clipped = np.maximum(values[collapsed], 1.0)
+        raised = (vectors[collapsed] * clipped[:, None, :]) @ np.swapaxes(vectors[collapsed], 1, 2)
+        covariances[collapsed] = symmetrize(raised) * unit
+    return covariances, collapsed
