@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
-from dgmmis.noise import NoNoise, Noise
+from dgmmis.noise import Noise, NoNoise
 from dgmmis.types import Points, Vector
 
 LEAF_ROWS = 4096
-"""Rows of a leaf: sums join on the aligned binary tree over leaves, so results do not depend on how leaves are grouped."""
+"""Rows of a leaf: sums join on the aligned binary tree over leaves, so no result depends on how these are grouped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +188,7 @@ def chunk_from_arrays(
     log_background: Vector | None = None,
     first_row: int = 0,
 ) -> Chunk:
-    """A Chunk of rows already checked; refuses exact projections, whose total covariance would be singular in general."""
+    """A Chunk of rows already checked; refuses exact projections to more values than features: R C R' is singular."""
     noise = NoNoise() if noise is None else noise
     if projection is not None and projection.shape[1] > projection.shape[2] and noise.kind == "none":
         raise RefusedError(

@@ -23,6 +23,10 @@ class Status(Enum):
     MAX_ITERATIONS = "stopped at max_iter before it converged: the model is the best so far; raise max_iter or tol"
 
 
+FEWEST_PASSES = 3
+"""Before these nothing counts as settled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stopping:
     """When to stop.
@@ -108,35 +112,25 @@ def em(
     """
     iteration = 0 if first is None else first.iteration + 1
     number = 0 if first is None else first.round + 1
-    current: tuple[Model, Pass] | None = None
-    fallback: Update | None = None
-    sigmas = np.nan
+    best: tuple[Model, Pass] | None = None
+    plain: Update | None = None  # the M-step's own result, where the model in hand is a longer step
+    sigmas = float("nan")
     repairs: tuple[Repair, ...] = ()
     while True:
         started = time.perf_counter()
-        try:
-            result = accumulate(model)
-            if not (result.moments.is_finite and np.isfinite(result.objective)):
-                raise NumericalError("a pass over the data gave sums that are not finite", got=result.objective)
-        except NumericalError:
-            if current is None or fallback is None:
-                raise
-            result = None  # an accelerated step went where the model has no meaning
-        refused = current is not None and fallback is not None
-        if result is not None and current is not None:
-            refused = refused and result.objective < current[1].objective
-        if refused:
-            assert current is not None and fallback is not None and accelerator is not None
+        result = _accepted_pass(accumulate, model, None if plain is None or best is None else best[1].objective)
+        iteration += 1
+        if result is None:
+            assert plain is not None and best is not None and accelerator is not None
             accelerator.refused()
-            model, fallback = fallback.model, None
-            iteration += 1
-            if iteration < stopping.max_iter:
-                continue
-            return Outcome(*current, Status.MAX_ITERATIONS, iteration)
-        assert result is not None
-        gain = np.nan if current is None else result.objective - current[1].objective
+            if iteration >= stopping.max_iter:
+                return Outcome(*best, Status.MAX_ITERATIONS, iteration)
+            model, plain = plain.model, None
+            continue
+        gain = np.nan if best is None else result.objective - best[1].objective
+        best = (model, result)
         record = Record(
-            iteration=iteration,
+            iteration=iteration - 1,
             round=number,
             objective=result.objective,
             gain=gain,
@@ -150,19 +144,27 @@ def em(
             repairs=tuple(map(str, repairs)),
         )
         callback.on_step(Step(record, model))
-        current = (model, result)
-        iteration += 1
         update = maximize(result.moments, model)
         longer = None if accelerator is None else accelerator.propose(model, update.model)
-        target = update.model if longer is None else longer
+        target, plain = (update.model, None) if longer is None else (longer, update)
         sigmas, errors = movement(model, target, result.n_samples)
-        # not before the third pass: two equal objectives may be a start on a saddle
-        if gain <= stopping.tol and record.iteration >= 2 and stopping.settled(gain, sigmas, errors):
-            return Outcome(*current, Status.CONVERGED, iteration)
+        if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, sigmas, errors):
+            return Outcome(*best, Status.CONVERGED, iteration)
         if result.worn:
-            return Outcome(*current, Status.POINTS_WORN, iteration)
+            return Outcome(*best, Status.POINTS_WORN, iteration)
         if iteration >= stopping.max_iter:
-            return Outcome(*current, Status.MAX_ITERATIONS, iteration)
-        fallback = None if longer is None else update
-        repairs = update.repairs
-        model = target
+            return Outcome(*best, Status.MAX_ITERATIONS, iteration)
+        model, repairs = target, update.repairs
+
+
+def _accepted_pass(accumulate: Callable[[Model], Pass], model: Model, least: float | None) -> Pass | None:
+    """A pass; None if it tries a longer step (`least` is the objective to hold) that the objective does not accept."""
+    try:
+        result = accumulate(model)
+        if not (result.moments.is_finite and np.isfinite(result.objective)):
+            raise NumericalError("a pass over the data gave sums that are not finite", got=result.objective)
+    except NumericalError:
+        if least is None:
+            raise
+        return None
+    return None if least is not None and result.objective < least else result

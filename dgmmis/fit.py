@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,7 @@ MONTE_CARLO_SHARE = 0.1
 """Largest Monte-Carlo error of the completeness, in units of its binomial error sqrt(Z (1 - Z) / N)."""
 
 
+@runtime_checkable
 class Catalogue(Protocol):
     """Data to fit: a Dataset on disk or an ArrayDataset in memory."""
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import LOG_TWO_PI, logsumexp, require_positive_definite, symmetrize, unpack
 from dgmmis.noise import Noise, parse_noise
-from dgmmis.types import Covariances, Means, Points, Vector, Weights
+from dgmmis.types import Covariances, Indices, Means, Points, Vector, Weights
 
 BLOCK_NUMBERS = 2_000_000
 """How many doubles the largest temporary array of a block may hold (16 MB)."""
@@ -67,7 +67,7 @@ class GaussianMixture:
         return int(self.means.shape[1])
 
     def log_density(self, points: Points, noise_covariance: object = None) -> Vector:
-        """Log density (n,) of points (n, d), convolved with the noise of each: log sum_k alpha_k N(y_n | mu_k, C_k + S_n).
+        """Log density (n,) of points (n, d), each with its noise: log sum_k alpha_k N(y_n | mu_k, C_k + S_n).
 
         NaN features are marginalised exactly. noise_covariance: None, (d, d), (n, d) variances or (n, d, d).
         """
@@ -87,6 +87,12 @@ class GaussianMixture:
 
     def sample(self, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None = None) -> Points:
         """Draw n noise-free points (n, d), components in random order."""
+        return self.labelled_sample(n, seed)[0]
+
+    def labelled_sample(
+        self, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None = None
+    ) -> tuple[Points, Indices]:
+        """Draw n noise-free points (n, d) and the component that made each (n,)."""
         rng = np.random.default_rng(seed)
         labels = rng.choice(self.n_components, size=n, p=self.weights / self.weights.sum())
         points = rng.standard_normal((n, self.n_features))
@@ -94,7 +100,7 @@ class GaussianMixture:
         for k in np.unique(labels):
             rows = labels == k
             points[rows] = self.means[k] + points[rows] @ factors[k].T
-        return points
+        return points, labels
 
     def marginal(self, features: Sequence[int]) -> "GaussianMixture":
         """The mixture of some of the features, in the order given."""
@@ -140,7 +146,7 @@ class GaussianMixture:
         return index
 
     def _log_joint(self, points: Points, noise: Noise) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Rows and their log alpha_k N(y_n | mu_k, T_nk) (b, k), block by block within a pattern of missing features."""
+        """Rows and their log alpha_k N(y_n | mu_k, T_nk) (b, k), by blocks within a pattern of missing features."""
         with np.errstate(divide="ignore"):
             log_weights = np.log(self.weights)
         seen = ~np.isnan(points)

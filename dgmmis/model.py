@@ -9,7 +9,7 @@ from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import logsumexp
 from dgmmis.mixture import GaussianMixture
 from dgmmis.noise import parse_noise
-from dgmmis.types import Points, Vector
+from dgmmis.types import Indices, Points, Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,9 +44,16 @@ class Model:
 
     def sample(self, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None = None) -> Points:
         """Draw n noise-free points (n, d) of the whole population, background included, in random order."""
+        return self.labelled_sample(n, seed)[0]
+
+    def labelled_sample(
+        self, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None = None
+    ) -> tuple[Points, Indices]:
+        """Draw n noise-free points (n, d) and the component that made each (n,); -1: the background."""
         rng = np.random.default_rng(seed)
         behind = rng.random(n) < self.background_fraction
-        points = self.mixture.sample(n, rng)
+        points, labels = self.mixture.labelled_sample(n, rng)
         if self.background is not None:
             points[behind] = self.background.sample(int(behind.sum()), rng)
-        return points
+            labels[behind] = -1
+        return points, labels

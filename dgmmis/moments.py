@@ -18,7 +18,8 @@ class Moments:
     Args:
         weight: A_k = sum_n q_nk (k,).
         mean_score: u_k = sum_n q_nk g_nk (k, d); it is d log L / d mu_k.
-        covariance_score: W_k = sum_n q_nk (g_nk g_nk' - H_nk), packed lower triangles (k, t); W_k / 2 is d log L / d C_k.
+        covariance_score: W_k = sum_n q_nk (g_nk g_nk' - H_nk), packed lower triangles (k, t); W_k / 2 is
+            d log L / d C_k.
         background: sum_n of the background's responsibilities.
         log_likelihood: sum_n log p(y_n).
         n_samples: sum_n w_n, the weights of the samples.

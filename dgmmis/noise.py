@@ -177,7 +177,7 @@ def _check_symmetric(covariances: np.ndarray, points: Points, first: int) -> Non
 
 
 def check_noise(noise: Noise, points: Points, first: int = 0) -> None:
-    """Raise DataError that names the rows whose noise no measurement can have. A variance of exactly zero is allowed."""
+    """Raise DataError that names the rows whose noise no measurement can have. A variance of zero is allowed."""
     n, m = points.shape
     seen = ~np.isnan(points)
     variances = noise.variances(m)

@@ -1,7 +1,7 @@
 """A catalogue in this process's memory, in the same terms as one on disk: references that load chunks."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ CHUNK_ROWS = 4 * LEAF_ROWS
 """Rows of a task on data in memory: small, so that threads share even a small catalogue."""
 
 
+@runtime_checkable
 class Reference(Protocol):
     """Some rows of a catalogue: small, picklable if the catalogue is on disk, loaded where the work is."""
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dgmmis.chunk import check_points, check_projection, check_weights
-from dgmmis.dataset.manifest import CHUNK_ROWS
+from dgmmis.chunk import LEAF_ROWS, check_points, check_projection, check_weights
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import packed_indices, packed_size
@@ -14,7 +13,7 @@ from dgmmis.noise import DiagonalNoise, FullNoise, check_noise, parse_noise
 
 
 def checked_rows(schema: Schema, arrays: Mapping[str, Any], first: int) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays as a store holds them, at most a chunk of rows at a time.
+    """The arrays as a store holds them, at most a leaf of rows at a time.
 
     Args:
         schema: of the store.
@@ -35,8 +34,8 @@ def checked_rows(schema: Schema, arrays: Mapping[str, Any], first: int) -> Itera
     _require("row_ids", arrays["row_id"], [] if arrays["row_id"] is None else [(n,)], "rows are numbered")
     projected = [] if schema.measured is None else [(n, m, d)]
     _require("projection", arrays["projection"], projected, f"measured is {schema.measured}")
-    for start in range(0, n, CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
+    for start in range(0, n, LEAF_ROWS):  # the checks of a leaf's matrices stay in the cache
+        rows = slice(start, start + LEAF_ROWS)
         parts = {name: np.asarray(array[rows]) for name, array in arrays.items() if array is not None}
         yield _checked(schema, parts, first + start)
 

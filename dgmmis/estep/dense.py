@@ -24,6 +24,9 @@ PANEL = 1024
 CANCELLATION = 3e4
 """Largest sum of |Theta phi| for which the products are accurate to about 1e-11."""
 
+NOTHING = -1e300
+"""A log density that is as good as -inf, and finite."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Components:
@@ -131,7 +134,8 @@ def _panels(components: _Components, block: Block) -> Iterator[_Panel]:
         theta[:, : len(i)] = precision[:, i, j] * np.where(i == j, -0.5, -1.0)
         theta[:, len(i) : -1] = linear
         constant = -0.5 * np.einsum("ki,ki->k", linear, offset)
-        theta[:, -1] = constant + components.log_constant
+        # a component without weight has -inf, which the matrix product would multiply by zeros: NaN
+        theta[:, -1] = constant + np.maximum(components.log_constant, NOTHING)
         reach = np.abs(phi).max(axis=1)
         narrow = np.flatnonzero(np.abs(theta[:, :-1]) @ reach[:-1] + np.abs(constant) > CANCELLATION)
         yield _Panel(columns, centre, scale, phi, theta, narrow)

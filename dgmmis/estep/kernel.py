@@ -1,12 +1,13 @@
 """Kernel: (model, block) -> Expectation. What every E-step computes, and the parameters it needs, prepared once."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from dgmmis.chunk import Block
+from dgmmis.errors import RefusedError
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.types import Vector
@@ -20,6 +21,7 @@ class Expectation:
     log_density: Vector
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """An E-step: dense (T_nk does not depend on n) or noisy (it does)."""
 
@@ -37,7 +39,18 @@ def log_weights(model: Model) -> np.ndarray:
 
 
 def log_background(model: Model, block: Block) -> np.ndarray | None:
-    """log nu U(y_n) (n,), or None where the background takes no part."""
-    if block.log_background is None or model.background_fraction == 0:
+    """log nu U(y_n) (n,), or None where the background takes no part.
+
+    Raises:
+        RefusedError: the model has a background, but nobody said how dense it is at the samples.
+    """
+    if model.background_fraction == 0:
         return None
+    if block.log_background is None:
+        raise RefusedError(
+            "the model has a background, the chunk has none",
+            expected="log_background (n,) with the samples",
+            got=f"None, and background_fraction {model.background_fraction}",
+            do="give Chunk(log_background=model.background.log_density(points, noise))",
+        )
     return np.asarray(block.log_background + np.log(model.background_fraction))

@@ -1,12 +1,12 @@
 """The compiled loop of the noisy E-step: E and M fused, samples innermost, precision space (see `Moments`).
 
-For each pair (n, k): T = R C_k R' + S_n, its Cholesky factor, its inverse, log N(y_n | R mu_k, T), g = R' T^-1 (y - R mu_k)
-and H = R' T^-1 R. A lane of V samples is worked on at once, so that every inner loop is over contiguous samples and
-compiles to vector instructions; nothing of size N x K exists, only K lanes that stay in cache.
+For each pair (n, k): T = R C_k R' + S_n, its Cholesky factor, its inverse, log N(y_n | R mu_k, T),
+g = R' T^-1 (y - R mu_k) and H = R' T^-1 R. A lane of V samples is worked on at once, so that every inner loop is over
+contiguous samples and compiles to vector instructions; nothing of size N x K exists, only K lanes that stay in cache.
 
-The M measured values and D features arrive as the tuples `sized(M)` and `sized(D)`: their lengths belong to their types,
-so each pair of sizes is compiled with constants in the loops, and found again on disk by its signature. (Sizes in
-closures would do the first but not the second: numba names a closure over other compiled functions anew in each process.)
+The M measured values and D features arrive as the tuples `sized(M)` and `sized(D)`: their lengths belong to their
+types, so each pair of sizes is compiled with constants in the loops, and found again on disk by its signature. (Sizes
+in closures would do the first but not the second: a closure over compiled functions has another name in each process.)
 R is None where the measured values are the features.
 """
 

@@ -16,7 +16,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoValidWorkerError
 
 from dgmmis.errors import ClusterError
-from dgmmis.execution.executor import run_group, type_of_task
+from dgmmis.execution.executor import run_group, Task
 from dgmmis.execution.resident import drop_resident, one_blas_thread
 from dgmmis.execution.tree import Partial
 
@@ -46,7 +46,7 @@ class Distributed:
         limits = [w["memory_limit"] for w in self._workers().values() if w["memory_limit"]]
         return min(limits, default=1 << 32) // 2
 
-    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         token = uuid.uuid4().hex
         layers: dict[str, Any] = {f"shared-{token}": {f"shared-{token}": shared}}
         addresses = self._threads()
@@ -80,6 +80,12 @@ class Distributed:
         if self.client.status == "running":
             self.client.run(drop_resident, run, on_error="ignore")
 
+    def about(self) -> list[tuple[str, str]]:
+        return [
+            ("runs on", f"{len(self.client.nthreads())} worker processes at {self.client.scheduler.address}"),
+            ("dashboard", str(self.client.dashboard_link)),
+        ]
+
     def close(self) -> None:
         while self._owned:
             self._owned.pop(0).close()
@@ -101,7 +107,7 @@ class Distributed:
             raise ClusterError(f"the cluster was lost: {error}", do="look at the workers' logs; run again") from error
 
 
-def _run(function: type_of_task, shared: Any, group: Sequence[Any]) -> Partial:
+def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:
     one_blas_thread()
     return run_group(function, shared, group)
 

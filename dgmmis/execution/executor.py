@@ -1,14 +1,15 @@
 """Executor: map a function over groups of items and join the sums on the canonical tree."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dgmmis.execution.tree import Partial
 
-type_of_task = Callable[[Any, Any], Partial]
+Task = Callable[[Any, Any], Partial]
 """(shared, item) -> sums over the item's leaves."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs one pass. All executors give the same bits."""
 
@@ -24,7 +25,7 @@ class Executor(Protocol):
     def resident_bytes(self) -> int:
         """Bytes of loaded items that each process may keep between passes."""
 
-    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         """The sums of function(shared, item) over all items; each group is one task."""
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
@@ -33,11 +34,14 @@ class Executor(Protocol):
     def release(self, run: str) -> None:
         """Forget what was kept for a run."""
 
+    def about(self) -> list[tuple[str, str]]:
+        """Where the work runs, in words, as (what, where)."""
+
     def close(self) -> None:
         """Give back what was started; nothing if it was given."""
 
 
-def run_group(function: type_of_task, shared: Any, group: Sequence[Any]) -> Partial:
+def run_group(function: Task, shared: Any, group: Sequence[Any]) -> Partial:
     """One task: its items one after the other."""
     return Partial.join(function(shared, item) for item in group)
 

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from threadpoolctl import threadpool_limits
 
-from dgmmis.execution.executor import run_group, type_of_task
+from dgmmis.execution.executor import run_group, Task
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
@@ -29,7 +29,7 @@ class Serial:
     def resident_bytes(self) -> int:
         return self.memory_per_worker // 2
 
-    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         with threadpool_limits(limits=1):
             return Partial.join(run_group(function, shared, group) for group in groups)
 
@@ -39,6 +39,9 @@ class Serial:
 
     def release(self, run: str) -> None:
         drop_resident(run)
+
+    def about(self) -> list[tuple[str, str]]:
+        return [("runs in", f"this process, {self.n_workers} thread{'s' if self.n_workers > 1 else ''}")]
 
     def close(self) -> None:
         pass
@@ -59,7 +62,7 @@ class Threads(Serial):
     def resident_bytes(self) -> int:
         return super().memory_per_worker // 2
 
-    def map_reduce(self, function: type_of_task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         with threadpool_limits(limits=1):
             return Partial.join(self._pool.map(lambda group: run_group(function, shared, group), groups))
 

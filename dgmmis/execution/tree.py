@@ -6,9 +6,10 @@ ever `left + right` of its two children, so any grouping of leaves, on any numbe
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Summand(Protocol):
     """What can be summed: a monoid's elements."""
 
@@ -46,7 +47,7 @@ class Partial:
         self.nodes: dict[Node, Any] = {}
 
     @classmethod
-    def of(cls, terms: Iterable[tuple[str, int, Summand]]) -> Self:
+    def of(cls, terms: Iterable[tuple[str, int, Summand]]) -> "Partial":
         """From terms (tree, leaf number, value)."""
         partial = cls()
         for tree, leaf, value in terms:
@@ -54,7 +55,7 @@ class Partial:
         return partial
 
     @classmethod
-    def join(cls, partials: Iterable["Partial"]) -> Self:
+    def join(cls, partials: Iterable["Partial"]) -> "Partial":
         """The sums over all their leaves; no leaf may be in two of them."""
         joined = cls()
         for partial in partials:

@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both make .venv and install into it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lint format bench clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group lint
+	touch $(READY)
+
+demo: $(READY)  ## the main job: simulate, fit on a local cluster, compare with the truth, draw the picture
+	mkdir -p demo
+	$(BIN)/dgmmis simulate demo/survey.zarr --preset box-with-hole --overwrite
+	$(BIN)/dgmmis plan demo/survey.toml
+	$(BIN)/dgmmis fit demo/survey.toml
+	$(BIN)/python examples/is_the_truth_recovered.py demo/survey.zarr demo/survey.run demo/recovery.png
+
+test: $(READY)  ## the tests, in under ten minutes on two cores
+	$(BIN)/python -m pytest
+
+test-all: $(READY)  ## the slow ones as well: statistics, large memory, kernels in every dimension
+	$(BIN)/python -m pytest --runslow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy dgmmis
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## seconds per pass of the kernels and of whole fits, against peers that are installed
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

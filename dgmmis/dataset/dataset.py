@@ -1,0 +1,186 @@
+"""Dataset: a survey store opened for reading."""
+
+import json
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dgmmis.chunk import LEAF_ROWS
+from dgmmis.dataset.manifest import CHUNK_ROWS, DOCUMENT, Manifest, Segment
+from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, file_name, open_array
+from dgmmis.dataset.schema import Schema
+from dgmmis.errors import StoreError
+
+if TYPE_CHECKING:
+    import dask.array
+
+__all__ = ["ChunkReference", "Dataset"]
+
+LEAVES = CHUNK_ROWS // LEAF_ROWS
+
+
+class Dataset:
+    """A survey store. Opening it reads metadata only, and checks that every file is there."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path = path
+        self._manifest = manifest
+        self._references = tuple(_references(path, manifest))
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Dataset":
+        """Open the store at a path.
+
+        Raises:
+            StoreError: there is nothing, it is not a survey store, of another version, or files are missing (named).
+        """
+        path = Path(path).absolute()
+        manifest = Manifest.read(path)
+        missing = [file for segment in manifest.segments for file in _missing(path, manifest.schema, segment)]
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise StoreError(
+                f"files of the survey store are missing or do not fit: {', '.join(missing[:3])}{more}",
+                do=f"restore them or ingest again: '{path}' is not whole",
+            )
+        return cls(path, manifest)
+
+    def __repr__(self) -> str:
+        return f"Dataset('{self.path}': {self.n_rows} rows of {', '.join(self.schema.features)})"
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def schema(self) -> Schema:
+        return self._manifest.schema
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        return self._manifest.segments
+
+    @property
+    def references(self) -> tuple[ChunkReference, ...]:
+        """Every chunk, in the order of the rows."""
+        return self._references
+
+    @property
+    def n_rows(self) -> int:
+        return sum(segment.n_rows for segment in self.segments)
+
+    @property
+    def n_features(self) -> int:
+        return self.schema.n_features
+
+    @property
+    def provenance(self) -> list[dict[str, Any]]:
+        """Where each segment came from."""
+        return [dict(entry) for entry in self._manifest.provenance]
+
+    @property
+    def truth(self) -> dict[str, Any] | None:
+        """What a simulated survey was drawn from; None otherwise."""
+        return self._manifest.truth
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all chunks once loaded."""
+        return sum(reference.nbytes for reference in self.references)
+
+    @property
+    def points(self) -> "dask.array.Array":
+        """Measured values (n, m), lazily, in the chunks of the store; NaN: missing."""
+        points = self._lazy("points")
+        if points is None:
+            raise StoreError(f"'{self.path}' has no rows")
+        return points
+
+    @property
+    def noise(self) -> "dask.array.Array | None":
+        """Variances (n, m) or packed covariances (n, t), lazily. 1, and 0 off the diagonal, for missing features."""
+        return self._lazy("noise")
+
+    @property
+    def weights(self) -> "dask.array.Array | None":
+        """Weights (n,), lazily."""
+        return self._lazy("weights")
+
+    @property
+    def projection(self) -> "dask.array.Array | None":
+        """Projections (n, m, d), lazily."""
+        return self._lazy("projection")
+
+    @property
+    def row_ids(self) -> "dask.array.Array | None":
+        """The rows' own numbers (n,) int64, lazily."""
+        return self._lazy("row_id")
+
+    def _lazy(self, name: str) -> "dask.array.Array | None":
+        import dask.array
+
+        if any(name not in array_tails(self.schema, segment) for segment in self.segments) or not self.segments:
+            return None
+        parts = []
+        for segment in self.segments:
+            array = open_array(str(array_folder(self.path, segment, name)), segment.identity)
+            label = f"{name}-{self.path}:{segment.name}-{segment.identity}"
+            chunks = (CHUNK_ROWS, *array.shape[1:])
+            parts.append(dask.array.from_zarr(array, chunks=chunks, name=label))
+        joined: dask.array.Array = dask.array.concatenate(parts)
+        return joined
+
+    def describe(self) -> dict[str, Any]:
+        """What there is to know without reading rows, as JSON values."""
+        schema, segments = self.schema, self.segments
+        stored = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        columns = []
+        for i, name in enumerate(schema.columns):
+            low = [x for segment in segments if (x := segment.minimum[i]) is not None]
+            high = [x for segment in segments if (x := segment.maximum[i]) is not None]
+            missing = sum(segment.missing[i] for segment in segments)
+            columns.append({"name": name, "missing": missing, "minimum": min(low, default=None)})
+            columns[-1]["maximum"] = max(high, default=None)
+        return {
+            "path": str(self.path),
+            "rows": self.n_rows,
+            **schema.to_attributes()["schema"],
+            "columns": columns,
+            "row_ids": bool(segments) and all(segment.row_ids for segment in segments),
+            "chunks": len(self.references),
+            "chunk_rows": CHUNK_ROWS,
+            "bytes": self.nbytes,
+            "bytes_stored": stored,
+            "segments": [{"name": segment.name, "rows": segment.n_rows} for segment in segments],
+            "provenance": self.provenance,
+            "truth": self.truth,
+        }
+
+
+def _references(path: Path, manifest: Manifest) -> Iterator[ChunkReference]:
+    row = leaf = 0
+    for segment in manifest.segments:
+        for start in range(0, segment.n_rows, CHUNK_ROWS):
+            stop = min(start + CHUNK_ROWS, segment.n_rows)
+            place = (row + start, leaf + start // LEAF_ROWS)
+            yield ChunkReference(str(path), segment, start, stop, *place, manifest.schema)
+        row, leaf = row + segment.n_rows, leaf + LEAVES * segment.n_chunks
+
+
+def _missing(path: Path, schema: Schema, segment: Segment) -> Iterator[str]:
+    for name, tail in array_tails(schema, segment).items():
+        folder = array_folder(path, segment, name)
+        short = folder.relative_to(path)
+        try:
+            document = json.loads((folder / DOCUMENT).read_text())
+            shape, rows = document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"][0]
+        except (OSError, ValueError, KeyError, TypeError):
+            yield f"{short}/{DOCUMENT}"
+            continue
+        if shape != [segment.n_rows, *tail]:
+            yield f"{short}/{DOCUMENT} (shape {shape})"
+            continue
+        there = {file.name for file in folder.iterdir()}
+        names = (file_name(shard, len(shape)) for shard in range(ceil(segment.n_rows / rows)))
+        yield from (f"{short}/{file}" for file in names if file not in there)

@@ -1,0 +1,132 @@
+"""Manifest: which segments of rows make up a survey store; the root of the store, replaced in one step."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgmmis.chunk import LEAF_ROWS
+from dgmmis.dataset.schema import Schema
+from dgmmis.errors import DataError, StoreError
+
+CHUNK_ROWS = 16 * LEAF_ROWS
+"""Rows of a chunk of the store: a power of two of whole leaves, so that chunks are aligned subtrees of the sum."""
+
+DOCUMENT = "zarr.json"
+SEGMENTS = "segments"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """Rows that were written together, and never change.
+
+    Args:
+        name: its folder under `segments`.
+        n_rows: how many rows.
+        identity: random, so that a store made anew at the same path is not mistaken for the old one.
+        row_ids: whether each row has a number of its own.
+        missing, minimum, maximum: per measured value: how many rows lack it, and its range (None: all lack it).
+    """
+
+    name: str
+    n_rows: int
+    identity: str
+    row_ids: bool
+    missing: tuple[int, ...]
+    minimum: tuple[float | None, ...]
+    maximum: tuple[float | None, ...]
+
+    @property
+    def n_chunks(self) -> int:
+        return -(-self.n_rows // CHUNK_ROWS)
+
+    def to_attributes(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> "Segment":
+        """The reverse of `to_attributes`."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Manifest:
+    """Schema, segments in order, one provenance entry a segment, and the truth of a simulation where known."""
+
+    schema: Schema
+    segments: tuple[Segment, ...] = ()
+    provenance: tuple[dict[str, Any], ...] = ()
+    truth: dict[str, Any] | None = None
+
+    def document(self) -> str:
+        """The group document at the root of the store.
+
+        Raises:
+            DataError: provenance or truth that JSON cannot hold.
+        """
+        attributes = {
+            **self.schema.to_attributes(),
+            "segments": [segment.to_attributes() for segment in self.segments],
+            "provenance": list(self.provenance),
+            "truth": self.truth,
+        }
+        try:
+            return group_document({"dgmmis": attributes})
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                "provenance or truth cannot be stored as JSON",
+                got=error,
+                do="use finite numbers, strings, lists and dicts",
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """The manifest of the store at a path.
+
+        Raises:
+            StoreError: there is none, it is not of a survey, of another version, or damaged.
+        """
+        attributes = read_attributes(path)
+        try:
+            schema = Schema.from_attributes(attributes)
+        except StoreError as error:
+            raise StoreError(f"'{path}' cannot be opened: {error}") from error
+        try:
+            segments = tuple(Segment.from_attributes(entry) for entry in attributes["segments"])
+            return cls(schema, segments, tuple(attributes["provenance"]), attributes["truth"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"the manifest of '{path}' is damaged", got=error, do="ingest it again") from error
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """What a store says of itself under "dgmmis"; empty for anything else that is there."""
+    if not path.exists():
+        raise StoreError(f"no survey store at '{path}'", do="check the path, or make it with `dgmmis ingest`")
+    try:
+        found = json.loads((path / DOCUMENT).read_text())
+        attributes = found.get("attributes", {}).get("dgmmis", {})
+    except (FileNotFoundError, NotADirectoryError, AttributeError, ValueError):
+        return {}
+    except OSError as error:
+        raise StoreError(f"'{path}' cannot be read", got=error) from error
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def group_document(attributes: Mapping[str, Any]) -> str:
+    """The metadata document of a zarr (version 3) group."""
+    document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return json.dumps(document, indent=1, default=_plain, allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} {value!r}")

@@ -1,0 +1,214 @@
+"""SurveyWriter: rows in, a survey store out; never half written, whatever kills it.
+
+A new store is built in a folder beside its final name and renamed when it is whole. Rows appended, or written over an
+older survey, go into a new segment; then the manifest is replaced in one step. Segments never change.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from dgmmis import __version__
+from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document, read_attributes
+from dgmmis.dataset.publish import lock, replace_text, sync, sync_tree, temporary_sibling
+from dgmmis.dataset.rows import checked_rows
+from dgmmis.dataset.schema import FORMAT, Schema
+from dgmmis.dataset.segment import SegmentWriter
+from dgmmis.errors import DataError, RefusedError, StoreError
+from dgmmis.noise import DiagonalNoise, FullNoise
+
+
+class SurveyWriter:
+    """Writes rows to a survey store; a context manager, which publishes the rows when it is left without an exception.
+
+    Args:
+        path: of the store.
+        schema: what each row holds.
+        append: add the rows to the survey there, of the same schema; a new one is made if there is none.
+        overwrite: put the rows in the place of the survey there, which stays as it is until they are written.
+        provenance: where the rows come from, as JSON values; version, time and number of rows are added.
+        truth: what a simulated survey was drawn from, as JSON values; only for a new survey.
+
+    Raises:
+        StoreError: there is something at the path already, of another schema (it says in what), or being written.
+        RefusedError: append with overwrite, or with a truth.
+        DataError: no rows were written to a new store, or provenance or truth that JSON cannot hold.
+
+    `n_rows` counts the rows written so far, not those that were there before.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        schema: Schema,
+        *,
+        append: bool = False,
+        overwrite: bool = False,
+        provenance: Mapping[str, Any] | None = None,
+        truth: Mapping[str, Any] | None = None,
+    ) -> None:
+        if append and overwrite:
+            raise RefusedError("append and overwrite exclude one another", do="give one of them")
+        self.path = Path(path).absolute()
+        self.schema = schema
+        self.n_rows = 0
+        self._append, self._overwrite = append, overwrite
+        self._provenance = dict(provenance or {})
+        self._before = Manifest(schema, truth=None if truth is None else dict(truth))
+        self._row_ids: bool | None = None
+        self._segment: SegmentWriter | None = None
+        self._unpublished: Path | None = None
+        self._lock: int | None = None
+
+    def __enter__(self) -> "SurveyWriter":
+        # what cannot be stored is known before the rows are read
+        Manifest(self.schema, provenance=(self._provenance,), truth=self._before.truth).document()
+        try:
+            self._segment = SegmentWriter(self._claim(), self.schema)
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._publish()
+        finally:
+            self._discard()
+
+    def write(
+        self,
+        points: np.ndarray,
+        noise: np.ndarray | DiagonalNoise | FullNoise | None = None,
+        *,
+        weights: np.ndarray | None = None,
+        row_ids: np.ndarray | None = None,
+        projection: np.ndarray | None = None,
+    ) -> None:
+        """Add rows, any number at a time. Messages count rows from 0, the first that this writer was given.
+
+        Args:
+            points: measured values (n, m); NaN: missing.
+            noise: where the schema has noise per row: variances (n, m), or covariances (n, m, m) or packed (n, t). That
+                of missing features is not looked at, and stored as variance 1 and covariance 0.
+            weights: (n,) where the schema is weighted.
+            row_ids: whole numbers (n,) of the rows' own; with all rows of a survey, or none.
+            projection: R (n, m, d) where the schema has measured values.
+
+        Raises:
+            ShapeError, DataError: arrays that do not fit the schema or one another, or values that none can have.
+            StoreError: the rows cannot be written.
+        """
+        if self._segment is None:
+            raise StoreError("the writer is not open", do="use it as `with SurveyWriter(...) as w:`")
+        if self._row_ids is None:
+            self._row_ids = row_ids is not None
+        if self._row_ids != (row_ids is not None):
+            raise DataError(
+                "row_ids for some of the rows only",
+                expected="row_ids, as in the rows before" if self._row_ids else "none, as in the rows before",
+                got="none" if self._row_ids else "row_ids",
+                do="give them with every row of a survey, or with none",
+            )
+        values = noise.values if isinstance(noise, (DiagonalNoise, FullNoise)) else noise
+        arrays = {"points": points, "noise": values, "weights": weights, "row_id": row_ids, "projection": projection}
+        for rows in checked_rows(self.schema, arrays, self.n_rows):
+            self._segment.add(rows)
+            self.n_rows = self._segment.n_rows
+
+    def _claim(self) -> Path:
+        """The folder for the rows: of a new store beside the path, or a new segment in the store there."""
+        if not self.path.exists():
+            try:
+                root, self._lock = temporary_sibling(self.path)
+            except OSError as error:
+                raise StoreError(f"'{self.path}' cannot be written", got=error) from error
+            self._unpublished = root
+            folder = root / SEGMENTS / "000000"
+            folder.mkdir(parents=True)
+            return folder
+        if not (self._append or self._overwrite):
+            raise StoreError(f"'{self.path}' exists", do="give another path, append to it, or overwrite it")
+        if read_attributes(self.path).get("format") != FORMAT:
+            raise StoreError(f"'{self.path}' is not a dgmmis survey", do="give another path; it is left as it is")
+        self._lock = lock(self.path)
+        if self._append:
+            self._continue(Manifest.read(self.path))
+        folders = self._folders()
+        if self._append and self._lock is not None:  # left by a writer that was killed
+            kept = {segment.name for segment in self._before.segments}
+            for leftover in [folder for folder in folders if folder.name not in kept]:
+                shutil.rmtree(leftover)
+        number = 1 + max((int(folder.name) for folder in folders if folder.name.isdigit()), default=-1)
+        self._unpublished = self.path / SEGMENTS / f"{number:06d}"
+        self._unpublished.mkdir(parents=True)
+        return self._unpublished
+
+    def _folders(self) -> list[Path]:
+        return [entry for entry in (self.path / SEGMENTS).glob("*") if entry.is_dir()]
+
+    def _continue(self, before: Manifest) -> None:
+        differences = before.schema.differences(self.schema)
+        if differences:
+            raise StoreError(
+                f"'{self.path}' has another schema: {'; '.join(differences)}",
+                do="append rows of the same kind, or write a new store",
+            )
+        if self._before.truth is not None:
+            raise RefusedError("truth is for a new survey only", do="append without it")
+        self._before = before
+        self._row_ids = before.segments[0].row_ids
+
+    def _publish(self) -> None:
+        if self._segment is None or self._unpublished is None:
+            return
+        if self.n_rows == 0:
+            if self._before.segments:  # nothing new to append: the survey stays as it is
+                return
+            raise DataError("no rows were written", do=f"check that the source has rows; '{self.path}' was not changed")
+        folder = self._segment.folder
+        document = self._document(self._segment.finish())
+        if folder == self._unpublished:
+            older = [entry for entry in self._folders() if entry != folder]
+            sync_tree(folder)
+            sync(folder.parent)
+            replace_text(self.path / DOCUMENT, document)
+            self._unpublished = None
+            for entry in older if self._overwrite else ():
+                shutil.rmtree(entry, ignore_errors=True)
+            return
+        root = self._unpublished
+        (root / SEGMENTS / DOCUMENT).write_text(group_document({}))
+        (root / DOCUMENT).write_text(document)
+        sync_tree(root)
+        try:
+            root.rename(self.path)
+        except OSError as error:
+            raise StoreError(f"'{self.path}' was made by another process meanwhile", got=error) from error
+        self._unpublished = None
+        sync(self.path.parent)
+
+    def _document(self, segment: Segment) -> str:
+        entry = {"rows": segment.n_rows, "dgmmis": __version__, "written": datetime.now(UTC).isoformat("T", "seconds")}
+        before = self._before
+        provenance = (*before.provenance, {**self._provenance, **entry})
+        return Manifest(self.schema, (*before.segments, segment), provenance, before.truth).document()
+
+    def _discard(self) -> None:
+        """Remove what was not published, and let go of the lock and of the memory."""
+        self._segment = None
+        if self._unpublished is not None:
+            shutil.rmtree(self._unpublished, ignore_errors=True)
+            self._unpublished = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

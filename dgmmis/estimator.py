@@ -1,0 +1,228 @@
+"""GMMis: the scikit-learn contract over `fit`."""
+
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.validation import check_is_fitted
+
+from dgmmis import criteria
+from dgmmis.background import Uniform
+from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.em import Stopping
+from dgmmis.errors import NotConvergedWarning, RefusedError, RepairWarning, ShapeError
+from dgmmis.estep import leaf_log_density, leaf_responsibilities
+from dgmmis.fit import Catalogue, fit
+from dgmmis.initialize import Start
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model
+from dgmmis.passes import load
+from dgmmis.prior import Constraints, Frozen, InverseWishart
+from dgmmis.selection import as_selection
+from dgmmis.survey import Survey, as_noise_law
+from dgmmis.types import Points, Vector
+
+
+class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Gaussian mixture of a noisy, truncated, incomplete survey.
+
+    Args:
+        n_components: K.
+        covariance_type: "full", "diag", "tied" or "spherical".
+        selection: Omega, the probability that an object measured at y was seen: a Selection, or a callable (n, d) -> (n,).
+        selection_on: "observed": Omega acts on measured values.
+        noise_law: the noise of objects that were not seen: a covariance (d, d) or a callable (n, d) -> (d, d) or
+            (n, d, d); None: that of the data, if it is one covariance for all.
+        background: a Uniform density on a box, whose fraction is fitted.
+        prior: InverseWishart on the covariances.
+        frozen: {"weights": [k...], "means": [k...], "covariances": [k...]}: components whose parameter stays as `init` has it.
+        init: "kmeans", "random", or a GaussianMixture.
+        tol: smallest gain of the mean log-likelihood per pass that is worth going on for.
+        max_iter: passes over the data at most.
+        random_state: an integer seed; None: 0. The same data and seed give the same bits.
+
+    Attributes:
+        weights_, means_, covariances_: of the components (k,), (k, d), (k, d, d).
+        mixture_: them as a GaussianMixture.
+        background_amplitude_: the background's fraction.
+        completeness_: the fraction of the population that was seen, Z; `completeness_error_` its Monte-Carlo error.
+        log_likelihood_: mean per object, normalised under selection.
+        n_iter_: passes over the data. converged_, status_: whether it settled, and why it ended in a sentence.
+        history_: a Record for every accepted pass.
+        n_features_in_: features of the data.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        selection: object = None,
+        selection_on: str = "observed",
+        noise_law: object = None,
+        background: Uniform | None = None,
+        prior: InverseWishart | None = None,
+        frozen: Mapping[str, Sequence[int]] | None = None,
+        init: str | GaussianMixture = "kmeans",
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        random_state: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.selection = selection
+        self.selection_on = selection_on
+        self.noise_law = noise_law
+        self.background = background
+        self.prior = prior
+        self.frozen = frozen
+        self.init = init
+        self.tol = tol
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: object = None,
+        noise_covariance: Any = None,
+        projection: Any = None,
+        sample_weight: Any = None,
+    ) -> "GMMis":
+        """Fit the mixture.
+
+        Args:
+            X: numpy, dask or zarr array (n, d), NaN = missing; or the path, or the Dataset, of a survey store, which
+                brings its own noise, projections and weights.
+            y: not used; there for pipelines.
+            noise_covariance: (d, d), (n, d) variances or (n, d, d).
+            projection: R (n, m, d), with X (n, m).
+            sample_weight: how often each object counts (n,).
+
+        Raises:
+            DgmmisError: its subclasses say what is wrong and what to do.
+        """
+        del y
+        if self.selection_on != "observed":
+            raise RefusedError(
+                f"selection_on='{self.selection_on}' is not supported", expected="'observed'", do="give Omega of measured values"
+            )
+        constraints = Constraints(
+            covariance_type=self.covariance_type,  # type: ignore[arg-type]
+            prior=self.prior,
+            frozen=Frozen.parse(self.frozen, self.n_components),
+        )
+        start = Start(self.n_components, self.init, self.background)  # type: ignore[arg-type]
+        survey = Survey(
+            None if self.selection is None else as_selection(self.selection),
+            None if self.noise_law is None else as_noise_law(self.noise_law),
+        )
+        stopping = Stopping(self.tol, self.max_iter)
+        with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:
+            data = _catalogue(X, noise_covariance, projection, sample_weight, Path(folder))
+            result = fit(
+                data, start, survey=survey, constraints=constraints, stopping=stopping, seed=self.random_state or 0
+            )
+        self.model_, self._constraints = result.model, constraints
+        self.mixture_ = result.model.mixture
+        self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
+        self.covariances_ = self.mixture_.covariances
+        self.background_amplitude_ = result.model.background_fraction
+        self.completeness_, self.completeness_error_ = result.completeness, result.completeness_error
+        self.log_likelihood_, self.n_iter_ = result.log_likelihood, result.n_passes
+        self.converged_, self.status_ = result.converged, result.status.value
+        self.history_ = result.records
+        self.n_features_in_ = data.n_features
+        if not result.converged:
+            warnings.warn(result.status.value, NotConvergedWarning, stacklevel=2)
+        for sentence in result.repairs:
+            warnings.warn(sentence, RepairWarning, stacklevel=2)
+        return self
+
+    def score_samples(self, X: Points, noise_covariance: Any = None) -> Vector:
+        """Log density (n,) at measured points: log p(y) - log Z, normalised over what the survey sees."""
+        model = self._fitted()
+        return np.concatenate(
+            [leaf_log_density(model, leaf) for leaf in self._leaves(X, noise_covariance)]
+        ) - np.log(self.completeness_)
+
+    def score(self, X: Points, y: object = None, noise_covariance: Any = None) -> float:
+        """Mean of `score_samples`."""
+        del y
+        return float(np.mean(self.score_samples(X, noise_covariance)))
+
+    def predict_proba(self, X: Points, noise_covariance: Any = None) -> Points:
+        """Responsibilities (n, k); what they lack to one is the background's."""
+        model = self._fitted()
+        return np.concatenate([leaf_responsibilities(model, leaf) for leaf in self._leaves(X, noise_covariance)])
+
+    def predict(self, X: Points, noise_covariance: Any = None) -> np.ndarray:
+        """The most probable component of each point (n,); -1 where the background is more probable than any."""
+        responsibilities = self.predict_proba(X, noise_covariance)
+        labels = responsibilities.argmax(axis=1)
+        if self._fitted().background is not None:
+            labels[1 - responsibilities.sum(axis=1) > responsibilities.max(axis=1)] = -1
+        return np.asarray(labels)
+
+    def sample(self, n_samples: int = 1) -> tuple[Points, np.ndarray]:
+        """Draw noise-free points (n, d) of the population before selection, and their components (n,); -1: background."""
+        return self._fitted().labelled_sample(n_samples, self.random_state)
+
+    def bic(self, X: Points, noise_covariance: Any = None) -> float:
+        """Bayesian information criterion on X; smaller is better."""
+        n = len(np.asarray(X))
+        return criteria.bic(n * self.score(X, noise_covariance=noise_covariance), self._n_parameters(), n)
+
+    def aic(self, X: Points, noise_covariance: Any = None) -> float:
+        """Akaike information criterion on X; smaller is better."""
+        return criteria.aic(len(np.asarray(X)) * self.score(X, noise_covariance=noise_covariance), self._n_parameters())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _n_parameters(self) -> int:
+        return criteria.n_parameters(self._fitted(), self._constraints)
+
+    def _fitted(self) -> Model:
+        check_is_fitted(self, "mixture_")
+        model: Model = self.model_
+        return model
+
+    def _leaves(self, X: Points, noise_covariance: Any) -> Any:
+        """Leaves of points to score; their background density is attached, their selection is not looked at."""
+        model = self._fitted()
+        data = ArrayDataset.of(np.asarray(X, dtype=float), noise_covariance)
+        if data.n_features != model.mixture.n_features:
+            raise ShapeError(
+                f"X has {data.n_features} features, but GMMis is expecting {model.mixture.n_features} features as input"
+            )
+        for reference in data.references:
+            yield from load(reference, Survey(), model.background).leaves
+
+
+def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: Any, folder: Path) -> Catalogue:
+    """The data as a catalogue: a store as it is; dask and zarr arrays chunk by chunk into a store in `folder`."""
+    from dgmmis.dataset.dataset import Dataset
+
+    if isinstance(X, (str, Path)):
+        X = Dataset.open(X)
+    if isinstance(X, Dataset):
+        given = (noise_covariance, projection, sample_weight)
+        if any(value is not None for value in given):
+            raise RefusedError("a survey store brings its own noise, projections and weights", do="leave them out")
+        return X
+    if hasattr(X, "chunks"):
+        from dgmmis.dataset.spool import spool
+
+        return spool(folder / "survey.zarr", X, noise_covariance, projection=projection, sample_weight=sample_weight)
+    return ArrayDataset.of(
+        np.asarray(X, dtype=float), noise_covariance, projection=projection, sample_weight=sample_weight
+    )
+
+

@@ -1,0 +1,149 @@
+"""What the commands do: a job becomes a plan or a run; a run scores data and draws samples."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgmmis.callback import Callback
+from dgmmis.dataset.checkpoint import Run, read_run, write_run
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.errors import JobError, StoreError
+from dgmmis.execution.cluster import connect
+from dgmmis.execution.serial import Threads
+from dgmmis.fit import fit, plan_fit
+from dgmmis.job.job import Job
+from dgmmis.passes import Passes
+from dgmmis.plan import SMALL_SECONDS, Plan, work_seconds
+from dgmmis.prior import Constraints
+from dgmmis.survey import Survey
+
+SAMPLE_BATCH = 1 << 16
+PURPOSE = 2
+"""First word of the random address: samples drawn from a run."""
+
+
+def planned(job: Job) -> Plan:
+    """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
+    data = _data(job)
+    executor = _executor(job, data, started=False)
+    try:
+        return plan_fit(data, job.model.n_components, executor)
+    finally:
+        executor.close()
+
+
+def run_job(
+    job: Job, out: Path, *, callbacks: Sequence[Callback] = (), announce: Callable[[list[tuple[str, str]]], None] | None = None
+) -> Run:
+    """Fit a job and write its run to `out`.
+
+    `announce` receives the plan, and where the dashboard is, before the fit begins.
+    """
+    data = _data(job)
+    if out.exists() and not (out / "model.npz").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"'{out}' is there and is not a run", do="choose another --out")
+    mixture = None
+    if job.model.init not in ("kmeans", "random"):
+        mixture = read_run(job.resolve(job.model.init)).model.mixture
+    start = job.start(mixture)
+    executor = _executor(job, data)
+    try:
+        plan = plan_fit(data, job.model.n_components, executor)
+        if announce is not None:
+            announce([*plan.lines(), *executor.about()])
+        plan.check()
+        result = fit(
+            data,
+            start,
+            survey=job.survey(),
+            constraints=job.constraints(),
+            stopping=job.stopping(),
+            seed=job.fit.seed,
+            executor=executor,
+            callbacks=callbacks,
+        )
+    finally:
+        executor.close()
+    document = {
+        "status": result.status.value,
+        "converged": result.converged,
+        "log_likelihood": result.log_likelihood,
+        "objective": result.objective,
+        "n_samples": result.n_samples,
+        "completeness": result.completeness,
+        "completeness_error": result.completeness_error,
+        "background_fraction": result.model.background_fraction,
+        "n_passes": result.n_passes,
+        "seconds": result.seconds,
+        "repairs": list(result.repairs),
+        "data": str(data.path),
+        "job": job.text,
+        "history": [{k: v if v == v else None for k, v in asdict(record).items()} for record in result.records],
+    }
+    run = Run(result.model, data.schema.features, data.schema.units, document)
+    write_run(out, run)
+    return run
+
+
+def score_run(run_path: Path, data_path: Path) -> dict[str, Any]:
+    """Mean log-likelihood per object of a survey under a run's model, and its parts."""
+    run, data = read_run(run_path), Dataset.open(data_path)
+    if data.schema.features != run.features:
+        raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
+    executor = Threads()
+    passes = Passes(
+        data.references, n_tasks=len(data.references), survey=Survey(), constraints=Constraints(), executor=executor
+    )
+    try:
+        result = passes(run.model)
+    finally:
+        passes.close()
+        executor.close()
+    return {
+        "log_likelihood": result.log_likelihood - float(np.log(run.completeness)),
+        "n_samples": result.n_samples,
+        "completeness": run.completeness,
+    }
+
+
+def sample_run(
+    run_path: Path,
+    n: int,
+    out: Path,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_batch: Callable[[int, int | None], None] | None = None,
+) -> Dataset:
+    """Draw n noise-free objects of a run's population into a store; batches are addressed by (seed, batch)."""
+    run = read_run(run_path)
+    schema = Schema(features=run.features, units=run.units)
+    with SurveyWriter(out, schema, overwrite=overwrite, provenance={"drawn_from": str(run_path), "seed": seed}) as writer:
+        for batch, start in enumerate(range(0, n, SAMPLE_BATCH)):
+            address = np.random.SeedSequence(seed, spawn_key=(PURPOSE, batch))
+            writer.write(run.model.sample(min(SAMPLE_BATCH, n - start), address))
+            if on_batch is not None:
+                on_batch(writer.n_rows, n)
+    return Dataset.open(out)
+
+
+def _data(job: Job) -> Dataset:
+    data = Dataset.open(job.resolve(job.data.path))
+    if data.n_rows == 0:
+        raise StoreError(f"the survey '{data.path}' has no rows")
+    return data
+
+
+def _executor(job: Job, data: Dataset, *, started: bool = True) -> Any:
+    spec = job.cluster_spec()
+    schema = data.schema
+    noisy = schema.noise in ("diagonal", "full") or schema.measured is not None
+    small = work_seconds(data.n_rows, data.n_features, job.model.n_components, noisy) < SMALL_SECONDS
+    if not started and (spec.kind == "local" or (spec.kind == "auto" and not small)):
+        return connect(replace(spec, kind="threads"), small=small)
+    return connect(spec, small=small)

@@ -1,0 +1,219 @@
+"""Execution: the same bits on every executor, for any grouping; clusters that are found, refused, lost."""
+
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dgmmis.callback import Callback, Step
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.em import Stopping
+from dgmmis.errors import ClusterError, JobError
+from dgmmis.execution.cluster import ClusterSpec, connect
+from dgmmis.execution.distributed import Distributed
+from dgmmis.execution.executor import Executor, grouped
+from dgmmis.execution.resident import Resident
+from dgmmis.execution.serial import Serial, Threads
+from dgmmis.execution.tree import Partial
+from dgmmis.fit import Fit, fit
+from dgmmis.initialize import Start
+from dgmmis.selection import HalfSpace
+from dgmmis.survey import Survey
+
+
+@given(
+    values=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=70),
+    cuts=st.lists(st.integers(1, 69), max_size=12),
+    order=st.randoms(use_true_random=False),
+)
+def test_sums_are_the_same_bits_for_any_grouping_and_order(values: list[float], cuts: list[int], order: object) -> None:
+    whole = Partial.of(("a", leaf, value) for leaf, value in enumerate(values)).total("a")
+    edges = [0, *sorted({cut for cut in cuts if cut < len(values)}), len(values)]
+    parts = [
+        Partial.of(("a", leaf, values[leaf]) for leaf in range(a, b)) for a, b in zip(edges, edges[1:], strict=False)
+    ]
+    order.shuffle(parts)  # type: ignore[attr-defined]
+    middle = len(parts) // 2
+    joined = Partial.join([Partial.join(parts[:middle]), Partial.join(parts[middle:])])
+    assert joined.total("a") == whole
+
+
+def test_a_sum_in_order_of_arrival_would_not_be() -> None:
+    """The test above can fail: plain sums of the same values do differ by grouping."""
+    values = np.random.default_rng(1).normal(size=64).tolist()
+    assert len({sum(values[:cut]) + sum(values[cut:]) for cut in range(1, 64)}) > 1
+
+
+def test_a_leaf_counts_once() -> None:
+    with pytest.raises(ValueError, match="counted twice"):
+        Partial.of([("a", 3, 1.0), ("a", 3, 1.0)])
+
+
+def test_groups_are_consecutive_and_none_is_empty() -> None:
+    for n in range(1, 20):
+        for g in range(1, 25):
+            groups = grouped(list(range(n)), g)
+            assert [i for group in groups for i in group] == list(range(n))
+            assert all(groups)
+            assert len(groups) <= g
+
+
+class _Sized:
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+
+def test_resident_keeps_what_fits_and_streams_the_rest() -> None:
+    store, loads = Resident(), []
+
+    def load(key: int) -> _Sized:
+        loads.append(key)
+        return _Sized(10)
+
+    for number in range(3):
+        for key in range(5):
+            store.get("run", number, key, lambda key=key: load(key), budget=30)
+    assert store.nbytes == 30
+    assert loads == [0, 1, 2, 3, 4, 3, 4, 3, 4]  # 0, 1, 2 stay: a cyclic scan must not push out what comes next
+    store.get("other", 0, 9, lambda: load(9), budget=30)  # another run makes room for itself
+    assert store.nbytes == 30
+    store.drop()
+    assert store.nbytes == 0
+
+
+@pytest.fixture(scope="module")
+def survey_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven chunks of a truncated, noisy survey with missing features, in two segments."""
+    path = tmp_path_factory.mktemp("execution") / "survey.zarr"
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.normal(0, 1, (250_000, 2)), rng.normal(4, 0.7, (150_000, 2))])
+    rng.shuffle(points)
+    points = points[points[:, 0] < 3.5]
+    schema = Schema(features=("a", "b"), units=("", ""), noise="shared", shared_covariance=0.04 * np.eye(2))
+    for part, append in ((points[:200_001], False), (points[200_001:], True)):
+        with SurveyWriter(path, schema, append=append) as writer:
+            writer.write(part)
+    return path
+
+
+def _fit(path: Path, executor: Executor, callbacks: tuple[Callback, ...] = ()) -> Fit:
+    return fit(
+        Dataset.open(path),
+        Start(2),
+        survey=Survey(HalfSpace([1.0, 0.0], 3.5)),
+        stopping=Stopping(max_iter=5),
+        executor=executor,
+        callbacks=callbacks,
+    )
+
+
+def _bits(result: Fit) -> str:
+    mixture = result.model.mixture
+    arrays = (mixture.weights, mixture.means, mixture.covariances, np.array([r.objective for r in result.records]))
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def expected_bits(survey_path: Path) -> str:
+    return _bits(_fit(survey_path, Serial()))
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 7])
+def test_same_bits_in_threads(survey_path: Path, expected_bits: str, n_workers: int) -> None:
+    executor = Threads(n_workers)
+    assert _bits(_fit(survey_path, executor)) == expected_bits
+    executor.close()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 7])
+def test_same_bits_on_a_cluster_of_processes(survey_path: Path, expected_bits: str, n_workers: int) -> None:
+    executor = connect(ClusterSpec("local", workers=n_workers), small=False)
+    try:
+        assert executor.n_workers == n_workers
+        assert _bits(_fit(survey_path, executor)) == expected_bits
+    finally:
+        executor.close()
+
+
+def test_same_bits_when_nothing_fits_in_memory(
+    survey_path: Path, expected_bits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Serial, "resident_bytes", property(lambda self: 0))
+    result = _fit(survey_path, Serial())
+    assert not result.plan.resident
+    assert _bits(result) == expected_bits
+
+
+class _KillsAWorker(Callback):
+    """Ends a worker process after the second pass, as an operating system short of memory would."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.killed = client, 0
+
+    def on_step(self, step: Step) -> None:
+        if step.record.iteration == 1:
+            self.killed = min(self.client.run(os.getpid).values())
+            os.kill(self.killed, signal.SIGKILL)
+
+
+def test_same_bits_after_a_worker_died(survey_path: Path, expected_bits: str) -> None:
+    executor = connect(ClusterSpec("local", workers=2), small=False)
+    assert isinstance(executor, Distributed)
+    killer = _KillsAWorker(executor.client)
+    try:
+        assert _bits(_fit(survey_path, executor, (killer,))) == expected_bits
+        assert killer.killed
+    finally:
+        executor.close()
+
+
+def test_running_clusters_are_found(tmp_path: Path, survey_path: Path, expected_bits: str) -> None:
+    """By address, by scheduler file, and as the active client; none of them is shut down by the fit."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        address = cluster.scheduler_address
+        with Client(cluster) as client:
+            active = connect(ClusterSpec("auto"), small=True)
+            assert isinstance(active, Distributed)
+            assert active.client is client
+            active.close()
+            client.write_scheduler_file(tmp_path / "scheduler.json")
+        specs = (
+            ClusterSpec("address", address=address),
+            ClusterSpec("scheduler-file", address=str(tmp_path / "scheduler.json")),
+        )
+        for spec in specs:
+            executor = connect(spec, small=False)
+            assert _bits(_fit(survey_path, executor)) == expected_bits
+            executor.close()
+        assert cluster.status.name == "running"
+
+
+def test_small_work_does_not_start_a_cluster() -> None:
+    started = time.perf_counter()
+    executor = connect(ClusterSpec(), small=True)
+    assert isinstance(executor, Threads)
+    assert time.perf_counter() - started < 1
+    executor.close()
+
+
+def test_a_cluster_that_cannot_be_reached_is_an_error() -> None:
+    with pytest.raises(ClusterError, match="cannot reach the cluster"):
+        connect(ClusterSpec("address", address="tcp://127.0.0.1:9", timeout=1), small=False)
+
+
+def test_wrong_cluster_specs_are_refused() -> None:
+    with pytest.raises(JobError, match="did you mean 'threads'"):
+        ClusterSpec("thread")  # type: ignore[arg-type]
+    with pytest.raises(JobError, match="needs an `address`"):
+        ClusterSpec("address")
+    with pytest.raises(JobError, match="at least one"):
+        ClusterSpec("local", workers=0)
