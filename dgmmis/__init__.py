@@ -1,7 +1,7 @@
 """dgmmis: Gaussian mixtures of noisy, truncated, incomplete surveys, fitted chunk by chunk on a dask cluster.
 
-The public names; the function that does it all is `dgmmis.fit.fit`. Each is imported when it is first asked for, so that
-`import dgmmis` and `dgmmis --help` are quick.
+The public names; the function that does it all is `dgmmis.fit.fit`. Each is imported when it is first asked for, so
+that `import dgmmis` and `dgmmis --help` are quick.
 """
 
 from importlib import import_module
@@ -11,20 +11,36 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dgmmis.background import Uniform as Uniform
-    from dgmmis.callback import Callback as Callback, Record as Record, Step as Step
+    from dgmmis.callback import Callback as Callback
+    from dgmmis.callback import Record as Record
+    from dgmmis.callback import Step as Step
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
     from dgmmis.dataset.dataset import Dataset as Dataset
-    from dgmmis.em import Status as Status, Stopping as Stopping
-    from dgmmis.errors import DgmmisError as DgmmisError, NotConvergedWarning as NotConvergedWarning, RepairWarning as RepairWarning
+    from dgmmis.em import Status as Status
+    from dgmmis.em import Stopping as Stopping
+    from dgmmis.errors import DgmmisError as DgmmisError
+    from dgmmis.errors import NotConvergedWarning as NotConvergedWarning
+    from dgmmis.errors import RepairWarning as RepairWarning
     from dgmmis.estimator import GMMis as GMMis
     from dgmmis.fit import Fit as Fit
     from dgmmis.initialize import Start as Start
     from dgmmis.mixture import GaussianMixture as GaussianMixture
     from dgmmis.model import Model as Model
-    from dgmmis.noise import DiagonalNoise as DiagonalNoise, FullNoise as FullNoise, NoNoise as NoNoise, SharedNoise as SharedNoise
-    from dgmmis.prior import Constraints as Constraints, Frozen as Frozen, InverseWishart as InverseWishart
-    from dgmmis.selection import Ball as Ball, Box as Box, FromFunction as FromFunction, HalfSpace as HalfSpace, Selection as Selection
-    from dgmmis.survey import ConstantNoise as ConstantNoise, NoiseFunction as NoiseFunction, Survey as Survey
+    from dgmmis.noise import DiagonalNoise as DiagonalNoise
+    from dgmmis.noise import FullNoise as FullNoise
+    from dgmmis.noise import NoNoise as NoNoise
+    from dgmmis.noise import SharedNoise as SharedNoise
+    from dgmmis.prior import Constraints as Constraints
+    from dgmmis.prior import Frozen as Frozen
+    from dgmmis.prior import InverseWishart as InverseWishart
+    from dgmmis.selection import Ball as Ball
+    from dgmmis.selection import Box as Box
+    from dgmmis.selection import FromFunction as FromFunction
+    from dgmmis.selection import HalfSpace as HalfSpace
+    from dgmmis.selection import Selection as Selection
+    from dgmmis.survey import ConstantNoise as ConstantNoise
+    from dgmmis.survey import NoiseFunction as NoiseFunction
+    from dgmmis.survey import Survey as Survey
 
 _HOMES = {
     "ArrayDataset": "dgmmis.dataset.arrays",

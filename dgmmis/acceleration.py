@@ -8,13 +8,14 @@ theta: log-ratios of weights, means, log-Cholesky factors of covariances, logit 
 tied, diagonal and spherical parameters stay what they are, because their differences vanish or agree.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dgmmis.linalg import packed_indices
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.prior import Constraints
 
 MEMORY = 10
 TINY = 1e-300
@@ -29,6 +30,7 @@ class Anderson:
     (Salakhutdinov & Roweis 2003), which leaves plateaus in a logarithmic number of passes.
     """
 
+    constraints: Constraints = field(default_factory=Constraints)
     _points: list[np.ndarray] = field(default_factory=list)
     _residuals: list[np.ndarray] = field(default_factory=list)
     _stretch: float = 1.0
@@ -83,7 +85,21 @@ class Anderson:
         if self._stretch == 1 and self._length > self._radius:
             step = step * (self._radius / self._length)
             self._length = self._radius
-        return with_parameters(model, theta + step)
+        proposal = with_parameters(model, theta, step)
+        return None if proposal is None else self._allowed(proposal)
+
+    def _allowed(self, model: Model) -> Model | None:
+        """The proposal, if it respects the floor, with its background fraction within the bounds."""
+        floor = self.constraints.floor
+        if floor is not None:
+            unit = np.sqrt(floor[:, None] * floor)
+            if np.any(np.linalg.eigvalsh(model.mixture.covariances / unit)[:, 0] < 1):
+                return None
+        if model.background is None:
+            return model
+        return replace(
+            model, background_fraction=float(np.clip(model.background_fraction, *self.constraints.background_bounds))
+        )
 
 
 def parameters(model: Model) -> np.ndarray:
@@ -99,21 +115,32 @@ def parameters(model: Model) -> np.ndarray:
     return np.concatenate([log_weights, mixture.means.ravel(), packed.ravel(), [np.log(nu) - np.log1p(-nu)]])
 
 
-def with_parameters(model: Model, theta: np.ndarray) -> Model | None:
-    """The model with the parameters theta, or None where they are beyond floating point."""
-    k, d = model.mixture.means.shape
+def with_parameters(model: Model, theta: np.ndarray, step: np.ndarray) -> Model | None:
+    """The model at theta + step, theta being its own parameters; None where that is beyond floating point.
+
+    What does not move at all is frozen, and stays bit for bit.
+    """
+    mixture = model.mixture
+    k, d = mixture.means.shape
     i, j = packed_indices(d)
-    log_weights, means, packed, logit = np.split(theta, [k, k + k * d, len(theta) - 1])
-    weights = np.exp(log_weights - log_weights.max())
+    cuts = [k, k + k * d, len(theta) - 1]
+    log_weights, means, packed, logit = np.split(theta + step, cuts)
+    moved_weights, _, moved_packed, _ = np.split(step != 0, cuts)
+    weights = np.array(mixture.weights)
+    if np.any(moved_weights):
+        share = np.exp(log_weights[moved_weights] - log_weights[moved_weights].max())
+        weights[moved_weights] = share / share.sum() * (1 - weights[~moved_weights].sum())
     factors = np.zeros((k, d, d))
     entries = packed.reshape(k, -1).copy()
-    if np.any(np.abs(entries[:, i == j]) > 300) or not np.isfinite(weights.sum()):
+    if np.any(np.abs(entries[:, i == j]) > 300):
         return None
     entries[:, i == j] = np.exp(entries[:, i == j])
     factors[:, i, j] = entries
+    moved = moved_packed.reshape(k, -1).any(axis=1)[:, None, None]
+    covariances = np.where(moved, factors @ np.swapaxes(factors, 1, 2), mixture.covariances)
     fraction = 0.0 if model.background is None else float(1 / (1 + np.exp(-np.clip(logit[0], -700, 36))))
     try:
-        mixture = GaussianMixture(weights / weights.sum(), means.reshape(k, d), factors @ np.swapaxes(factors, 1, 2))
+        mixture = GaussianMixture(weights, means.reshape(k, d), covariances)
     except ValueError:  # a covariance too narrow to factorise
         return None
     return Model(mixture, model.background, fraction)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import log_ndtr
 
 from dgmmis.errors import DataError, RefusedError, ShapeError
@@ -10,7 +11,7 @@ from dgmmis.noise import Noise
 from dgmmis.types import Feature, Points, Vector
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Uniform:
     """A uniform density on the box lower <= x <= upper (d,), in the units of the features.
 
@@ -21,8 +22,8 @@ class Uniform:
     lower: Feature
     upper: Feature
 
-    def __post_init__(self) -> None:
-        lower, upper = (np.atleast_1d(np.asarray(edge, dtype=float)) for edge in (self.lower, self.upper))
+    def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
+        lower, upper = (np.atleast_1d(np.asarray(edge, dtype=float)) for edge in (lower, upper))
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
         if lower.ndim != 1 or lower.shape != upper.shape:

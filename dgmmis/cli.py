@@ -49,7 +49,9 @@ class _Factors(click.ParamType[dict[str, float]]):
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, for machines.")(command)
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, for machines.")(
+        command
+    )
     return click.option("--quiet", is_flag=True, help="No progress on stderr.")(command)
 
 
@@ -191,8 +193,8 @@ def fit(job: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
       dgmmis fit survey.toml --out survey.run
     """
     from dgmmis.job import read_job
-    from dgmmis.runs import run_job
     from dgmmis.progress import Progress
+    from dgmmis.runs import run_job
     from dgmmis.summary import fit_lines, model_table
 
     parsed: Job = read_job(job)
@@ -247,8 +249,8 @@ def sample(run: Path, n: int, out: Path, seed: int, overwrite: bool, as_json: bo
     Example:
       dgmmis sample survey.run 1000000 population.zarr
     """
-    from dgmmis.runs import sample_run
     from dgmmis.progress import bar
+    from dgmmis.runs import sample_run
 
     with bar("drawing", shown=not quiet) as on_batch:
         dataset = sample_run(run, n, out, seed=seed, overwrite=overwrite, on_batch=on_batch)

@@ -8,14 +8,16 @@ from dgmmis.prior import Constraints
 
 
 def n_parameters(model: Model, constraints: Constraints) -> int:
-    """Free parameters of a model: weights, means, covariances by structure, background fraction, less the frozen ones."""
+    """Free parameters: weights, means, covariances by structure, background fraction, less the frozen ones."""
     k, d = model.mixture.means.shape
     frozen = constraints.frozen
-    covariance = {"full": packed_size(d), "tied": packed_size(d), "diag": d, "spherical": 1}[constraints.covariance_type]
-    covariances = covariance * (1 if constraints.covariance_type == "tied" else k - len(frozen.covariances))
+    covariance = {"full": packed_size(d), "tied": packed_size(d), "diag": d, "spherical": 1}[
+        constraints.covariance_type
+    ]
+    covariances = int(covariance) * (1 if constraints.covariance_type == "tied" else k - len(frozen.covariances))
     low, high = constraints.background_bounds
     background = int(model.background is not None and low < high)
-    return max(k - len(frozen.weights) - 1, 0) + (k - len(frozen.means)) * d + covariances + background
+    return max(int(k) - len(frozen.weights) - 1, 0) + int(k - len(frozen.means)) * int(d) + covariances + background
 
 
 def bic(log_likelihood: float, n_parameters: int, n_samples: float) -> float:

@@ -48,7 +48,7 @@ class Stopping:
             raise JobError("max_iter must be at least 1", got=self.max_iter)
 
     def settled(self, gain: float, sigmas: float, errors: float) -> bool:
-        return gain <= self.tol and sigmas <= np.sqrt(self.tol) and errors <= 0.1
+        return bool(gain <= self.tol and sigmas <= np.sqrt(self.tol) and errors <= 0.1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +121,9 @@ def em(
         result = _accepted_pass(accumulate, model, None if plain is None or best is None else best[1].objective)
         iteration += 1
         if result is None:
-            assert plain is not None and best is not None and accelerator is not None
+            assert plain is not None
+            assert best is not None
+            assert accelerator is not None
             accelerator.refused()
             if iteration >= stopping.max_iter:
                 return Outcome(*best, Status.MAX_ITERATIONS, iteration)

@@ -36,7 +36,9 @@ class DgmmisError(Exception):
         if expected is not None or got is not None:
             parts.append(f"expected {expected}, got {got}" if expected is not None else f"got {got}")
         message = ": ".join(parts)
-        super().__init__(f"{message}. {do[0].upper() + do[1:]}." if do else message)
+        if do:
+            message = f"{message}. {do[0].upper() + do[1:]}{'' if do.endswith('?') else '.'}"
+        super().__init__(message)
 
 
 class ShapeError(DgmmisError, ValueError):

@@ -33,13 +33,15 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         n_components: K.
         covariance_type: "full", "diag", "tied" or "spherical".
-        selection: Omega, the probability that an object measured at y was seen: a Selection, or a callable (n, d) -> (n,).
+        selection: Omega, the probability that an object measured at y was seen: a Selection, or a callable
+            (n, d) -> (n,).
         selection_on: "observed": Omega acts on measured values.
         noise_law: the noise of objects that were not seen: a covariance (d, d) or a callable (n, d) -> (d, d) or
             (n, d, d); None: that of the data, if it is one covariance for all.
         background: a Uniform density on a box, whose fraction is fitted.
         prior: InverseWishart on the covariances.
-        frozen: {"weights": [k...], "means": [k...], "covariances": [k...]}: components whose parameter stays as `init` has it.
+        frozen: {"weights": [k...], "means": [k...], "covariances": [k...]}: components whose parameter stays as `init`
+            has it.
         init: "kmeans", "random", or a GaussianMixture.
         tol: smallest gain of the mean log-likelihood per pass that is worth going on for.
         max_iter: passes over the data at most.
@@ -109,14 +111,16 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         del y
         if self.selection_on != "observed":
             raise RefusedError(
-                f"selection_on='{self.selection_on}' is not supported", expected="'observed'", do="give Omega of measured values"
+                f"selection_on='{self.selection_on}' is not supported",
+                expected="'observed'",
+                do="give Omega of measured values",
             )
         constraints = Constraints(
-            covariance_type=self.covariance_type,  # type: ignore[arg-type]
+            covariance_type=self.covariance_type,
             prior=self.prior,
             frozen=Frozen.parse(self.frozen, self.n_components),
         )
-        start = Start(self.n_components, self.init, self.background)  # type: ignore[arg-type]
+        start = Start(self.n_components, self.init, self.background)
         survey = Survey(
             None if self.selection is None else as_selection(self.selection),
             None if self.noise_law is None else as_noise_law(self.noise_law),
@@ -146,9 +150,8 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def score_samples(self, X: Points, noise_covariance: Any = None) -> Vector:
         """Log density (n,) at measured points: log p(y) - log Z, normalised over what the survey sees."""
         model = self._fitted()
-        return np.concatenate(
-            [leaf_log_density(model, leaf) for leaf in self._leaves(X, noise_covariance)]
-        ) - np.log(self.completeness_)
+        parts = [leaf_log_density(model, leaf) for leaf in self._leaves(X, noise_covariance)]
+        return np.asarray(np.concatenate(parts) - np.log(self.completeness_))
 
     def score(self, X: Points, y: object = None, noise_covariance: Any = None) -> float:
         """Mean of `score_samples`."""
@@ -169,7 +172,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(labels)
 
     def sample(self, n_samples: int = 1) -> tuple[Points, np.ndarray]:
-        """Draw noise-free points (n, d) of the population before selection, and their components (n,); -1: background."""
+        """Draw noise-free points (n, d) of the whole population, and their components (n,); -1: background."""
         return self._fitted().labelled_sample(n_samples, self.random_state)
 
     def bic(self, X: Points, noise_covariance: Any = None) -> float:
@@ -224,5 +227,3 @@ def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: An
     return ArrayDataset.of(
         np.asarray(X, dtype=float), noise_covariance, projection=projection, sample_weight=sample_weight
     )
-
-

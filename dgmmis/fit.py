@@ -121,9 +121,15 @@ def fit(
     survey = _checked_survey(survey or Survey(), first, data.n_features)
     noisy = not first.noise.is_shared or first.projection is not None
     if start.background is not None and start.background.n_features != data.n_features:
-        raise ShapeError("background does not fit the data", expected=f"{data.n_features} features", got=start.background.n_features)
+        raise ShapeError(
+            "background does not fit the data", expected=f"{data.n_features} features", got=start.background.n_features
+        )
     if not isinstance(start.method, str) and start.method.n_features != data.n_features:
-        raise ShapeError("the first mixture does not fit the data", expected=f"{data.n_features} features", got=start.method.n_features)
+        raise ShapeError(
+            "the first mixture does not fit the data",
+            expected=f"{data.n_features} features",
+            got=start.method.n_features,
+        )
     owned = executor is None
     if executor is None:
         n_rows = sum(reference.n_rows for reference in data.references)
@@ -137,7 +143,9 @@ def fit(
         if constraints.floor is None:
             constraints = replace(constraints, floor=FLOOR * spread(sample))
         model = first_model(start, sample, seed)
-        passes = Passes(data.references, n_tasks=plan.n_tasks, survey=survey, constraints=constraints, executor=executor)
+        passes = Passes(
+            data.references, n_tasks=plan.n_tasks, survey=survey, constraints=constraints, executor=executor
+        )
         history = History()
         callback = Callbacks([history, *callbacks])
         callback.on_start(model, stopping.max_iter, stopping.tol)
@@ -172,13 +180,13 @@ def _rounds(
     seed: int,
     events: tuple[Callback, History],
 ) -> Outcome:
-    """EM; under selection in rounds of imputed points, more of them until their error is a small part of the statistical.
+    """EM; under selection in rounds of imputed points, until their error is a small part of the statistical one.
 
     A round that converged far from its reference, or with too few points, is followed by another one from where it
     ended; the last round starts where it ends.
     """
     callback, history = events
-    accelerator = Anderson()
+    accelerator = Anderson(constraints)
     n_points, index = FIRST_POINTS, 0
     while True:
         if passes.needs_points:

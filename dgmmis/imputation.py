@@ -160,7 +160,8 @@ class UnseenPoints:
 def draw(block: UnseenBlock, points_of: Round, survey: Survey) -> UnseenPoints:
     """Draw a block's points, evaluate Omega, and keep what may go unseen."""
     selection, law = survey.selection, survey.noise_law
-    assert selection is not None and law is not None
+    assert selection is not None
+    assert law is not None
     constant = isinstance(law, ConstantNoise)
     wide = _widened(points_of.reference, law)
     noise = SharedNoise(law.covariance) if isinstance(law, ConstantNoise) and np.any(law.covariance) else NoNoise()
@@ -203,7 +204,8 @@ def unseen_sums(model: Model, points: UnseenPoints) -> Unseen:
 
 
 def _importance(block: Block, log_density: np.ndarray) -> np.ndarray:
-    assert block.weights is not None and block.log_reference is not None
+    assert block.weights is not None
+    assert block.log_reference is not None
     return np.asarray(block.weights * np.exp(log_density - block.log_reference))
 
 
@@ -214,7 +216,9 @@ def _widened(reference: Model, law: NoiseLaw) -> GaussianMixture:
     return GaussianMixture(mixture.weights, mixture.means, WIDENING * (mixture.covariances + noise))
 
 
-def _stratum(stratum: int, replicate: int, points_of: Round, wide: GaussianMixture, law: NoiseLaw) -> tuple[Points, Points]:
+def _stratum(
+    stratum: int, replicate: int, points_of: Round, wide: GaussianMixture, law: NoiseLaw
+) -> tuple[Points, Points]:
     """True and measured positions (n, d) of one stratum's points."""
     d = wide.n_features
     constant = isinstance(law, ConstantNoise)

@@ -5,7 +5,6 @@ means drawn from it.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,9 +18,9 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.mstep import maximize
 from dgmmis.prior import Constraints
-from dgmmis.types import Covariances, Feature, Points
+from dgmmis.types import Feature, Matrix, Means, Points
 
-StartMethod = Literal["kmeans", "random"]
+START_METHODS = ("kmeans", "random")
 NARROWEST = 0.1
 """A start's deconvolved covariance keeps at least this fraction of the observed variance along every direction."""
 PURPOSE = 0
@@ -40,7 +39,7 @@ class Start:
     """
 
     n_components: int
-    method: StartMethod | GaussianMixture = "kmeans"
+    method: str | GaussianMixture = "kmeans"
     background: Uniform | None = None
     background_fraction: float = 0.1
 
@@ -52,8 +51,8 @@ class Start:
                     expected=self.n_components,
                     got=self.method.n_components,
                 )
-        elif self.method not in get_args(StartMethod):
-            raise JobError(f"unknown init '{self.method}'", do=nearest_name(str(self.method), get_args(StartMethod)))
+        elif self.method not in START_METHODS:
+            raise JobError(f"unknown init '{self.method}'", do=nearest_name(str(self.method), START_METHODS))
         if self.n_components < 1:
             raise JobError("n_components must be at least 1", got=self.n_components)
 
@@ -80,7 +79,9 @@ def first_model(start: Start, sample: Chunk, seed: int) -> Model:
         return start.model(_from_single_gaussian(sample, k, rng))
     usable = sample.points[np.any(~np.isnan(sample.points), axis=1)]
     if len(usable) < k:
-        raise DataError("fewer objects than components", expected=f"at least {k}", got=len(usable), do="lower n_components")
+        raise DataError(
+            "fewer objects than components", expected=f"at least {k}", got=len(usable), do="lower n_components"
+        )
     filled, mean, scale = _filled(sample.points)
     labels, centres = _cluster(start.method, (filled - mean) / scale, k, rng)
     noise = _mean_noise(sample)
@@ -100,8 +101,8 @@ def spread(sample: Chunk) -> Feature:
     if sample.projection is not None:  # y = R x: features have the measured spread, up to the length of R's rows
         norm = float(np.mean(np.sum(sample.projection**2, axis=2))) or 1.0
         return np.full(sample.projection.shape[2], float(variance.mean()) / norm or 1.0)
-    smallest = np.maximum((1e-8 * np.abs(mean)) ** 2, np.finfo(float).tiny * 1e20)
-    return np.maximum(variance, np.where(variance > 0, smallest, np.maximum(smallest, 1e-12)))
+    rounding = (1e-8 * np.abs(mean)) ** 2  # a constant feature has no spread of its own
+    return np.asarray(np.where(variance > rounding, variance, np.maximum(rounding, 1e-12)))
 
 
 def _filled(points: Points) -> tuple[Points, Feature, Feature]:
@@ -115,7 +116,7 @@ def _filled(points: Points) -> tuple[Points, Feature, Feature]:
     return filled, mean, scale
 
 
-def _cluster(method: str, points: Points, k: int, rng: np.random.Generator) -> tuple[np.ndarray, Points]:
+def _cluster(method: str, points: Points, k: int, rng: np.random.Generator) -> tuple[np.ndarray, Means]:
     if method == "random":
         centres = points[rng.choice(len(points), size=k, replace=False)]
         return rng.permutation(np.arange(len(points)) % k), centres
@@ -134,7 +135,7 @@ def _mean_noise(sample: Chunk) -> np.ndarray:
     return np.asarray(np.where(seen, variances, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1))
 
 
-def _deconvolved(points: Points, noise: np.ndarray, scale: Feature) -> Covariances:
+def _deconvolved(points: Points, noise: np.ndarray, scale: Feature) -> Matrix:
     """The scatter of points less their mean noise, kept positive along every direction."""
     d = points.shape[1]
     unit = scale[:, None] * scale
@@ -143,7 +144,7 @@ def _deconvolved(points: Points, noise: np.ndarray, scale: Feature) -> Covarianc
     values, vectors = np.linalg.eigh(symmetrize(scatter))
     along = np.einsum("id,i,id->d", vectors, noise / scale**2, vectors)
     values = np.maximum(values - along, NARROWEST * values)
-    return symmetrize((vectors * values) @ vectors.T) * unit
+    return np.asarray(symmetrize((vectors * values) @ vectors.T) * unit)
 
 
 def _from_single_gaussian(sample: Chunk, k: int, rng: np.random.Generator) -> GaussianMixture:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import LOG_TWO_PI, logsumexp, require_positive_definite, symmetrize, unpack
@@ -18,7 +19,7 @@ BLOCK_NUMBERS = 2_000_000
 """How many doubles the largest temporary array of a block may hold (16 MB)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class GaussianMixture:
     """A Gaussian mixture.
 
@@ -37,9 +38,9 @@ class GaussianMixture:
     means: Means
     covariances: Covariances
 
-    def __post_init__(self) -> None:
-        for name in ("weights", "means", "covariances"):
-            array = np.array(getattr(self, name), dtype=float)
+    def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
+        for name, numbers in (("weights", weights), ("means", means), ("covariances", covariances)):
+            array = np.array(numbers, dtype=float)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         if self.means.ndim != 2:

@@ -31,8 +31,8 @@ class Repair:
         if self.kind == "starved":
             return f"component {self.component} starved ({self.objects:.2g} objects): its mean and covariance were kept"
         return (
-            f"component {self.component} collapsed onto {self.objects:.4g} objects: its covariance was held at the floor; "
-            "fewer components, a prior, or a larger floor would avoid it"
+            f"component {self.component} collapsed onto {self.objects:.4g} objects: its covariance was held at the "
+            "floor; fewer components, a prior, or a larger floor would avoid it"
         )
 
 
@@ -47,7 +47,7 @@ class Update:
 def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update:
     """The model that maximises the expected complete-data log-likelihood (plus log prior) given the moments."""
     mixture, frozen = model.mixture, constraints.frozen
-    k, d = mixture.means.shape
+    k = mixture.n_components
     starved = moments.weight <= STARVED
     weight = np.where(starved, 1.0, moments.weight)  # never divides by zero; starved components are put back below
 
@@ -69,8 +69,9 @@ def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update
     covariances, collapsed = _raised_to_floor(covariances, ~fixed_covariances, constraints.floor)
     repairs += [Repair(int(c), "collapsed", float(moments.weight[c])) for c in collapsed]
 
-    mixture = GaussianMixture(_new_weights(moments.weight, mixture.weights, _mask(frozen.weights, k)),
-                              mixture.means + shift, covariances)
+    mixture = GaussianMixture(
+        _new_weights(moments.weight, mixture.weights, _mask(frozen.weights, k)), mixture.means + shift, covariances
+    )
     fraction = model.background_fraction
     if model.background is not None:
         total = float(moments.weight.sum()) + moments.background
@@ -103,16 +104,18 @@ def _structured(scatter: Covariances, weight: np.ndarray, free: np.ndarray, cons
         weight = weight + 1.0
         scatter = scatter / weight[:, None, None]
     if constraints.covariance_type == "diag":
-        return scatter * np.eye(d)
+        return np.asarray(scatter * np.eye(d))
     if constraints.covariance_type == "spherical":
-        return np.trace(scatter, axis1=1, axis2=2)[:, None, None] / d * np.eye(d)
+        return np.asarray(np.trace(scatter, axis1=1, axis2=2)[:, None, None] / d * np.eye(d))
     if constraints.covariance_type == "tied" and np.any(free):
         pooled = np.einsum("k,kij->ij", weight[free], scatter[free]) / weight[free].sum()
         return np.repeat(pooled[None], k, axis=0)
     return scatter
 
 
-def _raised_to_floor(covariances: Covariances, free: np.ndarray, floor: np.ndarray | None) -> tuple[Covariances, np.ndarray]:
+def _raised_to_floor(
+    covariances: Covariances, free: np.ndarray, floor: np.ndarray | None
+) -> tuple[Covariances, np.ndarray]:
     """Covariances whose eigenvalues, in units of the floor, are at least one, and which components needed it.
 
     Clipping the eigenvalues is the constrained maximum; covariances above the floor come back bit for bit.

@@ -67,7 +67,7 @@ class Plan:
                 "a task does not fit into a worker's memory",
                 expected=f"at most {_size(self.worker_bytes)}",
                 got=_size(self.task_bytes),
-                do="give workers more memory (cluster memory_limit, fewer workers), fewer components, or smaller chunks",
+                do="give workers more memory (memory_limit, or fewer workers), or fit fewer components",
             )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from dgmmis.errors import DataError, JobError, RefusedError, ShapeError, nearest
 from dgmmis.linalg import require_positive_definite
 from dgmmis.types import Covariances, Matrix
 
-CovarianceType = Literal["full", "diag", "tied", "spherical"]
+COVARIANCE_TYPES = ("full", "diag", "tied", "spherical")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,20 +88,22 @@ class Constraints:
         background_bounds: smallest and largest background fraction; equal: frozen.
     """
 
-    covariance_type: CovarianceType = "full"
+    covariance_type: str = "full"
     prior: InverseWishart | None = None
     frozen: Frozen = field(default_factory=Frozen)
     floor: np.ndarray | None = None
     background_bounds: tuple[float, float] = (0.0, 0.999)
 
     def __post_init__(self) -> None:
-        if self.covariance_type not in get_args(CovarianceType):
+        if self.covariance_type not in COVARIANCE_TYPES:
             raise JobError(
                 f"unknown covariance_type '{self.covariance_type}'",
-                do=nearest_name(str(self.covariance_type), get_args(CovarianceType)),
+                do=nearest_name(str(self.covariance_type), COVARIANCE_TYPES),
             )
         if self.covariance_type == "tied" and self.frozen.covariances:
-            raise RefusedError("a tied covariance cannot be frozen for some components", do="freeze none, or use 'full'")
+            raise RefusedError(
+                "a tied covariance cannot be frozen for some components", do="freeze none, or use 'full'"
+            )
         low, high = self.background_bounds
         if not 0 <= low <= high < 1:
             raise JobError("background bounds must satisfy 0 <= low <= high < 1", got=self.background_bounds)

@@ -38,7 +38,11 @@ def planned(job: Job) -> Plan:
 
 
 def run_job(
-    job: Job, out: Path, *, callbacks: Sequence[Callback] = (), announce: Callable[[list[tuple[str, str]]], None] | None = None
+    job: Job,
+    out: Path,
+    *,
+    callbacks: Sequence[Callback] = (),
+    announce: Callable[[list[tuple[str, str]]], None] | None = None,
 ) -> Run:
     """Fit a job and write its run to `out`.
 
@@ -123,7 +127,9 @@ def sample_run(
     """Draw n noise-free objects of a run's population into a store; batches are addressed by (seed, batch)."""
     run = read_run(run_path)
     schema = Schema(features=run.features, units=run.units)
-    with SurveyWriter(out, schema, overwrite=overwrite, provenance={"drawn_from": str(run_path), "seed": seed}) as writer:
+    with SurveyWriter(
+        out, schema, overwrite=overwrite, provenance={"drawn_from": str(run_path), "seed": seed}
+    ) as writer:
         for batch, start in enumerate(range(0, n, SAMPLE_BATCH)):
             address = np.random.SeedSequence(seed, spawn_key=(PURPOSE, batch))
             writer.write(run.model.sample(min(SAMPLE_BATCH, n - start), address))

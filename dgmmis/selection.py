@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from dgmmis.errors import DataError, ShapeError
@@ -28,6 +29,9 @@ class Composable:
 
     __slots__ = ()
 
+    def __call__(self, points: Points) -> Vector:
+        raise NotImplementedError
+
     def __and__(self, other: Selection) -> "Both":
         return Both(as_selection(self), as_selection(other))
 
@@ -38,15 +42,15 @@ class Composable:
         return Complement(as_selection(self))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Box(Composable):
     """Seen where lower < y < upper in every feature; infinite edges leave a side open."""
 
     lower: Feature
     upper: Feature
 
-    def __post_init__(self) -> None:
-        _store_vectors(self, "lower", "upper")
+    def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
+        _store_vectors(self, lower=lower, upper=upper)
         if self.lower.shape != self.upper.shape or not np.all(self.lower < self.upper):
             raise DataError("Box: `lower` must be below `upper` in every feature", got=(self.lower, self.upper))
 
@@ -55,15 +59,16 @@ class Box(Composable):
         return np.asarray(np.all((points > self.lower) & (points < self.upper), axis=1), dtype=float)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Ball(Composable):
     """Seen where |y - center| < radius."""
 
     center: Feature
     radius: float
 
-    def __post_init__(self) -> None:
-        _store_vectors(self, "center")
+    def __init__(self, center: ArrayLike, radius: float) -> None:
+        _store_vectors(self, center=center)
+        object.__setattr__(self, "radius", float(radius))
         if not (np.isfinite(self.radius) and self.radius > 0):
             raise DataError("Ball: `radius` must be positive", got=self.radius)
 
@@ -73,7 +78,7 @@ class Ball(Composable):
         return np.asarray(np.einsum("ni,ni->n", offset, offset) < self.radius**2, dtype=float)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class HalfSpace(Composable):
     """Seen where normal . y < offset; with softness s > 0 graded: Omega = 1 / (1 + exp((normal . y - offset) / s))."""
 
@@ -81,8 +86,10 @@ class HalfSpace(Composable):
     offset: float
     softness: float = 0.0
 
-    def __post_init__(self) -> None:
-        _store_vectors(self, "normal")
+    def __init__(self, normal: ArrayLike, offset: float, softness: float = 0.0) -> None:
+        _store_vectors(self, normal=normal)
+        object.__setattr__(self, "offset", float(offset))
+        object.__setattr__(self, "softness", float(softness))
         if not np.any(self.normal):
             raise DataError("HalfSpace: `normal` must not be zero", got=self.normal)
         if not (np.isfinite(self.softness) and self.softness >= 0):
@@ -140,7 +147,7 @@ class Complement(Composable):
 
 def as_selection(selection: object) -> Selection:
     """A Selection from one of ours, or from any callable, which is then checked whenever it is called."""
-    if isinstance(selection, Composable) and isinstance(selection, Selection):
+    if isinstance(selection, Composable):
         return selection
     if callable(selection):
         return FromFunction(selection)
@@ -169,11 +176,11 @@ def _probabilities(function: Callable[[Points], Vector], points: Points) -> Vect
     return result
 
 
-def _store_vectors(value: object, *names: str) -> None:
-    for name in names:
-        vector = np.atleast_1d(np.asarray(getattr(value, name), dtype=float))
+def _store_vectors(value: object, **given: ArrayLike) -> None:
+    for name, numbers in given.items():
+        vector = np.atleast_1d(np.asarray(numbers, dtype=float))
         if vector.ndim != 1 or np.any(np.isnan(vector)):
-            raise ShapeError(f"{type(value).__name__}: `{name}` must be one number a feature", got=getattr(value, name))
+            raise ShapeError(f"{type(value).__name__}: `{name}` must be one number a feature", got=numbers)
         object.__setattr__(value, name, vector)
 
 

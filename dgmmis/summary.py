@@ -64,7 +64,9 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:.7g}"
         case list() | tuple():
-            return ", ".join(_text(part) if not isinstance(part, Mapping) else str(dict(part)) for part in value) or "none"
+            return (
+                ", ".join(_text(part) if not isinstance(part, Mapping) else str(dict(part)) for part in value) or "none"
+            )
         case None | "":
             return "-"
     return str(value)

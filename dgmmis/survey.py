@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import require_positive_definite
@@ -20,14 +21,14 @@ class NoiseLaw(Protocol):
         """Noise covariance at each position."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class ConstantNoise:
     """Every unseen object has the covariance (d, d); a matrix of zeros means that there is no noise."""
 
     covariance: Matrix
 
-    def __post_init__(self) -> None:
-        covariance = np.asarray(self.covariance, dtype=float)
+    def __init__(self, covariance: ArrayLike) -> None:
+        covariance = np.asarray(covariance, dtype=float)
         object.__setattr__(self, "covariance", covariance)
         if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
             raise ShapeError("noise_law must be a covariance (d, d) or a callable", got=covariance.shape)

@@ -211,8 +211,8 @@ def test_a_cluster_that_cannot_be_reached_is_an_error() -> None:
 
 
 def test_wrong_cluster_specs_are_refused() -> None:
-    with pytest.raises(JobError, match="did you mean 'threads'"):
-        ClusterSpec("thread")  # type: ignore[arg-type]
+    with pytest.raises(JobError, match="Did you mean 'threads'"):
+        ClusterSpec("thread")
     with pytest.raises(JobError, match="needs an `address`"):
         ClusterSpec("address")
     with pytest.raises(JobError, match="at least one"):

@@ -58,7 +58,7 @@ class ArrayReference:
     @property
     def nbytes(self) -> int:
         arrays = (self.whole.points, self.whole.weights, self.whole.projection)
-        row = sum(8 * int(np.prod(a.shape[1:])) for a in arrays if a is not None)
+        row: int = sum(8 * int(np.prod(a.shape[1:])) for a in arrays if a is not None)
         m = self.whole.points.shape[1]
         row += {"diagonal": 8 * m, "full": 4 * m * (m + 1)}.get(self.whole.noise.kind, 0)
         return row * self.n_rows
@@ -107,7 +107,8 @@ class ArrayDataset:
     @property
     def n_features(self) -> int:
         """Features of the model."""
-        return self.whole.points.shape[1] if self.whole.projection is None else self.whole.projection.shape[2]
+        whole = self.whole
+        return int(whole.points.shape[1] if whole.projection is None else whole.projection.shape[2])
 
     @property
     def noise(self) -> Noise:

@@ -24,7 +24,7 @@ class Binding:
     def __init__(self, columns: Columns, available: Mapping[str, Field]) -> None:
         self.columns = columns
         self.available = available
-        self._measured = columns.features
+        self._measured = tuple(columns.features)
         if columns.points is not None:
             m = self._width(columns.points)
             self._measured = tuple(f"{columns.points}:{i}" for i in range(m))
@@ -47,14 +47,14 @@ class Binding:
     def schema(self) -> Schema:
         """Of the store that these columns make."""
         columns, m = self.columns, len(self._measured)
-        names, measured = columns.features or self._measured, None
+        names, measured = tuple(columns.features) or self._measured, None
         if columns.projection is not None:
             tail = self.available[columns.projection].tail
             if len(tail) != 2 or tail[0] != m:
                 raise ShapeError(
                     f"'{columns.projection}' has the wrong shape", expected=f"(n, {m}, d)", got=("n", *tail)
                 )
-            names, measured = columns.features or tuple(f"x:{i}" for i in range(tail[1])), self._measured
+            names, measured = tuple(columns.features) or tuple(f"x:{i}" for i in range(tail[1])), self._measured
             if len(names) != tail[1]:
                 raise ShapeError("features", expected=f"{tail[1]} names, as the projection says", got=names)
         elif len(names) != m:
@@ -75,7 +75,7 @@ class Binding:
                     got=("n", *tail),
                 )
             noise = tails[tail]
-        units = columns.units
+        units = tuple(columns.units)
         if not units and measured is None:
             plain = [name if self._factor(name) == 1 else None for name in self._measured]
             units = tuple("" if name is None else self.available[self._places[name][0]].unit for name in plain)
@@ -115,16 +115,16 @@ class Binding:
                 wanted, scale = seen[:, i] & seen[:, j], factors[i] * factors[j]
             _require_noise(values, wanted, (columns.noise,), first)
             return np.asarray(values * columns.scale.get(columns.noise, scale))
-        names = columns.errors or columns.variances or columns.covariances
+        names = tuple(columns.errors or columns.variances or columns.covariances)
         if not names:
             return None
         values = self._table(batch, names)
         if columns.covariances:
             wanted, scale = seen[:, i] & seen[:, j], factors[i] * factors[j]
         else:
-            wanted, scale = seen, factors if columns.errors else factors**2
+            wanted, scale = seen, np.abs(factors) if columns.errors else factors**2
         _require_noise(values, wanted, names, first)
-        values = values * np.array([columns.scale.get(name, factor) for name, factor in zip(names, scale, strict=True)])
+        values *= np.array([columns.scale.get(name, factor) for name, factor in zip(names, scale, strict=True)])
         if not columns.errors:
             return values
         bad = np.flatnonzero(np.any(seen & (values < 0), axis=1))  # their squares would look like variances
@@ -136,7 +136,7 @@ class Binding:
                 do="correct them, or leave the feature empty where it was not measured",
             )
         with np.errstate(over="ignore"):  # an error whose square overflows is reported as infinite
-            return values**2
+            return np.asarray(np.square(values))
 
     def _factor(self, name: str) -> float:
         whole = self.columns.points

@@ -54,7 +54,7 @@ def write_run(path: str | Path, run: Run) -> None:
         path.mkdir(parents=True, exist_ok=True)
         document = {"format": FORMAT, "version": VERSION, "dgmmis": __version__, **run.document}
         document |= {"features": list(run.features), "units": list(run.units)}
-        arrays = {
+        arrays: dict[str, Any] = {
             "weights": run.model.mixture.weights,
             "means": run.model.mixture.means,
             "covariances": run.model.mixture.covariances,

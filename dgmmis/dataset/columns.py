@@ -1,6 +1,6 @@
 """Columns: which columns of a source are features, their noise, weights and row numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -35,14 +35,14 @@ class Columns:
         JobError: roles that do not go together.
     """
 
-    features: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ()
-    variances: tuple[str, ...] = ()
-    covariances: tuple[str, ...] = ()
+    features: Sequence[str] = ()
+    errors: Sequence[str] = ()
+    variances: Sequence[str] = ()
+    covariances: Sequence[str] = ()
     shared_noise: np.ndarray | None = None
     weight: str | None = None
     row_id: str | None = None
-    units: tuple[str, ...] = ()
+    units: Sequence[str] = ()
     scale: Mapping[str, float] = field(default_factory=dict)
     points: str | None = None
     noise: str | None = None
@@ -77,4 +77,4 @@ class Columns:
         """What was given, as JSON values."""
         given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         given["scale"] = dict(self.scale)
-        return {name: value for name, value in given.items() if value is not None and np.size(value) and value != {}}
+        return {name: value for name, value in given.items() if value is not None and len(value)}

@@ -2,13 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from dgmmis.errors import ClusterError, JobError, nearest_name
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.serial import Serial, Threads
 
-ClusterKind = Literal["auto", "local", "threads", "serial", "address", "scheduler-file", "active"]
+CLUSTER_KINDS = ("auto", "local", "threads", "serial", "address", "scheduler-file", "active")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,15 @@ class ClusterSpec:
         timeout: seconds to wait for the cluster.
     """
 
-    kind: ClusterKind = "auto"
+    kind: str = "auto"
     workers: int | None = None
     memory_limit: str | None = None
     address: str | None = None
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        kinds = get_args(ClusterKind)
-        if self.kind not in kinds:
-            raise JobError(f"unknown cluster kind '{self.kind}'", do=nearest_name(str(self.kind), kinds))
+        if self.kind not in CLUSTER_KINDS:
+            raise JobError(f"unknown cluster kind '{self.kind}'", do=nearest_name(self.kind, CLUSTER_KINDS))
         if self.kind in ("address", "scheduler-file") and not self.address:
             raise JobError(f"cluster kind '{self.kind}' needs an `address`", do="give the scheduler's address or file")
         if self.workers is not None and self.workers < 1:

@@ -16,7 +16,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoValidWorkerError
 
 from dgmmis.errors import ClusterError
-from dgmmis.execution.executor import run_group, Task
+from dgmmis.execution.executor import Task, run_group
 from dgmmis.execution.resident import drop_resident, one_blas_thread
 from dgmmis.execution.tree import Partial
 
@@ -33,18 +33,18 @@ class Distributed:
 
     @property
     def n_workers(self) -> int:
-        return max(1, sum(self.client.nthreads().values()))
+        return len(self._threads())
 
     @property
     def memory_per_worker(self) -> int:
         workers = self._workers()
         limits = [w["memory_limit"] // max(1, w["nthreads"]) for w in workers.values() if w["memory_limit"]]
-        return min(limits, default=1 << 62)
+        return int(min(limits, default=1 << 62))
 
     @property
     def resident_bytes(self) -> int:
         limits = [w["memory_limit"] for w in self._workers().values() if w["memory_limit"]]
-        return min(limits, default=1 << 32) // 2
+        return int(min(limits, default=1 << 32)) // 2
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         token = uuid.uuid4().hex
@@ -64,7 +64,8 @@ class Distributed:
                 key: (_join, keys[number * FAN_IN : (number + 1) * FAN_IN]) for number, key in enumerate(joined)
             }
             keys, level = joined, level + 1
-        return self._guarded(lambda: self.client.get(_graph(layers), keys[0], retries=RETRIES))
+        result: Partial = self._guarded(lambda: self.client.get(_graph(layers), keys[0], retries=RETRIES))
+        return result
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         token = uuid.uuid4().hex
@@ -82,7 +83,7 @@ class Distributed:
 
     def about(self) -> list[tuple[str, str]]:
         return [
-            ("runs on", f"{len(self.client.nthreads())} worker processes at {self.client.scheduler.address}"),
+            ("runs on", f"{len(self.client.nthreads())} worker processes at {self.client.scheduler_info()['address']}"),
             ("dashboard", str(self.client.dashboard_link)),
         ]
 

@@ -1,6 +1,7 @@
 """Executor: map a function over groups of items and join the sums on the canonical tree."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from dgmmis.execution.tree import Partial
@@ -50,4 +51,4 @@ def grouped(items: Sequence[Any], n_groups: int) -> list[Sequence[Any]]:
     """Consecutive groups of nearly equal length, none empty."""
     n_groups = max(1, min(n_groups, len(items)))
     edges = [len(items) * g // n_groups for g in range(n_groups + 1)]
-    return [items[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [items[a:b] for a, b in pairwise(edges) if b > a]

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from threadpoolctl import threadpool_limits
 
-from dgmmis.execution.executor import run_group, Task
+from dgmmis.execution.executor import Task, run_group
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 

@@ -1,4 +1,4 @@
-"""Sums that do not depend on how the work was divided: terms join pairwise on the aligned binary tree over leaf numbers.
+"""Sums that do not depend on how the work was divided: terms join pairwise on the aligned binary tree over leaves.
 
 Floating-point addition is not associative, so a sum in order of arrival differs from run to run. Here a node is only
 ever `left + right` of its two children, so any grouping of leaves, on any number of workers, gives the same bits.

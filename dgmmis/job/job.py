@@ -115,7 +115,9 @@ class Job:
 
     def start(self, mixture: GaussianMixture | None = None) -> Start:
         """How to find the first model; `mixture` is that of the run which `init` names."""
-        background = None if self.background is None else Uniform(_vector(self.background.lower), _vector(self.background.upper))
+        background = (
+            None if self.background is None else Uniform(_vector(self.background.lower), _vector(self.background.upper))
+        )
         fraction = 0.1 if self.background is None else float(self.background.fraction)
         method: Any = mixture if mixture is not None else self.model.init
         return Start(self.model.n_components, method, background, fraction)
@@ -133,7 +135,7 @@ class Job:
             low, high = (float(b) for b in self.background.bounds)
             bounds = (low, high)
         return Constraints(
-            covariance_type=self.model.covariance_type,  # type: ignore[arg-type]
+            covariance_type=self.model.covariance_type,
             prior=prior,
             frozen=Frozen.parse(self.model.frozen, self.model.n_components),
             background_bounds=bounds,
@@ -144,7 +146,7 @@ class Job:
 
     def cluster_spec(self) -> ClusterSpec:
         table = self.cluster
-        return ClusterSpec(table.kind, table.workers, table.memory_limit, table.address, float(table.timeout))  # type: ignore[arg-type]
+        return ClusterSpec(table.kind, table.workers, table.memory_limit, table.address, float(table.timeout))
 
 
 TABLES: Mapping[str, Any] = {
@@ -163,7 +165,7 @@ def read_job(path: str | Path) -> Job:
     """Read a job file and check every table.
 
     Raises:
-        JobError: it cannot be read, is not TOML, lacks or has too many keys, or a value is wrong; the message says which.
+        JobError: it cannot be read, is not TOML, lacks or has too many keys, or a value is wrong; it says which.
     """
     path = Path(path)
     try:

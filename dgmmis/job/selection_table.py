@@ -1,4 +1,6 @@
-"""Selections as tables of a job file or a run: one key names the kind, its value the parameters; `not`, `all`, `any` nest."""
+"""Selections as tables of a job file or a run: one key names the kind, its value the parameters.
+
+`not`, `all` and `any` hold other selections."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -19,7 +21,7 @@ SHAPES: Mapping[str, tuple[type[Composable], tuple[str, ...], tuple[str, ...]]] 
 KINDS = (*SHAPES, "not", "all", "any")
 
 
-def selection_from_table(table: Mapping[str, Any]) -> Composable:
+def selection_from_table(table: Any) -> Composable:
     """The selection that a table describes.
 
     Raises:
@@ -28,7 +30,10 @@ def selection_from_table(table: Mapping[str, Any]) -> Composable:
     if not isinstance(table, Mapping) or len(table) != 1:
         got = list(table) if isinstance(table, Mapping) else table
         raise JobError(
-            "a selection is a table with one kind", expected=f"one of {', '.join(KINDS)}", got=got, do="join several with `all`"
+            "a selection is a table with one kind",
+            expected=f"one of {', '.join(KINDS)}",
+            got=got,
+            do="join several with `all`",
         )
     ((kind, value),) = table.items()
     if kind == "not":
@@ -73,7 +78,8 @@ def selection_to_table(selection: Selection) -> dict[str, Any]:
             values = {key: np.asarray(getattr(selection, key)).tolist() for key in (*needed, *optional)}
             return {kind: {key: value for key, value in values.items() if key in needed or value}}
     raise RefusedError(
-        f"a {type(selection).__name__} selection cannot be written to a table", do="compose it from boxes, balls, half spaces"
+        f"a {type(selection).__name__} selection cannot be written to a table",
+        do="compose it from boxes, balls, half spaces",
     )
 
 

@@ -1,7 +1,7 @@
 """simulate(): a survey of a preset, batch by batch into a store, with its truth and the job file that fits it.
 
-Every batch has its own random address, so that the same seed gives the same rows whatever their number, and memory holds
-one batch.
+Every batch has its own random address, so that the same seed gives the same rows whatever their number, and memory
+holds one batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +81,7 @@ def simulate(
     try:
         replace_text(job, text)
     except OSError as error:
-        raise StoreError(f"'{job}' cannot be written", got=error, do=f"the survey '{path}' is whole without it") from error
+        raise StoreError(f"'{job}' cannot be written", got=error, do="the survey is whole without it") from error
     return Dataset.open(path)
 
 

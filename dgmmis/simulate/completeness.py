@@ -9,7 +9,9 @@ from dgmmis.survey import Survey
 QUADRATURE_POINTS = 1 << 18
 
 
-def completeness(model: Model, survey: Survey, *, n_points: int = QUADRATURE_POINTS, seed: int = 0) -> tuple[float, float]:
+def completeness(
+    model: Model, survey: Survey, *, n_points: int = QUADRATURE_POINTS, seed: int = 0
+) -> tuple[float, float]:
     """Z = integral Omega(y) p(y) dy and its Monte-Carlo error; 1 and 0 where there is no selection.
 
     Args:

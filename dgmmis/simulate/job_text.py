@@ -40,7 +40,8 @@ def job_text(preset: Preset, store: Path) -> str:
     tables["fit"] = {"tol": 1e-6, "max_iter": 1000, "seed": 0}
     tables["cluster"] = {"kind": preset.cluster}
     tables["output"] = {"path": f"{job_path(store).stem}.run"}
-    lines = [f"# {preset.name}: {preset.sentence}.", "# Paths are relative to this file; the store also holds the truth."]
+    lines = [f"# {preset.name}: {preset.sentence}."]
+    lines += ["# Paths are relative to this file. The store also holds the truth."]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value, split=True)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
@@ -56,7 +57,7 @@ def _toml(value: Any, *, split: bool = False) -> str:
         case int():
             return str(value)
         case float():
-            return repr(value) if math.isfinite(value) else str(value)  # TOML's words are those of Python: inf, -inf, nan
+            return repr(value) if math.isfinite(value) else str(value)  # inf, -inf, nan: Python's words and TOML's
         case list() if split and any(isinstance(item, dict) for item in value):
             return "[\n" + "".join(f"  {_toml(item)},\n" for item in value) + "]"
         case list():

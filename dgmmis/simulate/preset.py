@@ -51,9 +51,9 @@ class Preset:
     def __post_init__(self) -> None:
         d = self.model.mixture.n_features
         if len(self.features) != d or len(self.units) != d:
-            raise ShapeError("preset: features and units do not fit the model", expected=d, got=(self.features, self.units))
+            raise ShapeError("features and units do not fit the model", expected=d, got=(self.features, self.units))
         if self.survey.selection is not None and self.survey.noise_law is None:
-            raise RefusedError("preset: a selection needs the noise law of the unseen", do="give ConstantNoise(covariance)")
+            raise RefusedError("a selection needs the noise law of the unseen", do="give ConstantNoise(covariance)")
 
     @property
     def n_components(self) -> int:
@@ -175,7 +175,12 @@ def _background() -> Preset:
 
 
 def _model(
-    weights: object, means: object, covariances: object, *, background: Uniform | None = None, background_fraction: float = 0.0
+    weights: object,
+    means: object,
+    covariances: object,
+    *,
+    background: Uniform | None = None,
+    background_fraction: float = 0.0,
 ) -> Model:
     alpha = np.asarray(weights, dtype=float)
     mixture = GaussianMixture(alpha / alpha.sum(), np.asarray(means, dtype=float), np.asarray(covariances, dtype=float))
@@ -185,7 +190,8 @@ def _model(
 def _turned(around_z: float, around_x: float) -> np.ndarray:
     """The rotation (3, 3) by two angles, one after the other."""
     (c, s), (u, v) = ((np.cos(angle), np.sin(angle)) for angle in (around_z, around_x))
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, u, -v], [0, v, u]])
+    around = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return np.asarray(around @ np.array([[1, 0, 0], [0, u, -v], [0, v, u]]))
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(

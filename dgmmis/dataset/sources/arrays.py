@@ -1,15 +1,18 @@
 """Arrays by name: numpy's npz and npy files, zarr groups and arrays."""
 
+import io
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from dgmmis.dataset.sources.source import LOAD_BYTES, Field
 from dgmmis.errors import DataError
+
+Stream = zipfile.ZipExtFile | io.BufferedReader
 
 ONLY = "X"
 """The name of the array where a file holds one without a name."""
@@ -66,7 +69,7 @@ class NumpySource:
             n = min(rows, shape[0] - start)
             yield np.frombuffer(self._bytes(stream, n * size, name), dtype).reshape(n, *shape[1:])
 
-    def _bytes(self, stream: IO[bytes], count: int, name: str) -> bytes:
+    def _bytes(self, stream: Stream, count: int, name: str) -> bytes:
         try:
             data = stream.read(count)
         except (zipfile.BadZipFile, EOFError) as error:
@@ -75,8 +78,8 @@ class NumpySource:
             raise DataError(f"'{name}' in '{self._path.name}' is cut short", expected=f"{count} bytes", got=len(data))
         return data
 
-    def _open(self, name: str, stack: ExitStack) -> tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]:
-        stream: IO[bytes]
+    def _open(self, name: str, stack: ExitStack) -> tuple[Stream, tuple[int, ...], bool, np.dtype[Any]]:
+        stream: Stream
         if self._members[name]:
             archive = stack.enter_context(zipfile.ZipFile(self._path))
             stream = stack.enter_context(archive.open(self._members[name]))

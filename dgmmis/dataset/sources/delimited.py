@@ -58,7 +58,7 @@ class DelimitedSource:
                     batch = reader.read_next_batch()
                 except StopIteration:
                     return
-                except pyarrow.ArrowInvalid as error:
+                except (pyarrow.ArrowInvalid, OSError) as error:
                     raise self._error(error) from error
                 for start in range(0, batch.num_rows, rows):
                     part = batch.slice(start, rows)
@@ -81,13 +81,13 @@ class DelimitedSource:
                 parse_options=pyarrow.csv.ParseOptions(delimiter=self._delimiter),
                 convert_options=convert,
             )
-        except pyarrow.ArrowInvalid as error:
+        except (pyarrow.ArrowInvalid, OSError) as error:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> DataError:
         column = re.search(r"column #(\d+): (?:Row #(\d+): )?(?:CSV conversion error to \w+: )?(.*)", str(error), re.S)
         if column is None:
-            return DataError(f"'{self._path.name}' is not a table", got=error, do="correct the file")
+            return DataError(f"'{self._path.name}' cannot be read as a table", got=error, do="correct the file")
         name = self._names[int(column[1])]
         line = f" in line {column[2]}" if column[2] else ""
         return DataError(

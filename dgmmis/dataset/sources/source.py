@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Field:
     unit: str = ""
 
 
+@runtime_checkable
 class Source(Protocol):
     """A file of columns."""
 

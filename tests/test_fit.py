@@ -1,0 +1,256 @@
+"""fit(): surveys of every kind, the limits that tie them together, and refusals that say why."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dgmmis.background import Uniform
+from dgmmis.callback import Callback, Step
+from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.em import Stopping
+from dgmmis.errors import DataError, JobError, PlanError, RefusedError, ShapeError
+from dgmmis.execution.serial import Serial
+from dgmmis.fit import Fit, fit
+from dgmmis.initialize import Start
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model
+from dgmmis.plan import make_plan
+from dgmmis.prior import Constraints, Frozen, InverseWishart
+from dgmmis.selection import Ball, Box, FromFunction, HalfSpace
+from dgmmis.survey import ConstantNoise, NoiseFunction, Survey
+
+TRUTH = GaussianMixture(
+    [0.35, 0.65], [[-1.0, 0.5], [1.5, -0.5]], [[[0.6, 0.2], [0.2, 0.4]], [[0.3, -0.1], [-0.1, 0.5]]]
+)
+NOISE = np.array([[0.09, 0.02], [0.02, 0.04]])
+
+
+def _catalogue(n: int, seed: int, selection: object = None, noise: np.ndarray = NOISE) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    points = TRUTH.sample(n, rng) + rng.multivariate_normal(np.zeros(2), noise, size=n)
+    if selection is None:
+        return points
+    return points[rng.random(n) < selection(points)]  # type: ignore[operator]
+
+
+def _distance(result: Fit, truth: GaussianMixture = TRUTH) -> float:
+    """Largest distance of a parameter from the truth, in its error if every object's component were known and seen."""
+    mixture = result.model.mixture
+    order = [int(np.argmin(((mixture.means - mean) ** 2).sum(axis=1))) for mean in truth.means]
+    assert sorted(order) == list(range(truth.n_components))
+    objects = result.n_samples * truth.weights
+    sigma = np.sqrt(np.diagonal(truth.covariances, axis1=1, axis2=2))
+    means = np.abs(mixture.means[order] - truth.means) / sigma * np.sqrt(objects)[:, None]
+    unit = sigma[:, :, None] * sigma[:, None, :]
+    covariances = np.abs(mixture.covariances[order] - truth.covariances) / unit * np.sqrt(objects / 2)[:, None, None]
+    weights = np.abs(mixture.weights[order] - truth.weights) / np.sqrt(truth.weights * (1 - truth.weights) / result.n_samples)
+    return float(max(means.max(), covariances.max(), weights.max()))
+
+
+SELECTIONS = {
+    "box": Box([-2.0, -1.5], [2.5, 2.0]),
+    "cut": HalfSpace([1.0, 0.3], 1.5),
+    "hole": ~Ball([1.5, -0.5], 0.6),
+    "graded": HalfSpace([-1.0, 0.0], 0.5, softness=0.6),
+    "union": Box([-9, -9], [0.5, 9]) | HalfSpace([0, 1], -0.2, softness=0.3),
+    "function": FromFunction(lambda y: 0.2 + 0.7 * np.exp(-0.5 * ((y - 1) ** 2).sum(axis=1))),
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_the_population_is_recovered_under_selection(name: str) -> None:
+    """Noisy and truncated, hard and graded, within 12 of the errors of complete data without noise.
+
+    Noise and selection enlarge the errors two- to threefold, so this is four to six standard errors for each of
+    eleven parameters: a false alarm below 1e-3, and none at this seed. Weighing objects by 1/Omega, or ignoring the
+    selection, is off by 15 to 100.
+    """
+    selection = SELECTIONS[name]
+    points = _catalogue(40_000, 11, selection)
+    result = fit(ArrayDataset.of(points, NOISE), Start(2), survey=Survey(selection))
+    assert result.converged
+    assert _distance(result) < 12
+    expected = len(points) / 40_000
+    assert abs(result.completeness - expected) < 0.03 * expected + 5 * result.completeness_error
+    ignorant = fit(ArrayDataset.of(points, NOISE), Start(2))
+    assert _distance(ignorant) > 15
+
+
+def test_nothing_missing_is_the_plain_fit_bit_for_bit() -> None:
+    points = _catalogue(5000, 3)
+    plain = fit(ArrayDataset.of(points, NOISE), Start(2))
+    everything = fit(ArrayDataset.of(points, NOISE), Start(2), survey=Survey(HalfSpace([1.0, 0.0], np.inf)))
+    assert everything.completeness == 1
+    assert everything.records[0].objective == plain.records[0].objective
+    for name in ("weights", "means", "covariances"):
+        first = getattr(plain.model.mixture, name)
+        assert np.abs(getattr(everything.model.mixture, name) - first).max() < 1e-4  # one more, finer round
+    steps = min(len(plain.records), sum(record.round == 0 for record in everything.records))
+    for mine, theirs in zip(plain.records[:steps], everything.records[:steps], strict=True):
+        assert mine.objective == theirs.objective
+
+
+def test_a_noise_law_as_a_function_of_position() -> None:
+    """Noise that grows with x: the law is part of the likelihood of what was not seen."""
+    rng = np.random.default_rng(4)
+    selection = Box([-2.0, -1.5], [1.6, 2.0])
+
+    def law(points: np.ndarray) -> np.ndarray:
+        sigma = 0.15 + 0.1 / (1 + np.exp(-points[:, 0]))
+        return sigma[:, None, None] ** 2 * np.eye(2)
+
+    true = TRUTH.sample(40_000, rng)
+    points = true + np.einsum("nij,nj->ni", np.linalg.cholesky(law(true)), rng.normal(size=true.shape))
+    points = points[selection(points) > 0]
+    result = fit(ArrayDataset.of(points, law(points)), Start(2), survey=Survey(selection, NoiseFunction(law)))
+    assert result.converged
+    assert _distance(result) < 12
+
+
+def test_background_and_selection_together() -> None:
+    rng = np.random.default_rng(8)
+    background = Uniform([-5, -5], [5, 5])
+    population = Model(TRUTH, background, 0.3)
+    noise = np.diag(np.diagonal(NOISE))
+    points = population.sample(60_000, rng) + rng.multivariate_normal(np.zeros(2), noise, size=60_000)
+    selection = HalfSpace([1.0, 0.0], 1.5)
+    points = points[selection(points) > 0]
+    start = Start(2, background=background)
+    result = fit(ArrayDataset.of(points, noise), start, survey=Survey(selection))
+    assert result.converged
+    assert result.model.background_fraction == pytest.approx(0.3, abs=0.015)  # about four standard errors
+    assert _distance(result) < 15
+
+
+def test_missing_features_and_weights() -> None:
+    rng = np.random.default_rng(5)
+    points = _catalogue(30_000, 6)
+    points[rng.random(points.shape) < 0.25] = np.nan
+    result = fit(ArrayDataset.of(points, NOISE), Start(2))
+    assert _distance(result) < 12
+    thin = points[:4000]
+    twice = fit(ArrayDataset.of(np.repeat(thin, 2, axis=0), NOISE), Start(2, TRUTH), stopping=Stopping(max_iter=8))
+    weighted = fit(
+        ArrayDataset.of(thin, NOISE, sample_weight=np.full(4000, 2.0)), Start(2, TRUTH), stopping=Stopping(max_iter=8)
+    )
+    np.testing.assert_allclose(twice.model.mixture.means, weighted.model.mixture.means, rtol=1e-9)
+    assert twice.log_likelihood == pytest.approx(weighted.log_likelihood, rel=1e-12)
+
+
+def test_an_observed_object_with_omega_zero_is_named() -> None:
+    points = _catalogue(70_000, 0)
+    points = points[points[:, 0] < 2]
+    points[[17, 50_001]] = [5.0, 0.0]
+    with pytest.raises(DataError, match="row 17") as error:
+        fit(ArrayDataset.of(points, NOISE), Start(2), survey=Survey(HalfSpace([1.0, 0.0], 2.0)), executor=Serial())
+    assert "Omega = 0.0 at [5. 0.]" in str(error.value)
+
+
+def test_what_has_no_meaning_is_refused_with_a_reason() -> None:
+    points = _catalogue(500, 0)
+    selection = Box([-9, -9], [9, 9])
+    variances = np.full(points.shape, 0.1)
+    with pytest.raises(RefusedError, match="needs a law for the objects that were not seen"):
+        fit(ArrayDataset.of(points, variances), Start(2), survey=Survey(selection))
+    with pytest.raises(JobError, match="noise law without a selection"):
+        fit(ArrayDataset.of(points), Start(2), survey=Survey(None, ConstantNoise(np.eye(2))))
+    with pytest.raises(ShapeError, match="noise_law does not fit"):
+        fit(ArrayDataset.of(points), Start(2), survey=Survey(selection, ConstantNoise(np.eye(3))))
+    with pytest.raises(ShapeError, match="background does not fit"):
+        fit(ArrayDataset.of(points), Start(2, background=Uniform([0], [1])))
+    with pytest.raises(ShapeError, match="first mixture does not fit"):
+        fit(ArrayDataset.of(points[:, :1]), Start(2, TRUTH))
+    missing = points.copy()
+    missing[3, 0] = np.nan
+    with pytest.raises(RefusedError, match="row 3"):
+        fit(ArrayDataset.of(missing), Start(2), survey=Survey(selection))
+    with pytest.raises(RefusedError, match="selection with projections"):
+        fit(
+            ArrayDataset.of(points, NOISE, projection=np.tile(np.eye(2), (500, 1, 1))),
+            Start(2),
+            survey=Survey(selection),
+        )
+    with pytest.raises(DataError, match="fewer objects than components"):
+        fit(ArrayDataset.of(points[:3]), Start(4))
+
+
+def test_frozen_components_and_prior_hold_in_a_whole_fit() -> None:
+    points = _catalogue(4000, 2)
+    start = Start(2, replace_means(TRUTH, [[-0.9, 0.5], [1.4, -0.5]]))
+    frozen = Frozen.parse({"means": [0], "covariances": [1], "weights": [0]}, 2)
+    result = fit(ArrayDataset.of(points, NOISE), start, constraints=Constraints(frozen=frozen))
+    mixture = result.model.mixture
+    assert np.array_equal(mixture.means[0], [-0.9, 0.5])
+    assert np.array_equal(mixture.covariances[1], TRUTH.covariances[1])
+    assert mixture.weights[0] == pytest.approx(TRUTH.weights[0], rel=1e-14)
+    wide = fit(ArrayDataset.of(points, NOISE), start, constraints=Constraints(prior=InverseWishart(5000.0)))
+    assert np.all(np.linalg.eigvalsh(wide.model.mixture.covariances) > 1)
+
+
+def replace_means(mixture: GaussianMixture, means: list[list[float]]) -> GaussianMixture:
+    return replace(mixture, means=means)
+
+
+def test_more_components_than_the_data_have_ends_without_nan_and_names_them() -> None:
+    rng = np.random.default_rng(0)
+    points = np.concatenate([np.zeros((200, 2)), rng.normal(5, 1, (200, 2))])  # half of them in one place
+    result = fit(ArrayDataset.of(points), Start(3), stopping=Stopping(max_iter=60))
+    mixture = result.model.mixture
+    assert all(np.all(np.isfinite(a)) for a in (mixture.weights, mixture.means, mixture.covariances))
+    assert any("collapsed onto 200 objects" in sentence for sentence in result.repairs)
+
+
+def test_the_objective_never_goes_down_within_a_round() -> None:
+    selection = SELECTIONS["hole"]
+    points = _catalogue(10_000, 1, selection)
+    result = fit(ArrayDataset.of(points, NOISE), Start(2, "random"), survey=Survey(selection))
+    assert {record.round for record in result.records} > {0}
+    assert all(record.gain >= 0 for record in result.records if np.isfinite(record.gain))
+    assert result.completeness_error <= 0.1 * np.sqrt(result.completeness * (1 - result.completeness) / len(points))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_other_points() -> None:
+    selection = SELECTIONS["graded"]
+    points = _catalogue(4000, 1, selection)
+    data, survey, start = ArrayDataset.of(points, NOISE), Survey(selection), Start(2, TRUTH)
+    first, again, other = (fit(data, start, survey=survey, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.model.mixture.means, again.model.mixture.means)
+    assert not np.array_equal(first.model.mixture.means, other.model.mixture.means)
+    np.testing.assert_allclose(first.model.mixture.means, other.model.mixture.means, atol=0.02)
+
+
+def test_a_plan_that_cannot_fit_is_refused_before_anything_runs() -> None:
+    data = ArrayDataset.of(_catalogue(500, 0))
+    seen: list[Step] = []
+
+    class Watch(Callback):
+        def on_step(self, step: Step) -> None:
+            seen.append(step)
+
+    class Tiny(Serial):
+        memory_per_worker = 1 << 20  # type: ignore[assignment]
+        resident_bytes = 1 << 19  # type: ignore[assignment]
+
+    with pytest.raises(PlanError, match="does not fit into a worker's memory"):
+        fit(data, Start(2), executor=Tiny(), callbacks=[Watch()])
+    assert not seen
+
+
+def test_a_plan_counts_what_there_is() -> None:
+    data = ArrayDataset.of(_catalogue(100_000, 0), np.full((100_000, 2), 0.1))
+    plan = make_plan(
+        data.references,
+        n_features=2,
+        n_components=500,
+        noisy=True,
+        n_workers=4,
+        worker_bytes=1 << 33,
+        resident_bytes=1 << 19,
+    )
+    assert plan.n_rows == 100_000
+    assert plan.n_chunks == len(data.references) == 7
+    assert plan.pass_bytes == 100_000 * 8 * 4
+    assert not plan.resident
+    assert plan.n_tasks == 4
+    assert "read again in every pass" in dict(plan.lines())["bytes per pass"]
