@@ -3,6 +3,7 @@ of missing features, laid out features by samples as the kernels want it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -139,6 +140,13 @@ def _blocks(chunk: Chunk) -> Iterator[Block]:
             log_background=part(chunk.log_background, rows),
             log_reference=part(chunk.log_reference, rows),
         )
+
+
+def leaf_pieces(n_rows: int, n: int) -> list[tuple[int, int]]:
+    """Rows [a, b) of up to n pieces of nearly equal length, cut between leaves."""
+    leaves = -(-n_rows // LEAF_ROWS)
+    edges = sorted({leaves * piece // n * LEAF_ROWS for piece in range(n)} | {min(leaves * LEAF_ROWS, n_rows)})
+    return list(pairwise(edges))
 
 
 def check_points(points: Points, first: int = 0) -> None:

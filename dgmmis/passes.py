@@ -19,6 +19,7 @@ from dgmmis.execution.tree import Partial
 from dgmmis.imputation import Round, Unseen, UnseenBlock, complete, draw, unseen_sums
 from dgmmis.model import Model
 from dgmmis.moments import Moments
+from dgmmis.plan import shared_out
 from dgmmis.prior import Constraints
 from dgmmis.survey import Survey
 
@@ -115,7 +116,7 @@ class Passes:
         constraints: Constraints,
         executor: Executor,
     ) -> None:
-        self._groups = grouped(references, n_tasks)
+        self._groups = grouped(shared_out(references, executor.n_workers), n_tasks)
         self._survey, self._constraints, self._executor = survey, constraints, executor
         self._run = uuid.uuid4().hex
         self._resident_bytes = executor.resident_bytes

@@ -78,6 +78,15 @@ def work_seconds(n_rows: int, n_features: int, n_components: int, noisy: bool) -
     return n_rows * n_components * nanoseconds * 1e-9
 
 
+def shared_out(references: Sequence[Reference], n_workers: int) -> list[Reference]:
+    """The references, cut where there are too few of them to keep all workers busy."""
+    wanted = 2 * n_workers
+    if len(references) >= wanted:
+        return list(references)
+    pieces = math.ceil(wanted / max(1, len(references)))
+    return [piece for reference in references for piece in reference.split(pieces)]
+
+
 def make_plan(
     references: Sequence[Reference],
     *,
@@ -89,6 +98,7 @@ def make_plan(
     resident_bytes: int,
 ) -> Plan:
     """The plan for data on some workers."""
+    references = shared_out(references, n_workers)
     n_rows = sum(reference.n_rows for reference in references)
     seconds = work_seconds(n_rows, n_features, n_components, noisy)
     largest = max((reference.nbytes for reference in references), default=0)

@@ -196,7 +196,7 @@ def log_likelihood(catalogue, parameters):
 
 
 def conditioned(mean, covariance, given, values):
-    """The normal of the remaining features, given the others: mu_a + C_ab C_bb^-1 (v - mu_b), C_aa - C_ab C_bb^-1 C_ba."""
+    """The normal of the remaining features, given the others: mu_a + G (v - mu_b), C_aa - G C_ba, G = C_ab C_bb^-1."""
     rest = [e for e in range(len(mean)) if e not in given]
     gain = covariance[np.ix_(rest, given)] @ np.linalg.inv(covariance[np.ix_(given, given)])
     return (

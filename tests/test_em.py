@@ -40,7 +40,9 @@ def _overlapping(n: int = 4000) -> tuple[np.ndarray, Model]:
     return points, Model(GaussianMixture([0.3, 0.7], [[-0.4], [0.6]], [[[1.0]], [[1.5]]]))
 
 
-def _run(accumulate: _Accumulate, model: Model, stopping: Stopping, accelerator: Anderson | None) -> tuple[Outcome, History]:
+def _run(
+    accumulate: _Accumulate, model: Model, stopping: Stopping, accelerator: Anderson | None
+) -> tuple[Outcome, History]:
     history = History()
     outcome = em(
         accumulate,

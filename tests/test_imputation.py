@@ -19,7 +19,9 @@ from dgmmis.selection import Box, HalfSpace
 from dgmmis.survey import ConstantNoise, NoiseFunction, Survey, as_noise_law
 
 
-def _unseen(model: Model, survey: Survey, n_points: int = 1 << 14, seed: int = 0, reference: Model | None = None) -> Unseen:
+def _unseen(
+    model: Model, survey: Survey, n_points: int = 1 << 14, seed: int = 0, reference: Model | None = None
+) -> Unseen:
     points_of = Round.of(reference or model, n_points, seed, 0)
     total = Unseen.zero(model.mixture.n_components, model.mixture.n_features)
     for block in points_of.blocks():

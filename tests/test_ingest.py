@@ -400,7 +400,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     ):
         (tmp_path / "x").write_bytes(content)
         with pytest.raises((DataError, StoreError), match=message):
-            ingest(tmp_path / "x", out, columns if b"ra" not in table[:20] or content[:1] == b"a" else COLUMNS)
+            ingest(tmp_path / "x", out, columns)
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="folder of an unknown kind"):
         ingest(tmp_path / "folder", out, columns)
@@ -461,7 +461,7 @@ def test_memory_does_not_grow_with_the_catalogue(tmp_path: Path, kind: str) -> N
     command = [sys.executable, "-c", MEASURE, str(source), str(tmp_path / "s.zarr")]
     n_rows, megabytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(n_rows) == n
-    assert float(megabytes) < 300
+    assert float(megabytes) < 300, megabytes
 
 
 TYCHO = Path(__file__).parents[2] / "shared/data/tycho2/tycho2.parquet"

@@ -44,10 +44,12 @@ def _expected_complete(model: Model, chunk: Chunk, new: Model, constraints: Cons
         covariances[:, 0, 1] = covariances[:, 1, 0] = packed[:, 1]
     value = constraints.log_prior(new.mixture.covariances)
     for y, s in zip(chunk.points, covariances, strict=True):
-        joint = np.array([
-            w * multivariate_normal.pdf(y, m, c + s)
-            for w, m, c in zip(mixture.weights, mixture.means, mixture.covariances, strict=True)
-        ])
+        joint = np.array(
+            [
+                w * multivariate_normal.pdf(y, m, c + s)
+                for w, m, c in zip(mixture.weights, mixture.means, mixture.covariances, strict=True)
+            ]
+        )
         q = joint / joint.sum()
         for k in range(K):
             gain = mixture.covariances[k] @ np.linalg.inv(mixture.covariances[k] + s)

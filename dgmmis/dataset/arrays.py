@@ -1,18 +1,19 @@
 """A catalogue in this process's memory, in the same terms as one on disk: references that load chunks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from dgmmis.chunk import LEAF_ROWS, Chunk, check_points, check_projection, check_weights, chunk_from_arrays
+from dgmmis.chunk import LEAF_ROWS, Chunk, check_points, check_projection, check_weights, chunk_from_arrays, leaf_pieces
 from dgmmis.errors import ShapeError
 from dgmmis.noise import Noise, parse_noise
-from dgmmis.types import Points, Vector
+from dgmmis.types import Vector
 
-CHUNK_ROWS = 4 * LEAF_ROWS
-"""Rows of a task on data in memory: small, so that threads share even a small catalogue."""
+CHUNK_ROWS = 16 * LEAF_ROWS
+"""Rows of a chunk, as in a store: the same data give the same bits in memory and on disk."""
 
 
 @runtime_checkable
@@ -34,6 +35,9 @@ class Reference(Protocol):
     @property
     def key(self) -> str:
         """A name that no other rows have."""
+
+    def split(self, n: int) -> "Sequence[Reference]":
+        """The same rows in up to n references, cut between leaves."""
 
     def load(self) -> Chunk:
         """The rows."""
@@ -67,6 +71,9 @@ class ArrayReference:
     def key(self) -> str:
         return f"memory-{id(self.whole)}-{self.start}"
 
+    def split(self, n: int) -> "tuple[ArrayReference, ...]":
+        return tuple(ArrayReference(self.whole, self.start + a, self.start + b) for a, b in leaf_pieces(self.n_rows, n))
+
     def load(self) -> Chunk:
         return self.whole.take(slice(self.start, self.stop))
 
@@ -80,7 +87,7 @@ class ArrayDataset:
     @classmethod
     def of(
         cls,
-        points: Points,
+        points: Float[np.ndarray, "n m"],
         noise_covariance: object = None,
         *,
         projection: Float[np.ndarray, "n m d"] | None = None,
@@ -93,7 +100,9 @@ class ArrayDataset:
         """
         points = np.asarray(points, dtype=float)
         if points.ndim != 2 or 0 in points.shape:
-            raise ShapeError("X must be a table of at least one row and one feature", expected="(n, d)", got=points.shape)
+            raise ShapeError(
+                "X must be a table of at least one row and one feature", expected="(n, d)", got=points.shape
+            )
         check_points(points)
         noise = parse_noise(noise_covariance, points)
         weights = None if sample_weight is None else check_weights(sample_weight, len(points))

@@ -81,7 +81,9 @@ def read_run(path: str | Path) -> Run:
     """
     file = Path(path) / "model.npz"
     if not file.exists():
-        raise StoreError(f"no run at '{path}'", expected="a folder with model.npz", do="`dgmmis fit JOB.toml` writes one")
+        raise StoreError(
+            f"no run at '{path}'", expected="a folder with model.npz", do="`dgmmis fit JOB.toml` writes one"
+        )
     try:
         with np.load(file, allow_pickle=False) as arrays:
             document = json.loads(str(arrays["document"]))

@@ -1,13 +1,13 @@
 """ChunkReference: one chunk of a survey store, loaded where it is needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgmmis.chunk import LEAF_ROWS, Chunk, chunk_from_arrays
+from dgmmis.chunk import LEAF_ROWS, Chunk, chunk_from_arrays, leaf_pieces
 from dgmmis.dataset.manifest import SEGMENTS, Segment
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import StoreError
@@ -56,6 +56,20 @@ class ChunkReference:
     def key(self) -> str:
         """Names these rows for good: another store at the same path has other keys."""
         return f"{self.path}:{self.segment.name}-{self.segment.identity}:{self.start}-{self.stop}"
+
+    def split(self, n: int) -> "tuple[ChunkReference, ...]":
+        """The same rows in up to n references, cut between leaves: for catalogues of fewer chunks than workers."""
+        pieces = leaf_pieces(self.n_rows, n)
+        return tuple(
+            replace(
+                self,
+                start=self.start + a,
+                stop=self.start + b,
+                first_row=self.first_row + a,
+                first_leaf=self.first_leaf + a // LEAF_ROWS,
+            )
+            for a, b in pieces
+        )
 
     def load(self) -> Chunk:
         """Read the rows.

@@ -13,13 +13,17 @@ from dgmmis.errors import ShapeError
 ROWS = 1 << 16
 
 
-def spool(path: Path, points: Any, noise_covariance: Any = None, *, projection: Any = None, sample_weight: Any = None) -> Dataset:
+def spool(
+    path: Path, points: Any, noise_covariance: Any = None, *, projection: Any = None, sample_weight: Any = None
+) -> Dataset:
     """Write dask or zarr arrays (n, m), with what belongs to their rows, to a survey store at `path`.
 
     noise_covariance: (m, m) shared, (n, m) variances or (n, m, m); each of the arrays may be lazy or not.
     """
     if len(points.shape) != 2 or any(size != size for size in points.shape):
-        raise ShapeError("X must be a table of known length", expected="(n, d)", got=points.shape, do="compute_chunk_sizes()")
+        raise ShapeError(
+            "X must be a table of known length", expected="(n, d)", got=points.shape, do="compute_chunk_sizes()"
+        )
     n, m = points.shape
     kind, shared = "none", None
     if noise_covariance is not None:
@@ -29,7 +33,9 @@ def spool(path: Path, points: Any, noise_covariance: Any = None, *, projection: 
         elif shape in ((n, m), (n, m, m)):
             kind = "diagonal" if len(shape) == 2 else "full"
         else:
-            raise ShapeError("noise_covariance has the wrong shape", expected=f"({m}, {m}), ({n}, {m}) or ({n}, {m}, {m})", got=shape)
+            raise ShapeError(
+                "noise_covariance has the wrong shape", expected=f"({m}, {m}), ({n}, {m}) or ({n}, {m}, {m})", got=shape
+            )
     d = m if projection is None else projection.shape[2]
     schema = Schema(
         features=tuple(f"x{i}" for i in range(d)),

@@ -78,7 +78,9 @@ def recovery_figure(
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.04, wspace=0.03)
     figure = Figure(figsize=(10.0, 3.0), dpi=160, layout=layout)
     panels = figure.subplots(1, 4, sharex=True, sharey=True)
-    known = "knows the noise" if survey.selection is None else f"knows the survey: finds {estimate:,.0f} objects"
+    known = "knows the noise" if dataset.schema.noise != "none" else "fitted to the same objects"
+    if survey.selection is not None:
+        known = f"knows the survey: finds {estimate:,.0f} objects"
     titles = (
         ("The population", f"{population:,.0f} objects"),
         ("What the survey saw", f"{n:,} objects{_flaws(dataset)}"),

@@ -79,7 +79,7 @@ class NumpySource:
         return data
 
     def _open(self, name: str, stack: ExitStack) -> tuple[Stream, tuple[int, ...], bool, np.dtype[Any]]:
-        stream: Stream
+        stream: Any
         if self._members[name]:
             archive = stack.enter_context(zipfile.ZipFile(self._path))
             stream = stack.enter_context(archive.open(self._members[name]))

@@ -1,5 +1,6 @@
 """FITS binary tables, read some rows at a time."""
 
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,19 @@ class FitsSource:
         except ImportError as error:
             raise missing_package("astropy", "FITS") from error
         self._path = path
-        with fits.open(path, memmap=True) as units:
-            table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU)), None)
-            if table is None:
-                raise DataError(f"'{path.name}' has no binary table", do="give a FITS file with a BINTABLE extension")
-            self._columns: dict[str, Any] = {column.name: column for column in table.columns}
-            self._rows = np.dtype(table.columns.dtype).newbyteorder(">")
-            self._n_rows, self._offset = int(table.header["NAXIS2"]), int(table.fileinfo()["datLoc"])
+        try:
+            with warnings.catch_warnings(), fits.open(path, memmap=True) as units:
+                warnings.filterwarnings("ignore", "File may have been truncated")  # we say so ourselves, as an error
+                table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU)), None)
+                if table is None:
+                    raise DataError(
+                        f"'{path.name}' has no binary table", do="give a FITS file with a BINTABLE extension"
+                    )
+                self._columns: dict[str, Any] = {column.name: column for column in table.columns}
+                self._rows = np.dtype(table.columns.dtype).newbyteorder(">")
+                self._n_rows, self._offset = int(table.header["NAXIS2"]), int(table.fileinfo()["datLoc"])
+        except OSError as error:
+            raise DataError(f"'{path.name}' is damaged", got=error) from error
         self.fields = {name: self._field(name, column) for name, column in self._columns.items()}
 
     def _field(self, name: str, column: Any) -> Field:

@@ -1,0 +1,148 @@
+"""The commands, run as a user runs them: processes, files, exit codes, what they say and where."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.dataset import Dataset
+
+
+def dgmmis(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+    command = [sys.executable, "-m", "dgmmis", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a simulated survey and its fit on a local cluster."""
+    folder = tmp_path_factory.mktemp("cli")
+    made = dgmmis("simulate", "survey.zarr", "--preset", "box-with-hole", "-n", 20_000, "--seed", 3, cwd=folder)
+    assert made.returncode == 0, made.stderr
+    assert "dgmmis fit survey.toml" in made.stdout
+    fitted = dgmmis("fit", "survey.toml", cwd=folder)
+    assert fitted.returncode == 0, fitted.stderr
+    assert "converged" in fitted.stdout
+    assert "objects before selection" in fitted.stdout
+    assert "worker processes" in fitted.stderr  # the plan and where it runs
+    assert "dashboard" in fitted.stderr
+    return folder
+
+
+def test_the_main_job_recovers_the_truth(survey: Path) -> None:
+    run, truth = read_run(survey / "survey.run"), Dataset.open(survey / "survey.zarr").truth
+    assert truth is not None
+    before = run.document["n_samples"] / run.completeness
+    assert before == pytest.approx(20_000, rel=0.04)  # about four standard errors
+    means = np.array(truth["means"])
+    nearest = [np.abs(run.model.mixture.means - mean).max(axis=1).min() for mean in means]
+    assert max(nearest) < 0.5  # about five standard errors of the widest, half hidden component
+
+
+def test_progress_has_iteration_objective_and_time(survey: Path) -> None:
+    fitted = dgmmis("fit", "survey.toml", "--out", "again.run", cwd=survey)
+    assert fitted.returncode == 0
+    lines = [line for line in fitted.stderr.splitlines() if line.startswith("pass")]
+    assert lines, fitted.stderr
+    assert all("objective" in line and "completeness" in line for line in lines)
+    first, again = read_run(survey / "survey.run"), read_run(survey / "again.run")
+    assert np.array_equal(first.model.mixture.means, again.model.mixture.means)  # the same bits
+
+
+def test_machines_get_json_and_nothing_else(survey: Path) -> None:
+    fitted = dgmmis("fit", "survey.toml", "--out", "json.run", "--json", "--quiet", cwd=survey)
+    document = json.loads(fitted.stdout)
+    assert document["converged"] is True
+    assert fitted.stderr == ""
+    for command in (("plan", "survey.toml"), ("info", "survey.zarr"), ("info", "survey.run")):
+        json.loads(dgmmis(*command, "--json", cwd=survey).stdout)
+    scored = json.loads(dgmmis("score", "survey.run", "survey.zarr", "--json", cwd=survey).stdout)
+    assert scored["log_likelihood"] == pytest.approx(document["log_likelihood"], abs=1e-12)
+
+
+def test_sample_draws_the_population(survey: Path) -> None:
+    drawn = dgmmis("sample", "survey.run", 70_000, "population.zarr", "--seed", 1, cwd=survey)
+    assert drawn.returncode == 0, drawn.stderr
+    points = Dataset.open(survey / "population.zarr").points.compute()
+    mixture = read_run(survey / "survey.run").model.mixture
+    mean = mixture.weights @ mixture.means
+    error = np.sqrt(np.diag(np.cov(points.T)) / len(points))
+    assert np.all(np.abs(points.mean(axis=0) - mean) < 5 * error)  # false alarm 1e-6
+    again = dgmmis("sample", "survey.run", 100, "population.zarr", cwd=survey)
+    assert again.returncode == 74
+    assert "--overwrite" in again.stderr or "overwrite" in again.stderr
+
+
+def test_ingest_info_fit_on_a_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(0, 1, (300, 2)), rng.normal(6, 1, (300, 2))])
+    lines = ["a,b,e_a,e_b", *(f"{a:.5f},{b:.5f},0.3,0.2" for a, b in rows)]
+    lines[5] = ",1.0,,0.2"  # a missing measurement
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    done = dgmmis("ingest", "table.csv", "t.zarr", "--features", "a,b", "--errors", "e_a,e_b", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "600" in dgmmis("info", "t.zarr", cwd=tmp_path).stdout
+    (tmp_path / "job.toml").write_text('[data]\npath = "t.zarr"\n[model]\nn_components = 2\n')
+    fitted = dgmmis("fit", "job.toml", cwd=tmp_path)
+    assert fitted.returncode == 0, fitted.stderr
+    means = np.sort(read_run(tmp_path / "job.run").model.mixture.means, axis=0)
+    np.testing.assert_allclose(means, [[0, 0], [6, 6]], atol=0.4)
+
+
+def test_exit_code_3_when_it_has_not_converged_but_the_model_is_there(survey: Path) -> None:
+    text = (survey / "survey.toml").read_text().replace("max_iter = 1000", "max_iter = 3")
+    (survey / "short.toml").write_text(text.replace("survey.run", "short.run").replace('"local"', '"threads"'))
+    stopped = dgmmis("fit", "short.toml", cwd=survey)
+    assert stopped.returncode == 3
+    assert "raise max_iter" in stopped.stderr
+    assert not read_run(survey / "short.run").document["converged"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("fit", "none.toml"), 2, "no job file"),
+        (("simulate", "x.zarr", "--preset", "box-with-whole"), 2, "Did you mean 'box-with-hole'"),
+        (("simulate", "survey.zarr"), 74, "exists"),
+        (("ingest", "none.csv", "x.zarr", "--features", "a"), 74, "none.csv"),
+        (("score", "none.run", "survey.zarr"), 74, "no run at"),
+        (("info", "none.zarr"), 74, "none.zarr"),
+        (("fitt", "x"), 2, "No such command"),
+        (("simulate",), 2, "Missing argument"),
+        (("sample", "survey.run", "0", "x.zarr"), 2, "0"),
+        (("fit", "survey.toml", "--out", "survey.zarr"), 74, "is not a run"),
+    ],
+)
+def test_errors_are_one_message_and_a_code(survey: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+    failed = dgmmis(*arguments, cwd=survey)
+    assert failed.returncode == code, failed.stderr
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_debug_shows_the_traceback(survey: Path) -> None:
+    assert "Traceback" in dgmmis("--debug", "fit", "none.toml", cwd=survey).stderr
+
+
+def test_bad_data_is_exit_code_65(survey: Path) -> None:
+    text = (survey / "survey.toml").read_text()
+    (survey / "shifted.toml").write_text(text.replace("[10.0, 10.0]", "[9.0, 10.0]").replace('"local"', '"threads"'))
+    failed = dgmmis("fit", "shifted.toml", "--out", "x.run", cwd=survey)
+    assert failed.returncode == 65
+    assert "zero probability to observed objects in row" in failed.stderr
+    assert not (survey / "x.run").exists()
+
+
+@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "score", "sample"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    shown = dgmmis(command, "--help")
+    assert shown.returncode == 0
+    assert f"dgmmis {command}" in shown.stdout.replace("Usage: python -m dgmmis", "")
+    assert "Example" in shown.stdout
