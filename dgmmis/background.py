@@ -7,8 +7,15 @@ from numpy.typing import ArrayLike
 from scipy.special import log_ndtr
 
 from dgmmis.errors import DataError, RefusedError, ShapeError
+from dgmmis.linalg import LOG_TWO_PI
 from dgmmis.noise import Noise
 from dgmmis.types import Feature, Points, Vector
+
+SHORT = 1e-3
+"""Half an interval, in sigma, below which two terms of the series are exact to 1e-13."""
+
+FAR = 1e6
+"""Distance from the box, in sigma, beyond which its far side and its curvature are below 1e-12."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -52,10 +59,11 @@ class Uniform:
             )
         variances = noise.variances(points.shape[1])
         seen = ~np.isnan(points)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             inside = np.where((points >= self.lower) & (points <= self.upper), 0.0, -np.inf)
             sigma = np.sqrt(variances)
-            softened = _log_interval((self.lower - points) / sigma, (self.upper - points) / sigma)
+            low, high = (self.lower - points) / sigma, (self.upper - points) / sigma
+            softened = _log_interval(low, high, 0.5 * (self.upper - self.lower) / sigma)
             per_feature = np.where(variances > 0, softened, inside) - np.log(self.upper - self.lower)
         return np.asarray(np.sum(np.where(seen, per_feature, 0.0), axis=1))
 
@@ -75,9 +83,23 @@ def correlated(noise: Noise, points: Points) -> bool:
     return bool(np.any((packed != 0) & (i != j) & seen[:, i] & seen[:, j]))
 
 
-def _log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """log [Phi(high) - Phi(low)], low < high, exact in both tails: mirror to the left, where log_ndtr is accurate."""
+def _log_interval(low: np.ndarray, high: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """log [Phi(high) - Phi(low)], half = (high - low) / 2, exact in both tails: mirrored to the left.
+
+    Where the interval is short, the difference has no digits left, and the integral of the density's Taylor series
+    about the middle m serves: phi(m) 2h [1 + (m^2 - 1) h^2 / 6]. Far outside, at a distance a, the density falls
+    exponentially: phi(a) [1 - exp(-2ha)] / a.
+    """
     mirror = low > 0
     low, high = np.where(mirror, -high, low), np.where(mirror, -low, high)
-    top, bottom = log_ndtr(high), log_ndtr(low)
-    return np.asarray(top + np.log1p(-np.exp(bottom - top)))
+    top = log_ndtr(high)
+    difference = top + np.log1p(-np.exp(log_ndtr(low) - top))
+    middle = 0.5 * (low + high)
+    short = _log_normal(middle) + np.log(2 * half) + np.log1p((middle**2 - 1) * half**2 / 6)
+    far = _log_normal(high) + np.log(-np.expm1(2 * half * high)) - np.log(-high)
+    outside = np.where(high < -FAR, far, difference)
+    return np.asarray(np.where(half * np.maximum(1, np.abs(middle)) < SHORT, short, outside))
+
+
+def _log_normal(x: np.ndarray) -> np.ndarray:
+    return np.asarray(-0.5 * (x * x + LOG_TWO_PI))

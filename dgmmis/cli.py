@@ -86,13 +86,14 @@ def simulate(out: Path, preset: str, n: int | None, seed: int, overwrite: bool, 
       dgmmis simulate survey.zarr --preset graded -n 50000 --seed 1
     """
     from dgmmis.progress import bar
+    from dgmmis.simulate import job_path
     from dgmmis.simulate import simulate as run
 
     with bar("simulating", shown=not quiet) as on_batch:
         dataset = run(out, preset, n=n, seed=seed, overwrite=overwrite, on_batch=on_batch)
     _tell(dataset.describe(), as_json)
     if not as_json:
-        click.echo(f"\nfit it:  dgmmis fit {out.with_suffix('.toml')}")
+        click.echo(f"\nfit it:  dgmmis fit {job_path(out)}")
 
 
 @program.command()

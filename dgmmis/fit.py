@@ -15,18 +15,17 @@ from dgmmis.em import Outcome, Status, Stopping, em
 from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.executor import Executor
-from dgmmis.imputation import Round
 from dgmmis.initialize import Start, first_model, spread
 from dgmmis.model import Model
 from dgmmis.mstep import maximize
-from dgmmis.noise import DiagonalNoise, FullNoise, NoNoise, SharedNoise
+from dgmmis.noise import NoNoise, SharedNoise
 from dgmmis.passes import Passes
 from dgmmis.plan import SMALL_SECONDS, Plan, make_plan, work_seconds
 from dgmmis.prior import Constraints
+from dgmmis.quadrature import Round
+from dgmmis.subsample import draw_sample
 from dgmmis.survey import ConstantNoise, Survey
 
-SAMPLE_ROWS = 20_000
-SAMPLE_CHUNKS = 32
 FLOOR = 1e-10
 """Smallest variance of a covariance, in variances of the data: a component narrower than 1e-5 of it has collapsed."""
 
@@ -224,45 +223,6 @@ def plan_fit(data: Catalogue, n_components: int, executor: Executor) -> Plan:
         n_workers=executor.n_workers,
         worker_bytes=executor.memory_per_worker,
         resident_bytes=executor.resident_bytes,
-    )
-
-
-def draw_sample(references: Sequence[Reference], executor: Executor) -> Chunk:
-    """Some thousands of rows, spread evenly over evenly spaced chunks: the same ones every time."""
-    chosen = [references[i] for i in np.unique(np.linspace(0, len(references) - 1, SAMPLE_CHUNKS).astype(int))]
-    per_chunk = -(-SAMPLE_ROWS // len(chosen))
-    parts = executor.map(_Thinned(per_chunk), chosen)
-    return _joined(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Thinned:
-    """Every so many-th row of a chunk."""
-
-    n_rows: int
-
-    def __call__(self, reference: Reference) -> Chunk:
-        chunk = reference.load()
-        rows = np.unique(np.linspace(0, chunk.n_samples - 1, min(self.n_rows, chunk.n_samples)).astype(int))
-        return Chunk(
-            np.array(chunk.points[rows]),
-            chunk.noise.take(rows),
-            projection=None if chunk.projection is None else chunk.projection[rows],
-        )
-
-
-def _joined(parts: Sequence[Chunk]) -> Chunk:
-    noises = [part.noise for part in parts]
-    noise = noises[0]
-    if isinstance(noise, DiagonalNoise):
-        noise = DiagonalNoise(np.concatenate([n.values for n in noises if isinstance(n, DiagonalNoise)]))
-    elif isinstance(noise, FullNoise):
-        noise = FullNoise(np.concatenate([n.values for n in noises if isinstance(n, FullNoise)]))
-    projections = [part.projection for part in parts if part.projection is not None]
-    return Chunk(
-        np.concatenate([part.points for part in parts]),
-        noise,
-        projection=np.concatenate(projections) if projections else None,
     )
 
 

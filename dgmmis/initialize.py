@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dgmmis.address import Purpose, generator
 from dgmmis.background import Uniform
 from dgmmis.chunk import Chunk
 from dgmmis.errors import DataError, JobError, ShapeError, nearest_name
@@ -23,8 +24,6 @@ from dgmmis.types import Feature, Matrix, Means, Points
 START_METHODS = ("kmeans", "random")
 NARROWEST = 0.1
 """A start's deconvolved covariance keeps at least this fraction of the observed variance along every direction."""
-PURPOSE = 0
-"""First word of the random address: the start."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +72,7 @@ def first_model(start: Start, sample: Chunk, seed: int) -> Model:
     """
     if isinstance(start.method, GaussianMixture):
         return start.model(start.method)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PURPOSE,)))
+    rng = generator(seed, Purpose.START)
     k = start.n_components
     if sample.projection is not None:
         return start.model(_from_single_gaussian(sample, k, rng))

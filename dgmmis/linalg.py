@@ -41,20 +41,17 @@ def symmetrize(matrices: np.ndarray) -> np.ndarray:
 def is_positive_definite(matrices: np.ndarray) -> np.ndarray:
     """Which of the matrices (n, d, d) have a Cholesky factor. Unit-free: each is scaled to a unit diagonal first."""
     diagonal = np.diagonal(matrices, axis1=-2, axis2=-1)
-    good = np.all(np.isfinite(matrices), axis=(-2, -1)) & np.all(diagonal > 0, axis=-1)
-    good &= np.all(
-        np.abs(matrices - np.swapaxes(matrices, -1, -2))
-        <= 1e-8 * np.sqrt(np.abs(diagonal[..., :, None] * diagonal[..., None, :])),
-        axis=(-2, -1),
-    )
-    if np.any(good):
-        scale = 1 / np.sqrt(diagonal[good])
-        correlation = symmetrize(matrices[good]) * scale[:, :, None] * scale[:, None, :]
-        try:
-            np.linalg.cholesky(correlation)
-        except np.linalg.LinAlgError:  # someone in the batch fails: the smallest eigenvalues say who
-            good[good] = np.linalg.eigvalsh(correlation)[:, 0] > correlation.shape[-1] * np.finfo(float).eps
-    return np.asarray(good)
+    good = np.asarray(np.all(np.isfinite(matrices), axis=(-2, -1)) & np.all(diagonal > 0, axis=-1))
+    scale = 1 / np.sqrt(diagonal[good])
+    correlation = matrices[good] * scale[:, :, None] * scale[:, None, :]
+    symmetric = np.all(np.abs(correlation - np.swapaxes(correlation, -1, -2)) <= 1e-8, axis=(-2, -1))
+    correlation = symmetrize(correlation[symmetric])
+    good[good] = symmetric
+    try:
+        np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:  # someone in the batch fails: the smallest eigenvalues say who
+        good[good] = np.linalg.eigvalsh(correlation)[:, 0] > correlation.shape[-1] * np.finfo(float).eps
+    return good
 
 
 def require_positive_definite(matrices: np.ndarray, what: str, entry: str = "row", first: int = 0) -> None:

@@ -46,6 +46,8 @@ class GaussianMixture:
         if self.means.ndim != 2:
             raise ShapeError("means must be (k, d)", got=self.means.shape)
         k, d = self.means.shape
+        if k == 0 or d == 0:
+            raise ShapeError("a mixture needs at least one component and one feature", got=self.means.shape)
         for name, shape in (("weights", (k,)), ("covariances", (k, d, d))):
             if getattr(self, name).shape != shape:
                 raise ShapeError(
@@ -67,7 +69,7 @@ class GaussianMixture:
     def n_features(self) -> int:
         return int(self.means.shape[1])
 
-    def log_density(self, points: Points, noise_covariance: object = None) -> Vector:
+    def log_density(self, points: ArrayLike, noise_covariance: object = None) -> Vector:
         """Log density (n,) of points (n, d), each with its noise: log sum_k alpha_k N(y_n | mu_k, C_k + S_n).
 
         NaN features are marginalised exactly. noise_covariance: None, (d, d), (n, d) variances or (n, d, d).
@@ -78,7 +80,7 @@ class GaussianMixture:
             out[rows] = logsumexp(log_joint, axis=1)
         return out
 
-    def responsibilities(self, points: Points, noise_covariance: object = None) -> Float[np.ndarray, "n k"]:
+    def responsibilities(self, points: ArrayLike, noise_covariance: object = None) -> Float[np.ndarray, "n k"]:
         """q_nk (n, k): the probability that component k made sample n (Bovy et al. 2011, eq. 15); rows sum to one."""
         points = self._checked(points)
         out = np.empty((len(points), self.n_components))
@@ -103,7 +105,7 @@ class GaussianMixture:
             points[rows] = self.means[k] + points[rows] @ factors[k].T
         return points, labels
 
-    def marginal(self, features: Sequence[int]) -> "GaussianMixture":
+    def marginal(self, features: Sequence[int] | np.ndarray) -> "GaussianMixture":
         """The mixture of some of the features, in the order given."""
         index = self._feature_indices(features)
         return GaussianMixture(self.weights, self.means[:, index], self.covariances[:, index[:, None], index])
@@ -120,20 +122,20 @@ class GaussianMixture:
         value = np.array([values[f] for f in values], dtype=float)
         if not np.all(np.isfinite(value)):
             raise DataError("condition: values must be finite", got=value)
-        weights = self.marginal(list(given)).responsibilities(value[None])[0]
+        weights = self.marginal(given).responsibilities(value[None])[0]
         cross = self.covariances[:, rest[:, None], given]
         gain = np.swapaxes(np.linalg.solve(self.covariances[:, given[:, None], given], np.swapaxes(cross, 1, 2)), 1, 2)
         means = self.means[:, rest] + np.einsum("kij,kj->ki", gain, value - self.means[:, given])
         covariances = self.covariances[:, rest[:, None], rest] - gain @ np.swapaxes(cross, 1, 2)
         return GaussianMixture(weights / weights.sum(), means, symmetrize(covariances))
 
-    def _checked(self, points: Points) -> Points:
+    def _checked(self, points: ArrayLike) -> Points:
         points = np.asarray(points, dtype=float)
         if points.ndim != 2 or points.shape[1] != self.n_features:
             raise ShapeError("points do not fit the mixture", expected=f"(n, {self.n_features})", got=points.shape)
         return points
 
-    def _feature_indices(self, features: Sequence[int]) -> np.ndarray:
+    def _feature_indices(self, features: Sequence[int] | np.ndarray) -> np.ndarray:
         index = np.asarray(list(features), dtype=int)
         if (
             len(index) == 0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dgmmis.background import Uniform
 from dgmmis.errors import DataError, ShapeError
@@ -32,7 +33,7 @@ class Model:
                 got=self.background.n_features,
             )
 
-    def log_density(self, points: Points, noise_covariance: object = None) -> Vector:
+    def log_density(self, points: ArrayLike, noise_covariance: object = None) -> Vector:
         """Log density (n,) of measured points (n, d) before selection, background included."""
         signal = self.mixture.log_density(points, noise_covariance)
         if self.background is None or self.background_fraction == 0:

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
 from dgmmis.linalg import pack, packed_size, require_positive_definite, unpack
@@ -55,11 +56,17 @@ class NoNoise:
         return np.zeros((1, m))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class SharedNoise:
     """One covariance (m, m) for every sample, in the squared units of the features."""
 
     covariance: Matrix
+
+    def __init__(self, covariance: ArrayLike) -> None:
+        matrix = _numbers(covariance, "SharedNoise: one covariance (m, m)")
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ShapeError("SharedNoise: one covariance (m, m)", got=matrix.shape)
+        object.__setattr__(self, "covariance", matrix)
 
     is_shared = True
     kind = "shared"
@@ -77,11 +84,14 @@ class SharedNoise:
         return np.diagonal(self.covariance)[None, :].copy()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class DiagonalNoise:
     """Variances (n, m) of each sample, uncorrelated between features, in the squared units of the features."""
 
     values: Points
+
+    def __init__(self, values: ArrayLike) -> None:
+        object.__setattr__(self, "values", _numbers(values, "DiagonalNoise: variances (n, m)"))
 
     is_shared = False
     kind = "diagonal"
@@ -101,11 +111,14 @@ class DiagonalNoise:
         return np.asarray(self.values)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class FullNoise:
     """A covariance for each sample, as packed lower triangles (n, t), in the squared units of the features."""
 
     values: Float[np.ndarray, "n t"]
+
+    def __init__(self, values: ArrayLike) -> None:
+        object.__setattr__(self, "values", _numbers(values, "FullNoise: packed lower triangles (n, m (m + 1) / 2)"))
 
     is_shared = False
     kind = "full"
@@ -123,6 +136,15 @@ class FullNoise:
         return np.asarray(self.values[:, [i * (i + 1) // 2 + i for i in range(m)]])
 
 
+def _numbers(values: ArrayLike, what: str) -> np.ndarray:
+    """A matrix of floats; single precision is kept, as it is stored."""
+    array = np.asarray(values)
+    array = array if array.dtype.kind == "f" else array.astype(float)
+    if array.ndim != 2:
+        raise ShapeError(what, got=array.shape)
+    return array
+
+
 def parse_noise(noise_covariance: object, points: Points, first: int = 0) -> Noise:
     """Read what a user gives as noise, and check it where it matters: on the features that were measured.
 
@@ -133,7 +155,7 @@ def parse_noise(noise_covariance: object, points: Points, first: int = 0) -> Noi
 
     Raises:
         ShapeError: no such form of noise.
-        RefusedError: (n, m) with n = m, which could be either of two things.
+        RefusedError: (n, m) with n = m > 1, which could be either of two things.
         DataError: infinite or negative variances, or covariances that are not positive definite, by row.
     """
     n, m = points.shape
@@ -143,7 +165,7 @@ def parse_noise(noise_covariance: object, points: Points, first: int = 0) -> Noi
         noise: Noise = noise_covariance
     else:
         array = np.asarray(noise_covariance, dtype=float)
-        if array.shape == (n, m) == (m, m):
+        if array.shape == (n, m) == (m, m) and m > 1:
             raise RefusedError(
                 f"noise_covariance of shape {array.shape} is either variances or one covariance",
                 do="pass dgmmis.DiagonalNoise(variances) or dgmmis.SharedNoise(covariance)",
@@ -166,25 +188,40 @@ def parse_noise(noise_covariance: object, points: Points, first: int = 0) -> Noi
     return noise
 
 
-def _check_symmetric(covariances: np.ndarray, points: Points, first: int) -> None:
+def _check_symmetric(covariances: np.ndarray, points: Points, first: int | None) -> None:
     seen = ~np.isnan(points)
     both = seen[:, :, None] & seen[:, None, :]
-    scale = np.abs(np.where(both, covariances, 0.0)).max(axis=(1, 2), keepdims=True)
-    skew = np.where(both, np.abs(covariances - np.swapaxes(covariances, 1, 2)), 0.0)
-    bad = np.flatnonzero(np.any(skew > 1e-8 * scale, axis=(1, 2)))
+    with np.errstate(invalid="ignore"):  # infinite and negative variances are named later
+        sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+        skew = np.abs(covariances - np.swapaxes(covariances, 1, 2)) > 1e-8 * sigma[:, :, None] * sigma[:, None, :]
+    bad = np.flatnonzero(np.any(both & skew, axis=(1, 2)))
     if len(bad):
-        raise DataError(f"noise_covariance is not symmetric in {rows_named(bad + first)}", do="give S with S = S'")
+        where = "the shared noise" if first is None else rows_named(bad + first)
+        raise DataError(f"noise_covariance is not symmetric in {where}", do="give S with S = S'")
+
+
+def _check_size(noise: Noise, n: int, m: int) -> None:
+    expected = {"shared": (m, m), "diagonal": (n, m), "full": (n, packed_size(m))}
+    if isinstance(noise, SharedNoise):
+        got = noise.covariance.shape
+    elif isinstance(noise, (DiagonalNoise, FullNoise)):
+        got = noise.values.shape
+    else:
+        return
+    if got != expected[noise.kind]:
+        raise ShapeError(f"{type(noise).__name__} does not fit the data", expected=expected[noise.kind], got=got)
 
 
 def check_noise(noise: Noise, points: Points, first: int = 0) -> None:
     """Raise DataError that names the rows whose noise no measurement can have. A variance of zero is allowed."""
     n, m = points.shape
     seen = ~np.isnan(points)
+    _check_size(noise, n, m)
     variances = noise.variances(m)
     if noise.is_shared:
         seen = seen.any(axis=0, keepdims=True)
-    elif len(variances) != n:
-        raise ShapeError("noise_covariance has the wrong length", expected=f"{n} samples", got=len(variances))
+    if isinstance(noise, SharedNoise):
+        _check_symmetric(noise.covariance[None], np.where(seen, 0.0, np.nan), None)
     with np.errstate(invalid="ignore"):
         bad = np.flatnonzero(np.any(seen & ~(np.isfinite(variances) & (variances >= 0)), axis=1))
     if len(bad):
@@ -204,4 +241,7 @@ def check_noise(noise: Noise, points: Points, first: int = 0) -> None:
         exact = seen[:, :, None] & seen[:, None, :] & ~np.eye(m, dtype=bool)
         matrices = np.where(out[:, :, None] | out[:, None, :], np.eye(m), matrices)
         matrices = np.where((exact & (coupled != 0)), np.nan, matrices)  # zero variance, yet correlated
-        require_positive_definite(matrices, "noise_covariance", "row", 0 if noise.is_shared else first)
+        if noise.is_shared:
+            require_positive_definite(matrices, "the shared noise_covariance", "matrix")
+        else:
+            require_positive_definite(matrices, "noise_covariance", "row", first)

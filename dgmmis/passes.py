@@ -16,11 +16,12 @@ from dgmmis.estep import leaf_moments
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.resident import RESIDENT
 from dgmmis.execution.tree import Partial
-from dgmmis.imputation import Round, Unseen, UnseenBlock, complete, draw, unseen_sums
+from dgmmis.imputation import Unseen, complete, unseen_sums
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.plan import shared_out
 from dgmmis.prior import Constraints
+from dgmmis.quadrature import Round, UnseenBlock, draw
 from dgmmis.survey import Survey
 
 WORN = 0.5

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dgmmis.address import Purpose, generator
 from dgmmis.callback import Callback
 from dgmmis.dataset.checkpoint import Run, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
@@ -23,8 +24,6 @@ from dgmmis.prior import Constraints
 from dgmmis.survey import Survey
 
 SAMPLE_BATCH = 1 << 16
-PURPOSE = 2
-"""First word of the random address: samples drawn from a run."""
 
 
 def planned(job: Job) -> Plan:
@@ -131,8 +130,8 @@ def sample_run(
         out, schema, overwrite=overwrite, provenance={"drawn_from": str(run_path), "seed": seed}
     ) as writer:
         for batch, start in enumerate(range(0, n, SAMPLE_BATCH)):
-            address = np.random.SeedSequence(seed, spawn_key=(PURPOSE, batch))
-            writer.write(run.model.sample(min(SAMPLE_BATCH, n - start), address))
+            rng = generator(seed, Purpose.SAMPLE, batch)
+            writer.write(run.model.sample(min(SAMPLE_BATCH, n - start), rng))
             if on_batch is not None:
                 on_batch(writer.n_rows, n)
     return Dataset.open(out)

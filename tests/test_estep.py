@@ -357,7 +357,7 @@ def test_expectations_follow_from_the_scores(recipe: Recipe) -> None:
 @pytest.mark.parametrize("noise", ["none", "diagonal", "full"])
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_scores_are_the_gradient_of_the_log_likelihood(noise: str, missing: float) -> None:
-    """Fisher's identity: u_k = d log L / d mu_k, W_k / 2 = d log L / d C_k; differences of 4th order in long doubles."""
+    """Fisher's identity: u_k = d log L / d mu_k, W_k / 2 = d log L / d C_k; 4th-order differences in long doubles."""
     d, k, step = 2, 2, 1e-4
     survey = make(Recipe(d=d, k=k, n=12, noise=noise, seed=20, missing=missing, background=True, weighted=True))
     moments = moments_of(survey.model, survey.chunk)

@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from dgmmis.background import Uniform
 from dgmmis.errors import NumericalError
-from dgmmis.imputation import REPLICATES, Round, Unseen, complete, draw, unseen_sums
+from dgmmis.imputation import Unseen, complete, unseen_sums
+from dgmmis.quadrature import REPLICATES, Round, draw
 from dgmmis.linalg import unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model

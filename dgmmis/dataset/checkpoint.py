@@ -1,9 +1,11 @@
-"""The run store: what a fit leaves behind. RUN/model.npz is the whole truth, in one file replaced in one step; RUN/fit.json
-repeats the numbers for people and other programs."""
+"""The run store: what a fit leaves behind.
+
+RUN/model.npz is the whole truth, in one file replaced in one step; RUN/fit.json repeats the numbers for people and
+other programs.
+"""
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.background import Uniform
+from dgmmis.dataset.publish import replace_file
 from dgmmis.errors import DgmmisError, StoreError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
@@ -65,8 +68,8 @@ def write_run(path: str | Path, run: Run) -> None:
             arrays |= {"background_lower": run.model.background.lower, "background_upper": run.model.background.upper}
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        _replace(path / "model.npz", buffer.getvalue())
-        _replace(path / "fit.json", (json.dumps(document, indent=1) + "\n").encode())
+        replace_file(path / "model.npz", buffer.getvalue())
+        replace_file(path / "fit.json", (json.dumps(document, indent=1) + "\n").encode())
     except DgmmisError:
         raise
     except OSError as error:
@@ -100,18 +103,3 @@ def read_run(path: str | Path) -> Run:
     except Exception as error:
         raise StoreError(f"the run '{path}' cannot be read: {error}", do="fit it again") from error
     return Run(model, tuple(document["features"]), tuple(document["units"]), document)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another in one step that a crash cannot divide."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

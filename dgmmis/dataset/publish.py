@@ -60,13 +60,13 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old text or the new one, and so does the disk after a crash."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step: readers see the old content or the new one, and so does the disk after a crash."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())

@@ -16,7 +16,7 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document, read_attributes
-from dgmmis.dataset.publish import lock, replace_text, sync, sync_tree, temporary_sibling
+from dgmmis.dataset.publish import lock, replace_file, sync, sync_tree, temporary_sibling
 from dgmmis.dataset.rows import checked_rows
 from dgmmis.dataset.schema import FORMAT, Schema
 from dgmmis.dataset.segment import SegmentWriter
@@ -181,7 +181,7 @@ class SurveyWriter:
             older = [entry for entry in self._folders() if entry != folder]
             sync_tree(folder)
             sync(folder.parent)
-            replace_text(self.path / DOCUMENT, document)
+            replace_file(self.path / DOCUMENT, document.encode())
             self._unpublished = None
             for entry in older if self._overwrite else ():
                 shutil.rmtree(entry, ignore_errors=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dgmmis.address import Purpose, generator
 from dgmmis.background import Uniform
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.dataset.publish import replace_text
+from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.job import selection_to_table
@@ -27,9 +28,6 @@ from dgmmis.types import Points
 
 BATCH = 1 << 16
 """Objects drawn at a time."""
-
-PURPOSE = 2
-"""First word of the random address: simulated objects."""
 
 
 def simulate(
@@ -79,7 +77,7 @@ def simulate(
             if on_batch is not None:
                 on_batch(drawn, n)
     try:
-        replace_text(job, text)
+        replace_file(job, text.encode())
     except OSError as error:
         raise StoreError(f"'{job}' cannot be written", got=error, do="the survey is whole without it") from error
     return Dataset.open(path)
@@ -99,7 +97,7 @@ def _batches(preset: Preset, n: int, seed: int) -> Iterator[tuple[int, Points, N
     """How many objects were drawn so far; the points and noise of those of a batch that the survey keeps."""
     selection = None if preset.survey.selection is None else as_selection(preset.survey.selection)
     for batch, start in enumerate(range(0, n, BATCH)):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PURPOSE, batch)))
+        rng = generator(seed, Purpose.SIMULATION, batch)
         stop = min(n, start + BATCH)
         # a whole batch is drawn even where part of it is wanted: otherwise the rows would depend on n
         points, noise = preset.draw(BATCH, rng)

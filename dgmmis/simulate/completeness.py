@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from dgmmis.imputation import Round, Unseen, draw, unseen_sums
+from dgmmis.imputation import Unseen, unseen_sums
 from dgmmis.model import Model
+from dgmmis.quadrature import Round, draw
 from dgmmis.survey import Survey
 
 QUADRATURE_POINTS = 1 << 18
