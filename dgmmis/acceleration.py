@@ -125,7 +125,7 @@ def with_parameters(model: Model, theta: np.ndarray, step: np.ndarray) -> Model 
     i, j = packed_indices(d)
     cuts = [k, k + k * d, len(theta) - 1]
     log_weights, means, packed, logit = np.split(theta + step, cuts)
-    moved_weights, _, moved_packed, _ = np.split(np.asarray(step != 0), cuts)
+    moved_weights, _, moved_packed, _ = np.split(np.not_equal(step, 0), cuts)
     weights = np.array(mixture.weights)
     if np.any(moved_weights):
         share = np.exp(log_weights[moved_weights] - log_weights[moved_weights].max())

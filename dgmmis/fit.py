@@ -13,7 +13,7 @@ from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Reference
 from dgmmis.em import Outcome, Status, Stopping, em
 from dgmmis.errors import JobError, RefusedError, ShapeError
-from dgmmis.execution.cluster import ClusterSpec, connect
+from dgmmis.execution.cluster import ClusterSpec, Resources, connect
 from dgmmis.execution.executor import Executor
 from dgmmis.initialize import Start, first_model, spread
 from dgmmis.model import Model
@@ -212,8 +212,8 @@ def _rounds(
         index += 1
 
 
-def plan_fit(data: Catalogue, n_components: int, executor: Executor) -> Plan:
-    """What a fit of this catalogue would take on this executor."""
+def plan_fit(data: Catalogue, n_components: int, executor: Executor | Resources) -> Plan:
+    """What a fit of this catalogue would take on this executor, or on what one would have."""
     first = data.references[0].load()
     return make_plan(
         data.references,

@@ -1,7 +1,7 @@
 """What the commands do: a job becomes a plan or a run; a run scores data and draws samples."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, StoreError
-from dgmmis.execution.cluster import connect
+from dgmmis.execution.cluster import connect, local_resources
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import fit, plan_fit
 from dgmmis.job.job import Job
@@ -28,8 +28,10 @@ SAMPLE_BATCH = 1 << 16
 
 def planned(job: Job) -> Plan:
     """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
-    data = _data(job)
-    executor = _executor(job, data, started=False)
+    data, spec = _data(job), job.cluster_spec()
+    if spec.kind == "local" or (spec.kind == "auto" and not _is_small(job, data)):
+        return plan_fit(data, job.model.n_components, local_resources(spec))
+    executor = connect(spec, small=True)
     try:
         return plan_fit(data, job.model.n_components, executor)
     finally:
@@ -54,7 +56,7 @@ def run_job(
     if job.model.init not in ("kmeans", "random"):
         mixture = read_run(job.resolve(job.model.init)).model.mixture
     start = job.start(mixture)
-    executor = _executor(job, data)
+    executor = connect(job.cluster_spec(), small=_is_small(job, data))
     try:
         plan = plan_fit(data, job.model.n_components, executor)
         if announce is not None:
@@ -144,11 +146,7 @@ def _data(job: Job) -> Dataset:
     return data
 
 
-def _executor(job: Job, data: Dataset, *, started: bool = True) -> Any:
-    spec = job.cluster_spec()
+def _is_small(job: Job, data: Dataset) -> bool:
     schema = data.schema
     noisy = schema.noise in ("diagonal", "full") or schema.measured is not None
-    small = work_seconds(data.n_rows, data.n_features, job.model.n_components, noisy) < SMALL_SECONDS
-    if not started and (spec.kind == "local" or (spec.kind == "auto" and not small)):
-        return connect(replace(spec, kind="threads"), small=small)
-    return connect(spec, small=small)
+    return work_seconds(data.n_rows, data.n_features, job.model.n_components, noisy) < SMALL_SECONDS

@@ -50,9 +50,20 @@ def document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             lines.append((name, ""))
             lines += [(f"  {what}", text) for what, text in document_lines(value)]
+        elif isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
+            lines.append((name, ""))
+            lines += [("", _in_one_line(part)) for part in value]
         else:
             lines.append((name, _text(value)))
     return lines
+
+
+def _in_one_line(document: Mapping[str, Any]) -> str:
+    parts = (
+        f"{key.replace('_', ' ')} {'(' + _in_one_line(value) + ')' if isinstance(value, Mapping) else _text(value)}"
+        for key, value in document.items()
+    )
+    return ", ".join(parts)
 
 
 def _text(value: Any) -> str:
@@ -64,9 +75,9 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:.7g}"
         case list() | tuple():
-            return (
-                ", ".join(_text(part) if not isinstance(part, Mapping) else str(dict(part)) for part in value) or "none"
-            )
+            if any(isinstance(part, (list, tuple)) for part in value):
+                return "  ".join(f"[{_text(part)}]" for part in value)
+            return ", ".join(map(_text, value)) or "none"
         case None | "":
             return "-"
     return str(value)

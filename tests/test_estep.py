@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import reference
 from hypothesis import given, settings
+from jaxtyping import TypeCheckError
 from scipy import stats
 from strategies import Recipe, Survey, make, random_covariances, recipes
 
@@ -445,3 +446,12 @@ assert sum(noisy_kernel.stats.cache_{}.values()) == 1, noisy_kernel.stats
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     for expected in ("misses", "hits"):
         subprocess.run([sys.executable, "-c", code.format(expected)], check=True, env=environment, timeout=120)
+
+
+def test_shapes_are_checked_but_not_within_the_compiled_kernel() -> None:
+    """The import hook wraps every function of the package, but must keep away from what numba compiles."""
+    with pytest.raises(TypeCheckError):
+        Moments(np.zeros(2), np.zeros((3, 1)), np.zeros((2, 1)), 0.0, 0.0, 0.0)
+    assert hasattr(noisy.noisy_kernel, "signatures")
+    assert noisy.noisy_kernel.py_func.__no_type_check__
+    assert not hasattr(noisy.noisy_kernel.py_func, "__wrapped__")

@@ -4,6 +4,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+from dask.utils import parse_bytes
+
 from dgmmis.errors import ClusterError, JobError, nearest_name
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.serial import Serial, Threads
@@ -38,6 +41,29 @@ class ClusterSpec:
             raise JobError(f"cluster kind '{self.kind}' needs an `address`", do="give the scheduler's address or file")
         if self.workers is not None and self.workers < 1:
             raise JobError("cluster `workers` must be at least one", got=self.workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What an executor would have to work with: enough for a plan, without starting anything."""
+
+    n_workers: int
+    memory_per_worker: int
+    resident_bytes: int
+
+
+def local_resources(spec: ClusterSpec) -> Resources:
+    """What a local cluster of this spec would have."""
+    n_workers = spec.workers or len(os.sched_getaffinity(0))
+    memory = psutil.virtual_memory().total // n_workers
+    if spec.memory_limit:
+        try:
+            memory = parse_bytes(spec.memory_limit)
+        except ValueError as error:
+            raise JobError(
+                "cluster memory_limit is not a size", expected="such as '4GiB'", got=spec.memory_limit
+            ) from error
+    return Resources(n_workers, memory, memory // 2)
 
 
 def connect(spec: ClusterSpec, *, small: bool) -> Executor:
