@@ -15,6 +15,7 @@ import numpy as np
 from dgmmis.linalg import packed_indices
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.mstep import raised_to_floor
 from dgmmis.prior import Constraints
 
 MEMORY = 10
@@ -88,18 +89,16 @@ class Anderson:
         proposal = with_parameters(model, theta, step)
         return None if proposal is None else self._allowed(proposal)
 
-    def _allowed(self, model: Model) -> Model | None:
-        """The proposal, if it respects the floor, with its background fraction within the bounds."""
-        floor = self.constraints.floor
-        if floor is not None:
-            unit = np.sqrt(floor[:, None] * floor)
-            if np.any(np.linalg.eigvalsh(model.mixture.covariances / unit)[:, 0] < 1):
-                return None
+    def _allowed(self, model: Model) -> Model:
+        """The proposal, raised to the floor where it is below, with its background fraction within the bounds."""
+        free = ~np.isin(np.arange(model.mixture.n_components), list(self.constraints.frozen.covariances))
+        covariances, collapsed = raised_to_floor(model.mixture.covariances, free, self.constraints.floor)
+        if len(collapsed):
+            model = replace(model, mixture=replace(model.mixture, covariances=covariances))
         if model.background is None:
             return model
-        return replace(
-            model, background_fraction=float(np.clip(model.background_fraction, *self.constraints.background_bounds))
-        )
+        low, high = self.constraints.background_bounds
+        return replace(model, background_fraction=float(np.clip(model.background_fraction, low, high)))
 
 
 def parameters(model: Model) -> np.ndarray:
@@ -136,7 +135,7 @@ def with_parameters(model: Model, theta: np.ndarray, step: np.ndarray) -> Model 
         return None
     entries[:, i == j] = np.exp(entries[:, i == j])
     factors[:, i, j] = entries
-    moved = moved_packed.reshape(k, -1).any(axis=1)[:, None, None]
+    moved = np.asarray(moved_packed.reshape(k, -1).any(axis=1))[:, None, None]
     covariances = np.where(moved, factors @ np.swapaxes(factors, 1, 2), mixture.covariances)
     fraction = 0.0 if model.background is None else float(1 / (1 + np.exp(-np.clip(logit[0], -700, 36))))
     try:
@@ -158,20 +157,18 @@ def _metric(model: Model) -> np.ndarray:
     return np.concatenate([root, (root[:, None] / sigma).ravel(), (root[:, None] * packed).ravel(), [np.sqrt(nu)]])
 
 
-def movement(old: Model, new: Model, n_samples: float) -> tuple[float, float]:
-    """Largest change of a parameter: in standard deviations of its component, and in its statistical error.
+def movement(old: Model, new: Model) -> float:
+    """Largest change of a parameter, as the root of the change of the objective per object that it stands for.
 
-    Means count in sigma_k, covariances relative to sigma sigma', weights relative to the weight; the statistical
-    error of each is about one over the square root of the component's objects.
+    In standard deviations of the component (means), relative to sigma sigma' (covariances) or to the weight, times the
+    square root of the component's share of the objects. Times sqrt(N) it is in statistical errors.
     """
     before, after = old.mixture, new.mixture
     sigma = np.sqrt(np.diagonal(before.covariances, axis1=1, axis2=2))
-    objects = np.maximum(n_samples * before.weights, 1.0)
     means = np.abs(after.means - before.means) / sigma
     covariances = np.abs(after.covariances - before.covariances) / (sigma[:, :, None] * sigma[:, None, :])
-    weights = np.abs(after.weights - before.weights) / np.maximum(before.weights, 1 / n_samples)
-    largest = np.maximum(np.maximum(means.max(axis=1), covariances.max(axis=(1, 2))), weights)
-    nu, change = old.background_fraction, abs(new.background_fraction - old.background_fraction)
-    behind = change / max(nu, 1 / n_samples) if change else 0.0
-    behind_errors = behind * np.sqrt(max(nu * n_samples, 1.0))
-    return float(max(largest.max(), behind)), float(max((largest * np.sqrt(objects)).max(), behind_errors))
+    shapes = np.maximum(means.max(axis=1), covariances.max(axis=(1, 2))) * np.sqrt(before.weights)
+    weights = np.abs(after.weights - before.weights) / np.sqrt(np.maximum(before.weights, TINY))
+    nu = max(old.background_fraction, TINY)
+    behind = abs(new.background_fraction - old.background_fraction) / np.sqrt(nu)
+    return float(max(shapes.max(), weights.max(), behind))

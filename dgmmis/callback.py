@@ -15,8 +15,7 @@ class Record:
         round: of imputed points; 0 without selection.
         objective: mean over objects of log p(y_n) - log Z, plus the log prior over N.
         gain: of the objective since the pass before (NaN for the first of a round).
-        movement: largest change of a parameter in the last step, in standard deviations of its component (NaN for the
-            first).
+        movement: largest change of a parameter in the last step (see `acceleration.movement`; NaN for the first).
         log_likelihood: mean per object, normalised under selection.
         completeness: Z; 1 without selection.
         completeness_error: its Monte-Carlo standard error.

@@ -33,8 +33,8 @@ class Stopping:
 
     Args:
         tol: smallest gain of the objective per object and pass that is worth going on for; parameters must also
-            move by less than sqrt(tol) standard deviations of their component, and by less than a tenth of their
-            statistical error.
+            move by less than sqrt(tol), in standard deviations of their component weighted by the root of its weight,
+            and by less than a tenth of their statistical error.
         max_iter: passes over the data at most.
     """
 
@@ -47,8 +47,9 @@ class Stopping:
         if self.max_iter < 1:
             raise JobError("max_iter must be at least 1", got=self.max_iter)
 
-    def settled(self, gain: float, sigmas: float, errors: float) -> bool:
-        return bool(gain <= self.tol and sigmas <= np.sqrt(self.tol) and errors <= 0.1)
+    def settled(self, gain: float, moved: float, n_samples: float) -> bool:
+        """Whether a gain of the objective and a `movement` of the parameters are small enough."""
+        return bool(gain <= self.tol and moved <= min(np.sqrt(self.tol), 0.1 / np.sqrt(n_samples)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +115,7 @@ def em(
     number = 0 if first is None else first.round + 1
     best: tuple[Model, Pass] | None = None
     plain: Update | None = None  # the M-step's own result, where the model in hand is a longer step
-    sigmas = float("nan")
+    moved = float("nan")
     repairs: tuple[Repair, ...] = ()
     while True:
         started = time.perf_counter()
@@ -136,7 +137,7 @@ def em(
             round=number,
             objective=result.objective,
             gain=gain,
-            movement=sigmas,
+            movement=moved,
             log_likelihood=result.log_likelihood,
             completeness=result.completeness,
             completeness_error=result.completeness_error,
@@ -149,8 +150,8 @@ def em(
         update = maximize(result.moments, model)
         longer = None if accelerator is None else accelerator.propose(model, update.model)
         target, plain = (update.model, None) if longer is None else (longer, update)
-        sigmas, errors = movement(model, target, result.n_samples)
-        if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, sigmas, errors):
+        moved = movement(model, target)
+        if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, moved, result.n_samples):
             return Outcome(*best, Status.CONVERGED, iteration)
         if result.worn:
             return Outcome(*best, Status.POINTS_WORN, iteration)

@@ -66,7 +66,7 @@ def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update
     covariances[fixed_covariances] = mixture.covariances[fixed_covariances]
 
     repairs = [Repair(int(c), "starved", float(moments.weight[c])) for c in np.flatnonzero(starved)]
-    covariances, collapsed = _raised_to_floor(covariances, ~fixed_covariances, constraints.floor)
+    covariances, collapsed = raised_to_floor(covariances, ~fixed_covariances, constraints.floor)
     repairs += [Repair(int(c), "collapsed", float(moments.weight[c])) for c in collapsed]
 
     mixture = GaussianMixture(
@@ -113,7 +113,7 @@ def _structured(scatter: Covariances, weight: np.ndarray, free: np.ndarray, cons
     return scatter
 
 
-def _raised_to_floor(
+def raised_to_floor(
     covariances: Covariances, free: np.ndarray, floor: np.ndarray | None
 ) -> tuple[Covariances, np.ndarray]:
     """Covariances whose eigenvalues, in units of the floor, are at least one, and which components needed it.

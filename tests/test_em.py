@@ -1,5 +1,7 @@
 """The loop: what it accepts, when it stops, and that acceleration changes the way, not the goal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,11 +84,11 @@ def test_stops_at_max_iter_with_the_best_model_and_says_so() -> None:
 
 def test_settled_needs_gain_and_movement() -> None:
     stopping = Stopping(1e-6)
-    assert stopping.settled(1e-7, 1e-4, 0.01)
-    assert not stopping.settled(1e-5, 1e-4, 0.01)  # the objective still rises
-    assert not stopping.settled(1e-7, 1e-2, 0.01)  # a component still moves
-    assert not stopping.settled(1e-7, 1e-4, 0.5)  # by half its error bar
-    assert not stopping.settled(float("nan"), 0.0, 0.0)  # nothing to compare with
+    assert stopping.settled(1e-7, 1e-4, 100.0)
+    assert not stopping.settled(1e-5, 1e-4, 100.0)  # the objective still rises
+    assert not stopping.settled(1e-7, 1e-2, 100.0)  # a component still moves
+    assert not stopping.settled(1e-7, 5e-4, 1e6)  # by half its error bar
+    assert not stopping.settled(float("nan"), 0.0, 100.0)  # nothing to compare with
 
 
 def test_a_pass_that_is_not_finite_is_an_error() -> None:
@@ -140,7 +142,7 @@ def test_parameters_round_trip() -> None:
     np.testing.assert_allclose(back.mixture.weights, mixture.weights, rtol=1e-13)
     np.testing.assert_allclose(back.mixture.covariances, mixture.covariances, rtol=1e-12)
     assert back.background_fraction == pytest.approx(0.2, rel=1e-13)
-    assert movement(model, back, 100.0) == pytest.approx((0, 0), abs=1e-11)
+    assert movement(model, back) == pytest.approx(0, abs=1e-11)
 
 
 def test_what_does_not_move_stays_bit_for_bit() -> None:
@@ -157,12 +159,13 @@ def test_what_does_not_move_stays_bit_for_bit() -> None:
     assert not np.array_equal(moved.mixture.covariances[0], model.mixture.covariances[0])
 
 
-def test_movement_is_in_sigmas_and_in_statistical_errors() -> None:
+def test_movement_is_in_sigmas_times_the_root_of_the_weight() -> None:
     old = Model(GaussianMixture([0.25, 0.75], [[0.0], [10.0]], [[[4.0]], [[1.0]]]))
     new = Model(GaussianMixture([0.25, 0.75], [[0.2], [10.0]], [[[4.0]], [[1.0]]]))
-    sigmas, errors = movement(old, new, 400.0)
-    assert sigmas == pytest.approx(0.1)
-    assert errors == pytest.approx(0.1 * np.sqrt(100))
+    assert movement(old, new) == pytest.approx(0.1 * np.sqrt(0.25))
+    behind = Uniform([-20], [20])
+    old, new = (replace(model, background=behind, background_fraction=nu) for model, nu in ((old, 0.25), (old, 0.27)))
+    assert movement(old, new) == pytest.approx(0.02 / 0.5)
 
 
 def test_wrong_tolerances_are_refused() -> None:
