@@ -37,9 +37,12 @@ class Anderson:
     _stretch: float = 1.0
     _radius: float = np.inf
     _length: float = 0.0
+    is_limited: bool = True
+    """Whether the last proposal was none, stretched or shortened: its length does not say how far the maximum is."""
 
     def propose(self, model: Model, image: Model) -> Model | None:
         """A successor of `model`, whose image under the EM map is `image`; None: the image itself."""
+        self.is_limited = True
         metric = _metric(model)
         theta = parameters(model)
         residual = parameters(image) - theta
@@ -83,9 +86,11 @@ class Anderson:
         if not np.all(np.isfinite(step)):
             return None
         self._length = float(np.linalg.norm(step * metric))
-        if self._stretch == 1 and self._length > self._radius:
-            step = step * (self._radius / self._length)
-            self._length = self._radius
+        if self._stretch == 1:
+            self.is_limited = self._length > self._radius
+            if self.is_limited:
+                step = step * (self._radius / self._length)
+                self._length = self._radius
         proposal = with_parameters(model, theta, step)
         return None if proposal is None else self._allowed(proposal)
 

@@ -151,7 +151,8 @@ def em(
         longer = None if accelerator is None else accelerator.propose(model, update.model)
         target, plain = (update.model, None) if longer is None else (longer, update)
         moved = movement(model, target)
-        if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, moved, result.n_samples):
+        arrived = accelerator is None or not accelerator.is_limited
+        if arrived and record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, moved, result.n_samples):
             return Outcome(*best, Status.CONVERGED, iteration)
         if result.worn:
             return Outcome(*best, Status.POINTS_WORN, iteration)
@@ -170,4 +171,5 @@ def _accepted_pass(accumulate: Callable[[Model], Pass], model: Model, least: flo
         if least is None:
             raise
         return None
-    return None if least is not None and result.objective < least else result
+    rounding = 4 * np.finfo(float).eps * abs(result.objective)
+    return None if least is not None and result.objective < least - rounding else result

@@ -32,8 +32,11 @@ FLOOR = 1e-10
 FIRST_POINTS = 1 << 13
 MOST_POINTS = 1 << 20
 POINTS_GROWTH = 4
-MONTE_CARLO_SHARE = 0.1
-"""Largest Monte-Carlo error of the completeness, in units of its binomial error sqrt(Z (1 - Z) / N)."""
+MONTE_CARLO_SHARE = 0.03
+"""Largest Monte-Carlo error of the completeness, in units of its binomial error sqrt(Z (1 - Z) / N).
+
+Parameters that only the unseen part of a component decides feel it several times enlarged: at 0.1 the number of objects
+of the box-with-hole survey scattered by 0.6 % between seeds, at 0.03 by 0.2 %, a fifth of its statistical error."""
 
 
 @runtime_checkable

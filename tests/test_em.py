@@ -92,7 +92,7 @@ def test_settled_needs_gain_and_movement() -> None:
 
 
 def test_a_pass_that_is_not_finite_is_an_error() -> None:
-    points, model = _overlapping()
+    _, model = _overlapping()
 
     def broken(model: Model) -> Pass:
         moments = Moments.zero(2, 1) * float("nan")

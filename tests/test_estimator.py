@@ -142,11 +142,9 @@ def test_refusals() -> None:
         dgmmis.GMMis(1, selection_on="true", selection=dgmmis.Box([-9, -9], [9, 9])).fit(points)
     with pytest.raises(ShapeError, match="expecting 2 features"):
         dgmmis.GMMis(1).fit(points).predict(points[:, :1])
+    infinite, variances = points.copy(), np.ones_like(points)
+    infinite[3, 1], variances[5, 0] = np.inf, -1
     with pytest.raises(ValueError, match="infinite values in row 3"):
-        bad = points.copy()
-        bad[3, 1] = np.inf
-        dgmmis.GMMis(1).fit(bad)
+        dgmmis.GMMis(1).fit(infinite)
     with pytest.raises(ValueError, match="negative or not finite in row 5"):
-        variances = np.ones_like(points)
-        variances[5, 0] = -1
         dgmmis.GMMis(1).fit(points, noise_covariance=variances)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import Fit, fit
 from dgmmis.initialize import Start
-from dgmmis.selection import HalfSpace
-from dgmmis.survey import Survey
+from dgmmis.selection import FromFunction, HalfSpace
+from dgmmis.survey import NoiseFunction, Survey
 
 
 @given(
@@ -38,9 +39,7 @@ from dgmmis.survey import Survey
 def test_sums_are_the_same_bits_for_any_grouping_and_order(values: list[float], cuts: list[int], order: object) -> None:
     whole = Partial.of(("a", leaf, value) for leaf, value in enumerate(values)).total("a")
     edges = [0, *sorted({cut for cut in cuts if cut < len(values)}), len(values)]
-    parts = [
-        Partial.of(("a", leaf, values[leaf]) for leaf in range(a, b)) for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [Partial.of(("a", leaf, values[leaf]) for leaf in range(a, b)) for a, b in pairwise(edges)]
     order.shuffle(parts)  # type: ignore[attr-defined]
     middle = len(parts) // 2
     joined = Partial.join([Partial.join(parts[:middle]), Partial.join(parts[middle:])])
@@ -195,6 +194,23 @@ def test_running_clusters_are_found(tmp_path: Path, survey_path: Path, expected_
             assert _bits(_fit(survey_path, executor)) == expected_bits
             executor.close()
         assert cluster.status.name == "running"
+
+
+def test_any_callable_travels_to_the_cluster(survey_path: Path) -> None:
+    """A selection and a noise law that are closures: cloudpickled with the graph, called in other processes."""
+    edge = 3.5
+    survey = Survey(
+        FromFunction(lambda points: 0.2 + 0.8 * (points[:, 0] < edge)),
+        NoiseFunction(lambda points: np.full((len(points), 1, 1), 0.04) * np.eye(2)),
+    )
+    data, stopping = Dataset.open(survey_path), Stopping(max_iter=2)
+    executor = connect(ClusterSpec("local", workers=2), small=False)
+    try:
+        far = fit(data, Start(2), survey=survey, stopping=stopping, executor=executor)
+    finally:
+        executor.close()
+    near = fit(data, Start(2), survey=survey, stopping=stopping, executor=Serial())
+    assert _bits(far) == _bits(near)
 
 
 def test_small_work_does_not_start_a_cluster() -> None:

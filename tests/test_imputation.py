@@ -1,4 +1,4 @@
-"""Imputation: the unseen mass and its moments, against closed forms and quadrature; addressed points; fresh and worn."""
+"""Imputation: the unseen mass and its moments against integrals; points that are addressed, fresh, worn."""
 
 import pickle
 from dataclasses import replace
@@ -11,11 +11,11 @@ from scipy.stats import norm
 from dgmmis.background import Uniform
 from dgmmis.errors import NumericalError
 from dgmmis.imputation import Unseen, complete, unseen_sums
-from dgmmis.quadrature import REPLICATES, Round, draw
 from dgmmis.linalg import unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Moments
+from dgmmis.quadrature import REPLICATES, Round, draw
 from dgmmis.selection import Box, HalfSpace
 from dgmmis.survey import ConstantNoise, NoiseFunction, Survey, as_noise_law
 
@@ -63,7 +63,7 @@ def test_unseen_mass_and_moments_are_the_integrals() -> None:
 
         weight = quad(lambda y: missed(y) * joint(y), -9, 9)[0]
         first = quad(lambda y: missed(y) * joint(y) * score(y), -9, 9)[0]
-        second = quad(lambda y: missed(y) * joint(y) * (score(y) ** 2 - 1 / total), -9, 9)[0]
+        second = quad(lambda y, t=total: missed(y) * joint(y) * (score(y) ** 2 - 1 / t), -9, 9)[0]
         assert unseen.moments.weight[k] == pytest.approx(weight, abs=2e-3)
         assert unseen.moments.mean_score[k, 0] == pytest.approx(first, abs=5e-3)
         assert unpack(unseen.moments.covariance_score)[k, 0, 0] == pytest.approx(second, abs=1e-2)

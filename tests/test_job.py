@@ -114,7 +114,7 @@ def test_what_is_wrong_is_said_with_the_nearest_right(tmp_path: Path, old: str, 
 
 
 def test_a_missing_job_file_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="no job file.*dgmmis simulate"):
+    with pytest.raises(JobError, match=r"no job file.*dgmmis simulate"):
         read_job(tmp_path / "none.toml")
 
 

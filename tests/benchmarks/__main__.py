@@ -9,8 +9,6 @@ import time
 import warnings
 from pathlib import Path
 
-from tests.benchmarks.works import WORKS, Work
-
 import dgmmis
 from dgmmis.callback import History
 from dgmmis.dataset.ingest import Columns, ingest
@@ -19,6 +17,7 @@ from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
+from tests.benchmarks.works import WORKS, Work
 
 PASSES = 8
 
@@ -89,17 +88,15 @@ def tycho(source: Path) -> None:
     say("|---|---|")
     say(f"| rows x features, components | {dataset.n_rows:,} x 4, 20 |")
     say(f"| ingest from parquet | {ingested:.1f} s, peak {after_ingest / 1e3:.0f} MB |")
-    say(
-        f"| seconds per pass (median, min-max) | {statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f}) |"
-    )
+    middle = statistics.median(seconds)
+    say(f"| seconds per pass (median, min-max) | {middle:.2f} ({min(seconds):.2f}-{max(seconds):.2f}) |")
     say(f"| passes, status | {result.n_passes}, {result.status.name.lower()} |")
     say(f"| whole fit | {result.seconds:.0f} s |")
     say(f"| peak memory of a worker process | {', '.join(f'{peak / 1e3:.0f} MB' for peak in peaks.values())} |")
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     say(f"| peak memory of driver and scheduler | {own / 1e3:.0f} MB |")
-    say(
-        f"| planned for a task, and kept | {result.plan.task_bytes / 1e6:.0f} MB, {result.plan.kept_bytes / 1e6:.0f} MB |"
-    )
+    plan = result.plan
+    say(f"| planned for a task, and kept | {plan.task_bytes / 1e6:.0f} MB, {plan.kept_bytes / 1e6:.0f} MB |")
 
 
 def _peak_kilobytes() -> int:
