@@ -19,8 +19,8 @@ survey model
 moments callback prior
 estep
 quadrature
-imputation mstep criteria acceleration
-initialize
+imputation mstep criteria
+initialize acceleration
 dataset execution em
 subsample plan
 passes
