@@ -51,6 +51,10 @@ class Catalogue(Protocol):
     def references(self) -> Sequence[Reference]:
         """The chunks."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether only this process can load them."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
@@ -136,7 +140,12 @@ def fit(
     if executor is None:
         n_rows = sum(reference.n_rows for reference in data.references)
         small = work_seconds(n_rows, data.n_features, start.n_components, noisy) < SMALL_SECONDS
-        executor = connect(ClusterSpec(), small=small or not _on_disk(data))
+        executor = connect(ClusterSpec("threads" if data.in_memory else "auto"), small=small)
+    if data.in_memory and not executor.in_process:
+        raise RefusedError(
+            "data in this process's memory would travel to the workers in every pass",
+            do="write them to a survey store (SurveyWriter, `dgmmis ingest`), or leave executor out",
+        )
     try:
         plan = plan_fit(data, start.n_components, executor)
         plan.check()
@@ -249,10 +258,3 @@ def _checked_survey(survey: Survey, first: Chunk, d: int) -> Survey:
     if isinstance(law, ConstantNoise) and law.covariance.shape != (d, d):
         raise ShapeError("noise_law does not fit the data", expected=(d, d), got=law.covariance.shape)
     return Survey(survey.selection, law)
-
-
-def _on_disk(data: Catalogue) -> bool:
-    """Whether workers in other processes can load the chunks themselves."""
-    from dgmmis.dataset.arrays import ArrayDataset
-
-    return not isinstance(data, ArrayDataset)

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgmmis.callback import Callback, Step
+from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.em import Stopping
-from dgmmis.errors import ClusterError, JobError
+from dgmmis.errors import ClusterError, JobError, RefusedError
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.executor import Executor, grouped
@@ -219,6 +220,16 @@ def test_small_work_does_not_start_a_cluster() -> None:
     assert isinstance(executor, Threads)
     assert time.perf_counter() - started < 1
     executor.close()
+
+
+def test_data_in_memory_stay_in_this_process() -> None:
+    """Also where a client is in use; and a cluster that is asked for is refused, not fed N rows in every pass."""
+    data = ArrayDataset.of(np.random.default_rng(0).normal(size=(500, 2)))
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster, Client(cluster):
+        assert fit(data, Start(1)).converged
+        executor = connect(ClusterSpec("active"), small=False)
+        with pytest.raises(RefusedError, match="would travel to the workers"):
+            fit(data, Start(1), executor=executor)
 
 
 def test_a_cluster_that_cannot_be_reached_is_an_error() -> None:

@@ -124,6 +124,10 @@ class ArrayDataset:
         return self.whole.noise
 
     @property
+    def in_memory(self) -> bool:
+        return True
+
+    @property
     def references(self) -> tuple[ArrayReference, ...]:
         edges = range(0, self.n_rows, CHUNK_ROWS)
         return tuple(ArrayReference(self.whole, start, min(start + CHUNK_ROWS, self.n_rows)) for start in edges)

@@ -75,6 +75,11 @@ class Dataset:
         return self.schema.n_features
 
     @property
+    def in_memory(self) -> bool:
+        """No: any process that sees the disk can load the chunks."""
+        return False
+
+    @property
     def provenance(self) -> list[dict[str, Any]]:
         """Where each segment came from."""
         return [dict(entry) for entry in self._manifest.provenance]

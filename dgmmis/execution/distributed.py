@@ -27,6 +27,8 @@ RETRIES = 2
 class Distributed:
     """Runs passes on a dask client; closes it, and the cluster, only if they were started for it."""
 
+    in_process = False
+
     def __init__(self, client: Client, *, owned: Sequence[Any] = ()) -> None:
         self.client = client
         self._owned = list(owned)

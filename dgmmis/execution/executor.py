@@ -26,6 +26,10 @@ class Executor(Protocol):
     def resident_bytes(self) -> int:
         """Bytes of loaded items that each process may keep between passes."""
 
+    @property
+    def in_process(self) -> bool:
+        """Whether tasks run in this process and see its memory."""
+
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         """The sums of function(shared, item) over all items; each group is one task."""
 

@@ -20,6 +20,7 @@ class Serial:
     """One item after the other."""
 
     n_workers = 1
+    in_process = True
 
     @property
     def memory_per_worker(self) -> int:
