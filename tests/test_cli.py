@@ -39,7 +39,7 @@ def test_the_main_job_recovers_the_truth(survey: Path) -> None:
     run, truth = read_run(survey / "survey.run"), Dataset.open(survey / "survey.zarr").truth
     assert truth is not None
     before = run.document["n_samples"] / run.completeness
-    assert before == pytest.approx(20_000, rel=0.04)  # about four standard errors
+    assert before == pytest.approx(20_000, rel=0.1)  # five times the scatter of 2 % between seeds
     means = np.array(truth["means"])
     nearest = [np.abs(run.model.mixture.means - mean).max(axis=1).min() for mean in means]
     assert max(nearest) < 0.5  # about five standard errors of the widest, half hidden component
