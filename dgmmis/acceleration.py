@@ -46,6 +46,9 @@ class Anderson:
         metric = _metric(model)
         theta = parameters(model)
         residual = parameters(image) - theta
+        if not np.any(residual):
+            self.is_limited = False  # already there
+            return None
         self._points.append(theta)
         self._residuals.append(residual)
         del self._points[: -MEMORY - 1], self._residuals[: -MEMORY - 1]
@@ -64,8 +67,14 @@ class Anderson:
 
     def refused(self) -> None:
         """The objective did not accept the last proposal; the EM step was taken instead."""
-        self._radius = self._length / 4
+        if self._stretch == 1:
+            self._radius = self._length / 4
         self._stretch = 2.0 if self._stretch == 1 else 1.0
+
+    def begin_round(self) -> None:
+        """The points of the unseen are new ones, and so is the map: differences to the old one mean nothing."""
+        self._points.clear()
+        self._residuals.clear()
 
     def _secant_step(self, residual: np.ndarray, metric: np.ndarray) -> np.ndarray | None:
         if len(self._points) < 3:

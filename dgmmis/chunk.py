@@ -92,10 +92,6 @@ class Block:
         return int(self.points.shape[1])
 
     @property
-    def noise_is_shared(self) -> bool:
-        return self.noise.shape[1] == 1 and self.n_samples != 1
-
-    @property
     def nbytes(self) -> int:
         arrays = (getattr(self, field.name) for field in fields(self))
         return sum(array.nbytes for array in arrays if array is not None)
@@ -107,6 +103,10 @@ class Leaf:
 
     index: int
     blocks: tuple[Block, ...]
+
+    @property
+    def n_samples(self) -> int:
+        return sum(block.n_samples for block in self.blocks)
 
     @property
     def nbytes(self) -> int:

@@ -20,6 +20,10 @@ class Status(Enum):
 
     CONVERGED = "converged: the objective and the parameters have settled"
     POINTS_WORN = "the model has left its imputed points behind: a new round is due"
+    IMPRECISE = (
+        "settled, but the Monte-Carlo error of the completeness stays above its bound: hardly anything of the model "
+        "was seen, and what was not is an extrapolation"
+    )
     MAX_ITERATIONS = "stopped at max_iter before it converged: the model is the best so far; raise max_iter or tol"
 
 
@@ -81,7 +85,6 @@ class Outcome:
     model: Model
     last: Pass
     status: Status
-    iterations: int
 
 
 def em(
@@ -127,7 +130,7 @@ def em(
             assert accelerator is not None
             accelerator.refused()
             if iteration >= stopping.max_iter:
-                return Outcome(*best, Status.MAX_ITERATIONS, iteration)
+                return Outcome(*best, Status.MAX_ITERATIONS)
             model, plain = plain.model, None
             continue
         gain = np.nan if best is None else result.objective - best[1].objective
@@ -150,14 +153,14 @@ def em(
         update = maximize(result.moments, model)
         longer = None if accelerator is None else accelerator.propose(model, update.model)
         target, plain = (update.model, None) if longer is None else (longer, update)
-        moved = movement(model, target)
+        moved = max(movement(model, target), movement(model, update.model))
         arrived = accelerator is None or not accelerator.is_limited
         if arrived and record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, moved, result.n_samples):
-            return Outcome(*best, Status.CONVERGED, iteration)
+            return Outcome(*best, Status.CONVERGED)
         if result.worn:
-            return Outcome(*best, Status.POINTS_WORN, iteration)
+            return Outcome(*best, Status.POINTS_WORN)
         if iteration >= stopping.max_iter:
-            return Outcome(*best, Status.MAX_ITERATIONS, iteration)
+            return Outcome(*best, Status.MAX_ITERATIONS)
         model, repairs = target, update.repairs
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "RepairWarning",
     "ShapeError",
     "StoreError",
+    "UnseenError",
     "nearest_name",
     "rows_named",
 ]
@@ -84,7 +85,11 @@ class ClusterError(DgmmisError, ConnectionError):
 
 
 class NumericalError(DgmmisError, ArithmeticError):
-    """A sum that must be finite is not; the message names the rows or components."""
+    """A sum that must be finite is not, or one that must be positive is not."""
+
+
+class UnseenError(NumericalError):
+    """The completeness cannot be told from zero with the points there are."""
 
 
 class NotConvergedWarning(UserWarning):

@@ -12,11 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from dgmmis import criteria
 from dgmmis.background import Uniform
-from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.dataset.arrays import ArrayDataset, Catalogue
 from dgmmis.em import Stopping
 from dgmmis.errors import NotConvergedWarning, RefusedError, RepairWarning, ShapeError
 from dgmmis.estep import leaf_log_density, leaf_responsibilities
-from dgmmis.fit import Catalogue, fit
+from dgmmis.fit import fit
 from dgmmis.initialize import Start
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.chunk import Block
-from dgmmis.errors import NumericalError
+from dgmmis.errors import UnseenError
 from dgmmis.estep import expect
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -61,7 +61,7 @@ def complete(observed: Moments, unseen: Unseen) -> Moments:
     """Observed and imputed objects together: N (1 - Z) / Z of the latter, so that total = observed + imputed."""
     completeness = unseen.completeness
     if not completeness > 3 * unseen.completeness_error:
-        raise NumericalError(
+        raise UnseenError(
             "the completeness cannot be told from zero",
             expected="a survey that sees a measurable part of the model",
             got=f"{completeness:.3g} +- {unseen.completeness_error:.2g}",

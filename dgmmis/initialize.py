@@ -4,6 +4,7 @@ Measurements through projections have no positions to cluster: their start is th
 means drawn from it.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,15 +93,20 @@ def first_model(start: Start, sample: Chunk, seed: int) -> Model:
 
 
 def spread(sample: Chunk) -> Feature:
-    """Variance (d,) of each feature of the model over the sample, never zero: the unit of floors and tolerances."""
-    seen = ~np.isnan(sample.points)
-    counts = np.maximum(seen.sum(axis=0), 1)
-    mean = np.where(seen, sample.points, 0.0).sum(axis=0) / counts
-    variance = (np.where(seen, sample.points - mean, 0.0) ** 2).sum(axis=0) / counts
+    """Typical variance (d,) of each feature of the model over the sample, never zero: the unit of floors.
+
+    From the quartiles, which a single wild value cannot move; from the variance where they coincide.
+    """
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that nobody measured
+        quartiles = np.nan_to_num(np.nanpercentile(sample.points, [25, 50, 75], axis=0))
+        variance = np.nan_to_num(np.nanvar(sample.points, axis=0))
+    robust = ((quartiles[2] - quartiles[0]) / 1.349) ** 2
+    variance = np.where(robust > 0, robust, variance)
     if sample.projection is not None:  # y = R x: features have the measured spread, up to the length of R's rows
         norm = float(np.mean(np.sum(sample.projection**2, axis=2))) or 1.0
         return np.full(sample.projection.shape[2], float(variance.mean()) / norm or 1.0)
-    rounding = (1e-8 * np.abs(mean)) ** 2  # a constant feature has no spread of its own
+    rounding = (1e-8 * np.abs(quartiles[1])) ** 2  # a constant feature has no spread of its own
     return np.asarray(np.where(variance > rounding, variance, np.maximum(rounding, 1e-12)))
 
 

@@ -4,7 +4,7 @@ mu_k -> mu_k + shift, C_k -> second_k / A_k - shift shift' (the mean enters at i
 with the prior of XD eq. 38: C_k = [A_k (...) + scale] / (A_k + 1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,6 +77,23 @@ def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update
         total = float(moments.weight.sum()) + moments.background
         fraction = float(np.clip(moments.background / total, *constraints.background_bounds))
     return Update(Model(mixture, model.background, fraction), tuple(repairs))
+
+
+def constrained(model: Model, constraints: Constraints) -> Model:
+    """The model as the constraints want it, to start from: an M-step must not have to leave where it begins.
+
+    Covariances take their structure and the floor, the background fraction its bounds; what is frozen stays.
+    """
+    mixture = model.mixture
+    free = ~_mask(constraints.frozen.covariances, mixture.n_components)
+    shape = replace(constraints, prior=None)
+    covariances = _structured(mixture.covariances, np.maximum(mixture.weights, STARVED), free, shape)
+    covariances, _ = raised_to_floor(covariances, free, constraints.floor)
+    covariances = np.where(free[:, None, None], covariances, mixture.covariances)
+    fraction = model.background_fraction
+    if model.background is not None:
+        fraction = float(np.clip(fraction, *constraints.background_bounds))
+    return Model(replace(mixture, covariances=covariances), model.background, fraction)
 
 
 def _mask(components: frozenset[int], k: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from dgmmis.execution.tree import Partial
 from dgmmis.imputation import Unseen, complete, unseen_sums
 from dgmmis.model import Model
 from dgmmis.moments import Moments
-from dgmmis.plan import shared_out
+from dgmmis.plan import Plan, shared_out
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round, UnseenBlock, draw
 from dgmmis.survey import Survey
@@ -112,15 +112,15 @@ class Passes:
         self,
         references: Sequence[Reference],
         *,
-        n_tasks: int,
+        plan: Plan,
         survey: Survey,
         constraints: Constraints,
         executor: Executor,
     ) -> None:
-        self._groups = grouped(shared_out(references, executor.n_workers), n_tasks)
-        self._survey, self._constraints, self._executor = survey, constraints, executor
+        self._groups = grouped(shared_out(references, plan.n_workers), plan.n_tasks)
+        self._survey, self.constraints, self._executor = survey, constraints, executor
         self._run = uuid.uuid4().hex
-        self._resident_bytes = executor.resident_bytes
+        self._plan = plan
         self._points_of: Round | None = None
         self._fresh_points: float | None = None
         self.count = 0
@@ -138,8 +138,8 @@ class Passes:
         groups: list[Sequence[Any]] = list(self._groups)
         if self._points_of is not None:
             blocks = self._points_of.blocks()
-            groups += grouped(blocks, min(len(blocks), max(1, self._executor.n_workers)))
-        shared = Shared(self._run, self.count, model, self._survey, self._points_of, self._resident_bytes)
+            groups += grouped(blocks, min(len(blocks), self._plan.n_workers))
+        shared = Shared(self._run, self.count, model, self._survey, self._points_of, self._plan.budget_bytes)
         self.count += 1
         partial = self._executor.map_reduce(sums, shared, groups)
         observed: Moments = partial.total("observed")
@@ -159,7 +159,7 @@ class Passes:
         if not n > 0:
             raise NumericalError("the weights of all objects sum to zero", do="give positive weights")
         log_likelihood = observed.log_likelihood / n - (np.log(completeness) if completeness != 1 else 0.0)
-        prior = self._constraints.log_prior(model.mixture.covariances) / n
+        prior = self.constraints.log_prior(model.mixture.covariances) / n
         return Pass(total, float(log_likelihood + prior), float(log_likelihood), n, completeness)
 
     def close(self) -> None:

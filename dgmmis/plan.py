@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dgmmis.dataset.arrays import Reference
+from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.errors import PlanError
+from dgmmis.execution.executor import Resources
 from dgmmis.linalg import packed_size
 
 TASK_SECONDS = 0.5
@@ -17,6 +18,48 @@ SMALL_SECONDS = 0.5
 PROCESS_BYTES = 400 << 20
 """A worker process before it holds any data: interpreter, libraries, compiled kernels."""
 
+USABLE = 0.7
+"""The part of a process's memory that may be used: dask's workers begin to spill and to pause above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The size of a fit.
+
+    Args:
+        n_rows, n_features, n_components: of it.
+        row_bytes: of a row as it is laid out for the kernels, measured on some.
+        noisy: whether each row has a covariance of its own, or a projection.
+    """
+
+    n_rows: int
+    n_features: int
+    n_components: int
+    row_bytes: int
+    noisy: bool
+
+    @classmethod
+    def of(cls, data: Catalogue, n_components: int) -> "Work":
+        """The work on a catalogue; reads its first chunk."""
+        first = data.references[0].load()
+        leaf = next(first.leaves())
+        row_bytes = math.ceil(leaf.nbytes / min(first.n_samples, leaf.n_samples)) + 8  # the background's density
+        n_rows = sum(reference.n_rows for reference in data.references)
+        noisy = not first.noise.is_shared or first.projection is not None
+        return cls(n_rows, data.n_features, n_components, row_bytes, noisy)
+
+    @property
+    def seconds(self) -> float:
+        """Of one core for a pass: measured nanoseconds a pair, as a polynomial in the number of features."""
+        d = self.n_features
+        nanoseconds = 8 + 1.2 * d**2 + 0.15 * d**3 if self.noisy else 4 + 0.2 * d**2
+        return self.n_rows * self.n_components * nanoseconds * 1e-9
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a cluster would not pay."""
+        return self.seconds < SMALL_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -26,12 +69,13 @@ class Plan:
         n_rows, n_features, n_components: of the fit.
         n_chunks: that are read.
         n_tasks: they are grouped into.
-        n_workers: that share them.
-        pass_bytes: of all chunks when loaded.
-        resident: whether the workers keep them between passes; else they are read again in each.
-        task_bytes: memory a worker needs for a task: its process, a chunk as read and as laid out, the sums.
-        worker_bytes: what it is allowed, the kept chunks included.
-        kept_bytes: chunks a worker keeps.
+        n_workers, n_processes: that share them.
+        pass_bytes: of all chunks as read.
+        resident: whether the processes keep the chunks between passes; else some are read again in each.
+        kept_bytes: that a process keeps, laid out for the kernels.
+        budget_bytes: that it may keep.
+        task_bytes: a process needs for its tasks: itself, and for each a chunk as read and as laid out, and the sums.
+        process_bytes: it is allowed in all.
         seconds: of computing per pass on one core, roughly (from rates measured on one machine).
     """
 
@@ -41,41 +85,39 @@ class Plan:
     n_chunks: int
     n_tasks: int
     n_workers: int
+    n_processes: int
     pass_bytes: int
     resident: bool
-    task_bytes: int
-    worker_bytes: int
     kept_bytes: int
+    budget_bytes: int
+    task_bytes: int
+    process_bytes: int
     seconds: float
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan in words, as (what, how much)."""
-        keep = "kept between passes" if self.resident else "read again in every pass"
+        keep = "kept between passes" if self.resident else "not all kept: read again in every pass"
         return [
             ("rows x features, components", f"{self.n_rows:,} x {self.n_features}, {self.n_components}"),
             ("chunks, tasks, workers", f"{self.n_chunks:,}, {self.n_tasks:,}, {self.n_workers}"),
             ("bytes per pass", f"{_size(self.pass_bytes)}, {keep}"),
-            ("memory per task", f"{_size(self.task_bytes)} of {_size(self.worker_bytes)} allowed to a worker"),
-            ("chunks kept per worker", _size(self.kept_bytes)),
+            (
+                "memory of a process",
+                f"{_size(self.task_bytes)} for tasks, {_size(self.kept_bytes)} for chunks it keeps",
+            ),
+            ("allowed to a process", _size(self.process_bytes)),
             ("computing per pass", f"about {self.seconds:.2g} s on one core"),
         ]
 
     def check(self) -> None:
-        """Raise PlanError if a task cannot fit into a worker."""
-        if self.task_bytes > self.worker_bytes:
+        """Raise PlanError if the tasks cannot fit into a process."""
+        if self.task_bytes > USABLE * self.process_bytes:
             raise PlanError(
-                "a task does not fit into a worker's memory",
-                expected=f"at most {_size(self.worker_bytes)}",
+                "the tasks do not fit into a worker's memory",
+                expected=f"at most {_size(USABLE * self.process_bytes)} ({USABLE:.0%} of {_size(self.process_bytes)})",
                 got=_size(self.task_bytes),
                 do="give workers more memory (memory_limit, or fewer workers), or fit fewer components",
             )
-
-
-def work_seconds(n_rows: int, n_features: int, n_components: int, noisy: bool) -> float:
-    """Seconds of one core for a pass: measured nanoseconds a pair, as a polynomial in the number of features."""
-    d = n_features
-    nanoseconds = 8 + 1.2 * d**2 + 0.15 * d**3 if noisy else 4 + 0.2 * d**2
-    return n_rows * n_components * nanoseconds * 1e-9
 
 
 def shared_out(references: Sequence[Reference], n_workers: int) -> list[Reference]:
@@ -87,40 +129,33 @@ def shared_out(references: Sequence[Reference], n_workers: int) -> list[Referenc
     return [piece for reference in references for piece in reference.split(pieces)]
 
 
-def make_plan(
-    references: Sequence[Reference],
-    *,
-    n_features: int,
-    n_components: int,
-    noisy: bool,
-    n_workers: int,
-    worker_bytes: int,
-    resident_bytes: int,
-) -> Plan:
-    """The plan for data on some workers."""
-    references = shared_out(references, n_workers)
-    n_rows = sum(reference.n_rows for reference in references)
-    seconds = work_seconds(n_rows, n_features, n_components, noisy)
-    largest = max((reference.nbytes for reference in references), default=0)
-    total = sum(reference.nbytes for reference in references)
+def make_plan(references: Sequence[Reference], work: Work, resources: Resources) -> Plan:
+    """The plan for a catalogue's references on what there is to work with."""
+    references = shared_out(references, resources.n_workers)
+    d, k = work.n_features, work.n_components
     # tasks in whole rounds of the workers, each about half a second, never more than there are chunks
-    rounds = max(1, math.ceil(seconds / n_workers / TASK_SECONDS))
-    sums = 8 * n_components * (1 + n_features + packed_size(n_features))
-    kept = min(math.ceil(total / n_workers), resident_bytes)
-    matrices = 8 * n_components * n_features**2
+    turns = max(1, math.ceil(work.seconds / resources.n_workers / TASK_SECONDS))
+    sums = 8 * k * (1 + d + packed_size(d))
+    chunk = max(reference.nbytes + reference.n_rows * work.row_bytes for reference in references)
+    task = 2 * chunk + 12 * sums + 8 * (8 * k * d**2) + (32 << 20)
+    needed = PROCESS_BYTES + task * math.ceil(resources.n_workers / resources.n_processes)
+    budget = max(0, int(USABLE * resources.process_bytes) - needed)
+    share = math.ceil(work.n_rows * work.row_bytes / resources.n_processes)
     return Plan(
-        n_rows=n_rows,
-        n_features=n_features,
-        n_components=n_components,
+        n_rows=work.n_rows,
+        n_features=d,
+        n_components=k,
         n_chunks=len(references),
-        n_tasks=max(1, min(len(references), rounds * n_workers)),
-        n_workers=n_workers,
-        pass_bytes=total,
-        resident=total <= resident_bytes * n_workers,
-        task_bytes=PROCESS_BYTES + 3 * largest + 12 * sums + 8 * matrices + (32 << 20),
-        worker_bytes=worker_bytes,
-        kept_bytes=kept,
-        seconds=seconds,
+        n_tasks=max(1, min(len(references), turns * resources.n_workers)),
+        n_workers=resources.n_workers,
+        n_processes=resources.n_processes,
+        pass_bytes=sum(reference.nbytes for reference in references),
+        resident=share <= budget,
+        kept_bytes=min(share, budget),
+        budget_bytes=budget,
+        task_bytes=needed,
+        process_bytes=resources.process_bytes,
+        seconds=work.seconds,
     )
 
 

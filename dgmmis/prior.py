@@ -66,6 +66,8 @@ class Frozen:
             if name not in ("weights", "means", "covariances"):
                 near = nearest_name(str(name), ("weights", "means", "covariances"))
                 raise JobError(f"frozen: unknown parameter '{name}'", do=near)
+            if any(isinstance(c, (bool, np.bool_)) or c != int(c) for c in components):
+                raise JobError(f"frozen {name} must be numbers of components", got=list(components))
             numbers = frozenset(int(c) for c in components)
             if any(not 0 <= c < k for c in numbers):
                 raise JobError(f"frozen {name}: no such component", expected=f"0 to {k - 1}", got=sorted(numbers))

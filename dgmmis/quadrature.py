@@ -157,8 +157,9 @@ def _stratum(
     covariances = law(x)
     if not np.any(covariances):
         return x, x
-    factors = np.linalg.cholesky(covariances)
-    return x, x + np.einsum("nij,nj->ni", factors, ndtri(uniform[:, d:]))
+    values, vectors = np.linalg.eigh(covariances)  # a feature may be measured exactly, which has no Cholesky factor
+    roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    return x, x + np.einsum("nij,nj->ni", roots, ndtri(uniform[:, d:]))
 
 
 def _sobol(points_of: Round, replicate: int, stratum: int, dimensions: int) -> Points:

@@ -16,10 +16,10 @@ from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, StoreError
 from dgmmis.execution.cluster import connect, local_resources
 from dgmmis.execution.serial import Threads
-from dgmmis.fit import fit, plan_fit
+from dgmmis.fit import fit
 from dgmmis.job.job import Job
 from dgmmis.passes import Passes
-from dgmmis.plan import SMALL_SECONDS, Plan, work_seconds
+from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.prior import Constraints
 from dgmmis.survey import Survey
 
@@ -29,11 +29,12 @@ SAMPLE_BATCH = 1 << 16
 def planned(job: Job) -> Plan:
     """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
     data, spec = _data(job), job.cluster_spec()
-    if spec.kind == "local" or (spec.kind == "auto" and not _is_small(job, data)):
-        return plan_fit(data, job.model.n_components, local_resources(spec))
+    work = Work.of(data, job.model.n_components)
+    if spec.kind == "local" or (spec.kind == "auto" and not work.is_small):
+        return make_plan(data.references, work, local_resources(spec))
     executor = connect(spec, small=True)
     try:
-        return plan_fit(data, job.model.n_components, executor)
+        return make_plan(data.references, work, executor.resources)
     finally:
         executor.close()
 
@@ -56,9 +57,10 @@ def run_job(
     if job.model.init not in ("kmeans", "random"):
         mixture = read_run(job.resolve(job.model.init)).model.mixture
     start = job.start(mixture)
-    executor = connect(job.cluster_spec(), small=_is_small(job, data))
+    work = Work.of(data, job.model.n_components)
+    executor = connect(job.cluster_spec(), small=work.is_small)
     try:
-        plan = plan_fit(data, job.model.n_components, executor)
+        plan = make_plan(data.references, work, executor.resources)
         if announce is not None:
             announce([*plan.lines(), *executor.about()])
         plan.check()
@@ -101,9 +103,8 @@ def score_run(run_path: Path, data_path: Path) -> dict[str, Any]:
     if data.schema.features != run.features:
         raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
     executor = Threads()
-    passes = Passes(
-        data.references, n_tasks=len(data.references), survey=Survey(), constraints=Constraints(), executor=executor
-    )
+    plan = make_plan(data.references, Work.of(data, run.model.mixture.n_components), executor.resources)
+    passes = Passes(data.references, plan=plan, survey=Survey(), constraints=Constraints(), executor=executor)
     try:
         result = passes(run.model)
     finally:
@@ -144,9 +145,3 @@ def _data(job: Job) -> Dataset:
     if data.n_rows == 0:
         raise StoreError(f"the survey '{data.path}' has no rows")
     return data
-
-
-def _is_small(job: Job, data: Dataset) -> bool:
-    schema = data.schema
-    noisy = schema.noise in ("diagonal", "full") or schema.measured is not None
-    return work_seconds(data.n_rows, data.n_features, job.model.n_components, noisy) < SMALL_SECONDS

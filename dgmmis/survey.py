@@ -7,9 +7,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dgmmis.errors import DataError, ShapeError
-from dgmmis.linalg import require_positive_definite
-from dgmmis.selection import Selection
+from dgmmis.errors import DataError, JobError, RefusedError, ShapeError
+from dgmmis.linalg import require_positive_definite, unpack
+from dgmmis.noise import Noise, SharedNoise, check_noise
+from dgmmis.selection import Selection, as_selection
 from dgmmis.types import Covariances, Matrix, Points
 
 
@@ -32,8 +33,10 @@ class ConstantNoise:
         object.__setattr__(self, "covariance", covariance)
         if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
             raise ShapeError("noise_law must be a covariance (d, d) or a callable", got=covariance.shape)
-        if np.any(covariance):
-            require_positive_definite(covariance[None], "noise_law", "entry")
+        try:
+            check_noise(SharedNoise(covariance), np.zeros((1, len(covariance))))
+        except DataError as error:
+            raise DataError(f"noise_law is no covariance: {error}") from error
 
     def __call__(self, points: Points) -> Covariances:
         return np.broadcast_to(self.covariance, (len(points), *self.covariance.shape))
@@ -68,6 +71,37 @@ class Survey:
 
     selection: Selection | None = None
     noise_law: NoiseLaw | None = None
+
+    def __post_init__(self) -> None:
+        """Plain callables and matrices become checked ones."""
+        if self.selection is not None:
+            object.__setattr__(self, "selection", as_selection(self.selection))
+        if self.noise_law is not None:
+            object.__setattr__(self, "noise_law", as_noise_law(self.noise_law))
+
+    def completed(self, noise: Noise, d: int) -> "Survey":
+        """The survey of data with this noise and d features, with the law that the noise implies if none was given.
+
+        Raises:
+            JobError: a noise law without a selection.
+            RefusedError: noise that differs by object says nothing about objects that were not seen.
+            ShapeError: a law for another number of features.
+        """
+        law = self.noise_law
+        if self.selection is None:
+            if law is not None:
+                raise JobError("a noise law without a selection has no effect", do="give a selection, or leave it out")
+            return self
+        if law is None:
+            if not noise.is_shared:
+                raise RefusedError(
+                    "noise that differs by object needs a law for the objects that were not seen",
+                    do="pass noise_law: a covariance (d, d), or a function of position (n, d) -> (n, d, d)",
+                )
+            law = ConstantNoise(unpack(noise.packed(range(d)).T)[0])
+        if isinstance(law, ConstantNoise) and law.covariance.shape != (d, d):
+            raise ShapeError("noise_law does not fit the data", expected=(d, d), got=law.covariance.shape)
+        return Survey(self.selection, law)
 
 
 def as_noise_law(law: object) -> NoiseLaw:

@@ -24,6 +24,7 @@ initialize acceleration
 dataset execution em
 subsample plan
 passes
+rounds
 fit
 job
 simulate runs

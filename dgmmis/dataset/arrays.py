@@ -43,6 +43,23 @@ class Reference(Protocol):
         """The rows."""
 
 
+@runtime_checkable
+class Catalogue(Protocol):
+    """Data to fit: a Dataset on disk or an ArrayDataset in memory."""
+
+    @property
+    def n_features(self) -> int:
+        """Features of the model."""
+
+    @property
+    def references(self) -> Sequence[Reference]:
+        """The chunks."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether only this process can load them."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayReference:
     """Rows [start, stop) of arrays in memory."""

@@ -4,11 +4,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 from dask.utils import parse_bytes
 
 from dgmmis.errors import ClusterError, JobError, nearest_name
-from dgmmis.execution.executor import Executor
+from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
 
 CLUSTER_KINDS = ("auto", "local", "threads", "serial", "address", "scheduler-file", "active")
@@ -39,31 +38,31 @@ class ClusterSpec:
             raise JobError(f"unknown cluster kind '{self.kind}'", do=nearest_name(self.kind, CLUSTER_KINDS))
         if self.kind in ("address", "scheduler-file") and not self.address:
             raise JobError(f"cluster kind '{self.kind}' needs an `address`", do="give the scheduler's address or file")
+        for name, value, kinds in (
+            ("address", self.address, ("address", "scheduler-file")),
+            ("workers", self.workers, ("auto", "local", "threads")),
+            ("memory_limit", self.memory_limit, ("auto", "local")),
+        ):
+            if value is not None and self.kind not in kinds:
+                raise JobError(f"cluster kind '{self.kind}' takes no `{name}`", do=f"it goes with {', '.join(kinds)}")
+        if self.memory_limit is not None:
+            try:
+                parse_bytes(self.memory_limit)
+            except ValueError as error:
+                raise JobError(
+                    "memory_limit is not a size", expected="such as '4GiB'", got=self.memory_limit
+                ) from error
         if self.workers is not None and self.workers < 1:
             raise JobError("cluster `workers` must be at least one", got=self.workers)
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What an executor would have to work with: enough for a plan, without starting anything."""
-
-    n_workers: int
-    memory_per_worker: int
-    resident_bytes: int
-
-
 def local_resources(spec: ClusterSpec) -> Resources:
-    """What a local cluster of this spec would have."""
+    """What a local cluster of this spec has; without a memory_limit each worker has its share of the machine."""
+    from distributed.system import MEMORY_LIMIT
+
     n_workers = spec.workers or len(os.sched_getaffinity(0))
-    memory = psutil.virtual_memory().total // n_workers
-    if spec.memory_limit:
-        try:
-            memory = parse_bytes(spec.memory_limit)
-        except ValueError as error:
-            raise JobError(
-                "cluster memory_limit is not a size", expected="such as '4GiB'", got=spec.memory_limit
-            ) from error
-    return Resources(n_workers, memory, memory // 2)
+    memory = parse_bytes(spec.memory_limit) if spec.memory_limit else MEMORY_LIMIT // n_workers
+    return Resources(n_workers, n_workers, memory)
 
 
 def connect(spec: ClusterSpec, *, small: bool) -> Executor:
@@ -105,23 +104,31 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
         if client is None:
             raise ClusterError("there is no active dask client", do="make a distributed.Client first")
         return Distributed(client)
+    owned: list[Any] = []  # what to close, last made first
     try:
         if kind == "local":
+            resources = local_resources(spec)
             cluster = LocalCluster(
-                n_workers=spec.workers or len(os.sched_getaffinity(0)),
+                n_workers=resources.n_workers,
                 threads_per_worker=1,
                 processes=True,
-                memory_limit=spec.memory_limit or "auto",
+                memory_limit=resources.process_bytes,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
             )
-            client = Client(cluster, timeout=spec.timeout, set_as_default=False)
-            return Distributed(client, owned=[client, cluster])
-        where = {"address": spec.address} if kind == "address" else {"scheduler_file": spec.address}
+            owned.append(cluster)
+            where: dict[str, Any] = {"address": cluster}
+        else:
+            where = {"address": spec.address} if kind == "address" else {"scheduler_file": spec.address}
         client = Client(**where, timeout=spec.timeout, set_as_default=False)
+        owned.insert(0, client)
         client.wait_for_workers(1, timeout=spec.timeout)
-    except (OSError, TimeoutError) as error:
-        raise ClusterError(
-            f"cannot reach the cluster ({kind} {spec.address or ''}): {error}", do="check that the scheduler is up"
-        ) from error
-    return Distributed(client, owned=[client])
+    except BaseException as error:
+        for one in owned:
+            one.close()
+        if isinstance(error, (OSError, TimeoutError)):
+            raise ClusterError(
+                f"cannot reach the cluster ({kind} {spec.address or ''}): {error}", do="check that the scheduler is up"
+            ) from error
+        raise
+    return Distributed(client, owned=owned)

@@ -16,12 +16,15 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoValidWorkerError
 
 from dgmmis.errors import ClusterError
-from dgmmis.execution.executor import Task, run_group
-from dgmmis.execution.resident import drop_resident, one_blas_thread
+from dgmmis.execution.blas import one_blas_thread
+from dgmmis.execution.executor import Resources, Task, run_group
+from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
 FAN_IN = 8
 RETRIES = 2
+UNLIMITED = 1 << 40
+"""What a worker without a limit is taken to have."""
 
 
 class Distributed:
@@ -34,19 +37,10 @@ class Distributed:
         self._owned = list(owned)
 
     @property
-    def n_workers(self) -> int:
-        return len(self._threads())
-
-    @property
-    def memory_per_worker(self) -> int:
+    def resources(self) -> Resources:
         workers = self._workers()
-        limits = [w["memory_limit"] // max(1, w["nthreads"]) for w in workers.values() if w["memory_limit"]]
-        return int(min(limits, default=1 << 62))
-
-    @property
-    def resident_bytes(self) -> int:
-        limits = [w["memory_limit"] for w in self._workers().values() if w["memory_limit"]]
-        return int(min(limits, default=1 << 32)) // 2
+        limits = [worker["memory_limit"] for worker in workers.values() if worker["memory_limit"]]
+        return Resources(len(self._threads()), len(workers), int(min(limits, default=UNLIMITED)))
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         token = uuid.uuid4().hex
@@ -111,13 +105,13 @@ class Distributed:
 
 
 def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:
-    one_blas_thread()
-    return run_group(function, shared, group)
+    with one_blas_thread():
+        return run_group(function, shared, group)
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> Any:
-    one_blas_thread()
-    return function(item)
+    with one_blas_thread():
+        return function(item)
 
 
 def _join(partials: Sequence[Partial]) -> Partial:

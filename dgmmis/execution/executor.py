@@ -1,10 +1,27 @@
 """Executor: map a function over groups of items and join the sums on the canonical tree."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from dgmmis.execution.tree import Partial
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What there is to work with.
+
+    Args:
+        n_workers: tasks that run at the same time, in all.
+        n_processes: that share them.
+        process_bytes: memory that each process may use.
+    """
+
+    n_workers: int
+    n_processes: int
+    process_bytes: int
+
 
 Task = Callable[[Any, Any], Partial]
 """(shared, item) -> sums over the item's leaves."""
@@ -15,16 +32,8 @@ class Executor(Protocol):
     """Runs one pass. All executors give the same bits."""
 
     @property
-    def n_workers(self) -> int:
-        """Tasks that run at the same time."""
-
-    @property
-    def memory_per_worker(self) -> int:
-        """Bytes that a worker process may use."""
-
-    @property
-    def resident_bytes(self) -> int:
-        """Bytes of loaded items that each process may keep between passes."""
+    def resources(self) -> Resources:
+        """What it has to work with."""
 
     @property
     def in_process(self) -> bool:

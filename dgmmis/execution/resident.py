@@ -9,8 +9,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 
 @dataclass(slots=True)
 class _Entry:
@@ -63,14 +61,6 @@ class Resident:
 
 RESIDENT = Resident()
 """The one of this process."""
-
-_blas_limit: list[threadpool_limits] = []
-
-
-def one_blas_thread() -> None:
-    """From now on, BLAS uses one thread in this process: parallelism is the executor's, and sums keep their order."""
-    if not _blas_limit:
-        _blas_limit.append(threadpool_limits(limits=1))
 
 
 def drop_resident(run: str | None = None) -> None:

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
-from threadpoolctl import threadpool_limits
 
-from dgmmis.execution.executor import Task, run_group
+from dgmmis.execution.blas import one_blas_thread
+from dgmmis.execution.executor import Resources, Task, run_group
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
@@ -19,30 +19,26 @@ from dgmmis.execution.tree import Partial
 class Serial:
     """One item after the other."""
 
-    n_workers = 1
     in_process = True
 
     @property
-    def memory_per_worker(self) -> int:
-        return int(psutil.virtual_memory().available)
-
-    @property
-    def resident_bytes(self) -> int:
-        return self.memory_per_worker // 2
+    def resources(self) -> Resources:
+        return Resources(1, 1, int(psutil.virtual_memory().available))
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
-        with threadpool_limits(limits=1):
+        with one_blas_thread():
             return Partial.join(run_group(function, shared, group) for group in groups)
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        with threadpool_limits(limits=1):
+        with one_blas_thread():
             return [function(item) for item in items]
 
     def release(self, run: str) -> None:
         drop_resident(run)
 
     def about(self) -> list[tuple[str, str]]:
-        return [("runs in", f"this process, {self.n_workers} thread{'s' if self.n_workers > 1 else ''}")]
+        n = self.resources.n_workers
+        return [("runs in", f"this process, {n} thread{'s' if n > 1 else ''}")]
 
     def close(self) -> None:
         pass
@@ -52,23 +48,19 @@ class Threads(Serial):
     """A pool of threads, one a core."""
 
     def __init__(self, n_workers: int | None = None) -> None:
-        self.n_workers = n_workers or len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(self.n_workers, thread_name_prefix="dgmmis")
+        self._n_workers = n_workers or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self._n_workers, thread_name_prefix="dgmmis")
 
     @property
-    def memory_per_worker(self) -> int:
-        return super().memory_per_worker // self.n_workers
-
-    @property
-    def resident_bytes(self) -> int:
-        return super().memory_per_worker // 2
+    def resources(self) -> Resources:
+        return Resources(self._n_workers, 1, int(psutil.virtual_memory().available))
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
-        with threadpool_limits(limits=1):
+        with one_blas_thread():
             return Partial.join(self._pool.map(lambda group: run_group(function, shared, group), groups))
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        with threadpool_limits(limits=1):
+        with one_blas_thread():
             return list(self._pool.map(function, items))
 
     def close(self) -> None:

@@ -1,12 +1,11 @@
 """recovery_figure(): what a survey hid, and what was found again."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.errors import RefusedError, ShapeError
+from dgmmis.errors import ShapeError
 from dgmmis.model import Model
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import (
@@ -18,7 +17,7 @@ from dgmmis.plotting.layers import (
     survey_edges,
 )
 from dgmmis.simulate.completeness import completeness
-from dgmmis.survey import ConstantNoise, Survey
+from dgmmis.survey import Survey
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +60,7 @@ def recovery_figure(
     for name, model in (("truth", truth), ("plain", plain), ("fitted", fitted)):
         if model.mixture.n_features != dataset.n_features:
             raise ShapeError(f"{name} does not fit the data", expected=dataset.n_features, got=model.mixture.n_features)
-    survey = _with_law(survey, dataset)
+    survey = survey.completed(dataset.references[0].load().noise, dataset.n_features)
     extent = Extent.of(truth, features=features)
     if len({dataset.schema.units[feature] for feature in features}) == 1:  # panels are square: circles stay circles
         extent = extent.squared()
@@ -150,16 +149,3 @@ def _area_words(dataset: Dataset, features: tuple[int, int]) -> str:
     if not (x and y):
         return "objects per unit area"
     return f"objects per {f'({x})' if '/' in x else x}²" if x == y else f"objects per {x} {y}"
-
-
-def _with_law(survey: Survey, dataset: Dataset) -> Survey:
-    """The survey with the noise law that the catalogue implies, as fits take it."""
-    if survey.selection is None or survey.noise_law is not None:
-        return survey
-    shared = dataset.schema.shared_covariance
-    if dataset.schema.noise not in ("none", "shared"):
-        raise RefusedError(
-            "noise that differs by object needs a law for the objects that were not seen",
-            do="give the survey a noise_law",
-        )
-    return replace(survey, noise_law=ConstantNoise(np.zeros((dataset.n_features,) * 2) if shared is None else shared))
