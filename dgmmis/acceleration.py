@@ -4,7 +4,7 @@ EM is a fixed-point map theta -> M(theta); on truncated or overlapping mixtures 
 With residuals f_i = M(theta_i) - theta_i the next point is M(theta) minus the combination of past differences that
 best explains f (Walker & Ni 2011; for EM, Henderson & Varadhan 2019). The driver accepts it by the objective.
 
-theta: log-ratios of weights, means, log-Cholesky factors of covariances, logit of the background fraction. Frozen,
+theta: logs of weights, means, log-Cholesky factors of covariances, logit of the background fraction. Frozen,
 tied, diagonal and spherical parameters stay what they are, because their differences vanish or agree.
 """
 

@@ -1,5 +1,6 @@
 """GMMis: the scikit-learn contract over `fit`."""
 
+import numbers
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from dgmmis import criteria
@@ -45,7 +47,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         init: "kmeans", "random", or a GaussianMixture.
         tol: smallest gain of the mean log-likelihood per pass that is worth going on for.
         max_iter: passes over the data at most.
-        random_state: an integer seed; None: 0. The same data and seed give the same bits.
+        random_state: a seed, or a RandomState to draw one from; None: 0. The same data and seed give the same bits.
 
     Attributes:
         weights_, means_, covariances_: of the components (k,), (k, d), (k, d, d).
@@ -72,7 +74,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         init: str | GaussianMixture = "kmeans",
         tol: float = 1e-6,
         max_iter: int = 1000,
-        random_state: int | None = None,
+        random_state: Any = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -128,9 +130,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         stopping = Stopping(self.tol, self.max_iter)
         with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:
             data = _catalogue(X, noise_covariance, projection, sample_weight, Path(folder))
-            result = fit(
-                data, start, survey=survey, constraints=constraints, stopping=stopping, seed=self.random_state or 0
-            )
+            result = fit(data, start, survey=survey, constraints=constraints, stopping=stopping, seed=self._seed())
         self.model_, self._constraints = result.model, constraints
         self.mixture_ = result.model.mixture
         self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
@@ -173,7 +173,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def sample(self, n_samples: int = 1) -> tuple[Points, np.ndarray]:
         """Draw noise-free points (n, d) of the whole population, and their components (n,); -1: background."""
-        return self._fitted().labelled_sample(n_samples, self.random_state)
+        return self._fitted().labelled_sample(n_samples, self._seed())
 
     def bic(self, X: Points, noise_covariance: Any = None) -> float:
         """Bayesian information criterion on X; smaller is better."""
@@ -188,6 +188,13 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+    def _seed(self) -> int:
+        if self.random_state is None:
+            return 0
+        if isinstance(self.random_state, numbers.Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(1 << 31))
 
     def _n_parameters(self) -> int:
         return criteria.n_parameters(self._fitted(), self._constraints)

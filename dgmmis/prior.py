@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Frozen:
     covariances: frozenset[int] = frozenset()
 
     @classmethod
-    def parse(cls, frozen: Mapping[str, Sequence[int]] | None, k: int) -> "Frozen":
+    def parse(cls, frozen: Mapping[str, Sequence[Any]] | None, k: int) -> "Frozen":
         """From {"weights": [k...], "means": [k...], "covariances": [k...]}."""
         sets: dict[str, frozenset[int]] = {}
         for name, components in (frozen or {}).items():

@@ -60,7 +60,7 @@ class NoiseFunction:
         return np.broadcast_to(covariances, (n, d, d))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Survey:
     """What of the population came into the catalogue, and with what noise.
 
@@ -72,12 +72,10 @@ class Survey:
     selection: Selection | None = None
     noise_law: NoiseLaw | None = None
 
-    def __post_init__(self) -> None:
+    def __init__(self, selection: object = None, noise_law: object = None) -> None:
         """Plain callables and matrices become checked ones."""
-        if self.selection is not None:
-            object.__setattr__(self, "selection", as_selection(self.selection))
-        if self.noise_law is not None:
-            object.__setattr__(self, "noise_law", as_noise_law(self.noise_law))
+        object.__setattr__(self, "selection", None if selection is None else as_selection(selection))
+        object.__setattr__(self, "noise_law", None if noise_law is None else as_noise_law(noise_law))
 
     def completed(self, noise: Noise, d: int) -> "Survey":
         """The survey of data with this noise and d features, with the law that the noise implies if none was given.

@@ -4,7 +4,7 @@ Letters: n samples, k components, d features of the model, m measured features, 
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 Vector = Float[np.ndarray, " n"]
 Points = Float[np.ndarray, "n d"]
@@ -13,5 +13,4 @@ Matrix = Float[np.ndarray, "d d"]
 Weights = Float[np.ndarray, " k"]
 Means = Float[np.ndarray, "k d"]
 Covariances = Float[np.ndarray, "k d d"]
-Mask = Bool[np.ndarray, " n"]
 Indices = Int[np.ndarray, " n"]

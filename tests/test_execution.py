@@ -22,7 +22,7 @@ from dgmmis.em import Stopping
 from dgmmis.errors import ClusterError, JobError, RefusedError
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
-from dgmmis.execution.executor import Executor, grouped
+from dgmmis.execution.executor import Executor, Resources, grouped
 from dgmmis.execution.resident import Resident
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tree import Partial
@@ -138,7 +138,7 @@ def test_same_bits_in_threads(survey_path: Path, expected_bits: str, n_workers: 
 def test_same_bits_on_a_cluster_of_processes(survey_path: Path, expected_bits: str, n_workers: int) -> None:
     executor = connect(ClusterSpec("local", workers=n_workers), small=False)
     try:
-        assert executor.n_workers == n_workers
+        assert executor.resources.n_workers == executor.resources.n_processes == n_workers
         assert _bits(_fit(survey_path, executor)) == expected_bits
     finally:
         executor.close()
@@ -147,7 +147,8 @@ def test_same_bits_on_a_cluster_of_processes(survey_path: Path, expected_bits: s
 def test_same_bits_when_nothing_fits_in_memory(
     survey_path: Path, expected_bits: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Serial, "resident_bytes", property(lambda self: 0))
+    monkeypatch.setattr(Serial, "resources", property(lambda self: Resources(1, 1, 650 << 20)))
+    monkeypatch.setattr("dgmmis.plan.PROCESS_BYTES", 400 << 20)
     result = _fit(survey_path, Serial())
     assert not result.plan.resident
     assert _bits(result) == expected_bits
@@ -244,3 +245,9 @@ def test_wrong_cluster_specs_are_refused() -> None:
         ClusterSpec("address")
     with pytest.raises(JobError, match="at least one"):
         ClusterSpec("local", workers=0)
+    with pytest.raises(JobError, match="takes no `address`"):
+        ClusterSpec("local", address="tcp://127.0.0.1:8786")
+    with pytest.raises(JobError, match="takes no `memory_limit`"):
+        ClusterSpec("threads", memory_limit="1GB")
+    with pytest.raises(JobError, match="memory_limit is not a size"):
+        ClusterSpec("local", memory_limit="lots")

@@ -10,12 +10,13 @@ from dgmmis.callback import Callback, Step
 from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.em import Stopping
 from dgmmis.errors import DataError, JobError, PlanError, RefusedError, ShapeError
+from dgmmis.execution.executor import Resources
 from dgmmis.execution.serial import Serial
 from dgmmis.fit import Fit, fit
 from dgmmis.initialize import Start
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.plan import make_plan, shared_out
+from dgmmis.plan import Work, make_plan, shared_out
 from dgmmis.prior import Constraints, Frozen, InverseWishart
 from dgmmis.selection import Ball, Box, FromFunction, HalfSpace
 from dgmmis.survey import ConstantNoise, NoiseFunction, Survey
@@ -231,30 +232,116 @@ def test_a_plan_that_cannot_fit_is_refused_before_anything_runs() -> None:
             seen.append(step)
 
     class Tiny(Serial):
-        memory_per_worker = 1 << 20  # type: ignore[assignment]
-        resident_bytes = 1 << 19  # type: ignore[assignment]
+        resources = Resources(1, 1, 1 << 20)  # type: ignore[assignment]
 
-    with pytest.raises(PlanError, match="does not fit into a worker's memory"):
+    with pytest.raises(PlanError, match="do not fit into a worker's memory"):
         fit(data, Start(2), executor=Tiny(), callbacks=[Watch()])
     assert not seen
 
 
 def test_a_plan_counts_what_there_is() -> None:
     data = ArrayDataset.of(_catalogue(100_000, 0), np.full((100_000, 2), 0.1))
-    plan = make_plan(
-        data.references,
-        n_features=2,
-        n_components=500,
-        noisy=True,
-        n_workers=4,
-        worker_bytes=1 << 33,
-        resident_bytes=1 << 19,
-    )
+    work = Work.of(data, 500)
+    assert work.row_bytes == pytest.approx(8 * (2 + 3 + 1 + 1), abs=2)  # y, packed S, row number, background
+    plan = make_plan(data.references, work, Resources(n_workers=4, n_processes=2, process_bytes=1 << 30))
     assert plan.n_rows == 100_000
     assert len(data.references) == 2
     assert plan.n_chunks == 8  # cut, so that four workers have something to do
-    assert plan.pass_bytes == 100_000 * 8 * 4
-    assert not plan.resident
     assert plan.n_tasks == 4
     assert sum(piece.n_rows for piece in shared_out(data.references, 4)) == 100_000
-    assert "read again in every pass" in dict(plan.lines())["bytes per pass"]
+    assert plan.pass_bytes == 100_000 * 8 * 4
+    assert plan.resident
+    assert plan.kept_bytes == pytest.approx(50_000 * work.row_bytes, rel=1e-6)
+    assert plan.kept_bytes + plan.task_bytes < 0.7 * plan.process_bytes
+    tight = make_plan(data.references, work, Resources(4, 2, int(plan.task_bytes / 0.7) + (1 << 20)))
+    assert not tight.resident
+    assert "read again in every pass" in dict(tight.lines())["bytes per pass"]
+    tight.check()
+    with pytest.raises(PlanError, match="Give workers more memory"):
+        make_plan(data.references, work, Resources(4, 2, plan.task_bytes)).check()
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "tied", "spherical"])
+def test_the_objective_never_goes_down_from_the_first_model_on(covariance_type: str) -> None:
+    """The first model takes the structure before the first pass, so that the first M-step does not have to leave it."""
+    for seed in range(3):
+        points = _catalogue(2000, seed)
+        result = fit(ArrayDataset.of(points, NOISE), Start(2), constraints=Constraints(covariance_type), seed=seed)
+        assert result.converged
+        assert min(record.gain for record in result.records[1:]) >= -1e-14
+    behind = Start(2, background=Uniform([-9, -9], [9, 9]), background_fraction=0.1)
+    noise = np.diag(np.diagonal(NOISE))
+    bounded = fit(
+        ArrayDataset.of(points, noise),
+        behind,
+        constraints=Constraints(covariance_type, background_bounds=(0.5, 0.6)),
+    )
+    assert min(record.gain for record in bounded.records[1:]) >= -1e-14
+    assert bounded.model.background_fraction == 0.5
+
+
+@pytest.mark.parametrize("points", [np.arange(300.0)[:, None] % 2, np.full((300, 1), 7.0), np.zeros((5, 2))])
+def test_a_fixed_point_is_recognised_at_once(points: np.ndarray) -> None:
+    """One component is done after one step; so are constant data, which end at the floor and say so."""
+    result = fit(ArrayDataset.of(points), Start(1))
+    assert result.converged
+    assert result.n_passes <= 4
+    everything = Frozen.parse({"weights": [0, 1], "means": [0, 1], "covariances": [0, 1]}, 2)
+    frozen = fit(ArrayDataset.of(_catalogue(500, 0)), Start(2, TRUTH), constraints=Constraints(frozen=everything))
+    assert frozen.converged
+    assert np.array_equal(frozen.model.mixture.means, TRUTH.means)
+
+
+def test_convergence_does_not_depend_on_the_points() -> None:
+    """Graded Omega: over seeds of the imputed points the means scatter by much less than their standard error.
+
+    The standard error of a mean is at least sigma / sqrt(objects of its component).
+    """
+    selection = SELECTIONS["graded"]
+    points = _catalogue(40_000, 11, selection)
+    means = []
+    for seed in range(6):
+        mixture = fit(
+            ArrayDataset.of(points, NOISE), Start(2, TRUTH), survey=Survey(selection), seed=seed
+        ).model.mixture
+        means.append(mixture.means)
+    error = np.sqrt(np.diagonal(TRUTH.covariances, axis1=1, axis2=2) / (len(points) * TRUTH.weights)[:, None])
+    assert np.all(np.std(means, axis=0) < 0.4 * error)
+
+
+@pytest.mark.parametrize("omega", [0.5, 0.05])
+def test_scaling_omega_changes_nothing(omega: float) -> None:
+    """A survey that sees a random part of everything is a fair sample: the fit is the plain one."""
+    points = _catalogue(10_000, 4)
+    plain = fit(ArrayDataset.of(points, NOISE), Start(2, TRUTH), stopping=Stopping(1e-9))
+    part = fit(
+        ArrayDataset.of(points, NOISE), Start(2, TRUTH), survey=Survey(FromFunction(lambda y: np.full(len(y), omega)))
+    )
+    assert part.converged
+    assert part.completeness == pytest.approx(omega, rel=1e-2)
+    error = np.sqrt(np.diagonal(TRUTH.covariances, axis1=1, axis2=2) / (10_000 * TRUTH.weights)[:, None])
+    assert np.all(np.abs(part.model.mixture.means - plain.model.mixture.means) < 0.5 * error)
+
+
+def test_surveys_check_what_they_are_given() -> None:
+    points = _catalogue(500, 0)
+    with pytest.raises(DataError, match="must return probabilities"):
+        fit(ArrayDataset.of(points), Start(1), survey=Survey(lambda y: np.full(len(y), 3.0)))
+    survey = Survey(lambda y: np.full(len(y), 0.5), np.eye(2))
+    assert isinstance(survey.noise_law, ConstantNoise)
+    exact = np.diag([0.1, 0.0])  # one feature without noise
+    assert fit(ArrayDataset.of(points, exact), Start(1), survey=Survey(Box([-9, -9], [9, 9]))).converged
+
+
+def test_one_wild_value_does_not_move_the_floor() -> None:
+    points = _catalogue(4000, 0)
+    points[1234, 0] = 1e8
+    result = fit(ArrayDataset.of(points, NOISE), Start(3, "random"), stopping=Stopping(max_iter=200))
+    narrow = np.sqrt(np.linalg.eigvalsh(result.model.mixture.covariances).min())
+    assert narrow < 1
+
+
+def test_a_background_that_cannot_grow_is_refused() -> None:
+    start = Start(1, background=Uniform([-9, -9], [9, 9]), background_fraction=0.0)
+    with pytest.raises(JobError, match="can never grow"):
+        fit(ArrayDataset.of(_catalogue(500, 0)), start)

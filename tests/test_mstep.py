@@ -208,6 +208,9 @@ def test_refusals() -> None:
         Frozen.parse({"mean": [0]}, K)
     with pytest.raises(JobError, match="no such component"):
         Frozen.parse({"means": [K]}, K)
+    for mask in ([True, False], [0.5]):
+        with pytest.raises(JobError, match="must be numbers of components"):
+            Frozen.parse({"means": mask}, K)
     with pytest.raises(RefusedError, match="tied covariance cannot be frozen"):
         Constraints("tied", frozen=Frozen.parse({"covariances": [0]}, K))
     with pytest.raises(JobError, match="Did you mean 'full'"):

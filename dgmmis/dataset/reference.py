@@ -24,9 +24,9 @@ class ChunkReference:
     Args:
         path: of the store.
         segment: the segment they belong to.
-        start, stop: rows of the segment; start is a multiple of CHUNK_ROWS.
+        start, stop: rows of the segment; start is a multiple of LEAF_ROWS.
         first_row: number of the first row in the survey.
-        first_leaf: number of the first leaf of the summation tree, a multiple of 16.
+        first_leaf: number of the first leaf of the summation tree; a segment's is a multiple of 16.
         schema: of the survey.
     """
 

@@ -8,7 +8,8 @@ import numpy as np
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import ShapeError
+from dgmmis.errors import RefusedError, ShapeError
+from dgmmis.noise import DiagonalNoise, SharedNoise
 
 ROWS = 1 << 16
 
@@ -25,10 +26,22 @@ def spool(
             "X must be a table of known length", expected="(n, d)", got=points.shape, do="compute_chunk_sizes()"
         )
     n, m = points.shape
-    kind, shared = "none", None
+    for name, rows in (("projection", projection), ("sample_weight", sample_weight)):
+        if rows is not None and rows.shape[0] != n:
+            raise ShapeError(f"{name} has the wrong length", expected=n, got=rows.shape[0])
+    kind, shared, is_diagonal = "none", None, False
+    if isinstance(noise_covariance, (DiagonalNoise, SharedNoise)):
+        is_diagonal = isinstance(noise_covariance, DiagonalNoise)
+        values = "values" if is_diagonal else "covariance"
+        noise_covariance = getattr(noise_covariance, values)
+    elif noise_covariance is not None and n == m:
+        raise RefusedError(
+            "noise_covariance of as many rows as features is ambiguous",
+            do="pass dgmmis.DiagonalNoise(variances) or dgmmis.SharedNoise(covariance)",
+        )
     if noise_covariance is not None:
-        shape = tuple(noise_covariance.shape)
-        if shape == (m, m) and n != m:
+        shape = tuple(np.shape(noise_covariance))
+        if shape == (m, m) and not is_diagonal:
             kind, shared = "shared", _rows(noise_covariance, slice(None))
         elif shape in ((n, m), (n, m, m)):
             kind = "diagonal" if len(shape) == 2 else "full"

@@ -4,7 +4,7 @@ Floating-point addition is not associative, so a sum in order of arrival differs
 ever `left + right` of its two children, so any grouping of leaves, on any number of workers, gives the same bits.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -70,9 +70,6 @@ class Partial:
         for node in reversed(nodes):  # smaller nodes lie to the right: they join among themselves first
             total = self.nodes[node] if total is None else self.nodes[node] + total
         return total
-
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self.nodes)
 
     def _insert(self, node: Node, value: Any) -> None:
         while node.sibling in self.nodes:

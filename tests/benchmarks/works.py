@@ -1,6 +1,5 @@
 """The works: generators of data with fixed seeds, that others can repeat."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,5 +40,3 @@ WORKS = (
     Work("100k x 3, K=16, noise per object", 100_000, 3, 16, True),
     Work("100k x 6, K=32, noise per object", 100_000, 6, 32, True),
 )
-
-Timer = Callable[[Work], list[float]]
