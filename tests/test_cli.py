@@ -45,12 +45,26 @@ def test_the_main_job_recovers_the_truth(survey: Path) -> None:
     assert max(nearest) < 0.5  # about five standard errors of the widest, half hidden component
 
 
-def test_progress_has_iteration_objective_and_time(survey: Path) -> None:
+def test_the_example_compares_with_the_truth_and_draws(survey: Path) -> None:
+    script = Path(__file__).parents[1] / "examples" / "is_the_truth_recovered.py"
+    arguments = (survey / "survey.zarr", survey / "survey.run", survey / "recovery.png")
+    done = subprocess.run(
+        [sys.executable, script, *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("component 2 weight", "cov x,y", "completeness", "objects in all", "20,000"):
+        assert words in done.stdout
+    assert (survey / "recovery.png").stat().st_size > 20_000
+
+
+def test_progress_has_iteration_objective_completeness_and_time(survey: Path) -> None:
     fitted = dgmmis("fit", "survey.toml", "--out", "again.run", cwd=survey)
     assert fitted.returncode == 0
     lines = [line for line in fitted.stderr.splitlines() if line.startswith("pass")]
     assert lines, fitted.stderr
-    assert all("objective" in line and "completeness" in line for line in lines)
+    assert all(
+        "objective" in line and "completeness" in line and line.rstrip().endswith((" s", "left")) for line in lines
+    )
     first, again = read_run(survey / "survey.run"), read_run(survey / "again.run")
     assert np.array_equal(first.model.mixture.means, again.model.mixture.means)  # the same bits
 
@@ -138,6 +152,16 @@ def test_bad_data_is_exit_code_65(survey: Path) -> None:
     assert failed.returncode == 65
     assert "zero probability to observed objects in row" in failed.stderr
     assert not (survey / "x.run").exists()
+
+
+def test_a_plan_that_cannot_fit_is_refused_with_the_plan(survey: Path) -> None:
+    text = (survey / "survey.toml").read_text().replace('"local"', '"local"\nmemory_limit = "300MB"')
+    (survey / "tight.toml").write_text(text)
+    for command in ("plan", "fit"):
+        refused = dgmmis(command, "tight.toml", cwd=survey)
+        assert refused.returncode == 2
+        assert "do not fit into a worker's memory" in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "score", "sample"])

@@ -95,7 +95,11 @@ def test_the_smallest_job_has_defaults(tmp_path: Path) -> None:
         ("radius = 2", "radius = -2", "`radius` must be positive"),
         ("radius = 2", "radios = 2", "unknown key 'radios'. Did you mean 'radius'"),
         ("lower = [0, 0], upper", "upper", "selection `box` lacks lower"),
-        ("[[0.25, 0], [0, 0.25]]", "[[0.25, 0], [0, -0.25]]", "noise_law is not symmetric positive definite"),
+        (
+            "[[0.25, 0], [0, 0.25]]",
+            "[[0.25, 0], [0, -0.25]]",
+            "noise_law is no covariance: noise variances are negative",
+        ),
         ("upper = [10, 10]", "upper = [-10, 10]", "`lower` must be below `upper`"),
         ("bounds = [0.1, 0.5]", "bounds = [0.5, 0.1]", "bounds"),
         ("tol = 1e-7", "tol = 0", "tol must be positive"),
