@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dgmmis.callback import Record as Record
     from dgmmis.callback import Step as Step
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
+    from dgmmis.dataset.checkpoint import read_run as read_run
     from dgmmis.dataset.dataset import Dataset as Dataset
     from dgmmis.em import Status as Status
     from dgmmis.em import Stopping as Stopping
@@ -74,6 +75,7 @@ _HOMES = {
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
     "Uniform": "dgmmis.background",
+    "read_run": "dgmmis.dataset.checkpoint",
 }
 """Public name -> the module where it lives."""
 

@@ -71,7 +71,7 @@ def program(debug: bool) -> None:
 
 @program.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--preset", default="box-with-hole", show_default=True, help="Which survey; see below.")
+@click.option("--preset", default="box-with-hole", show_default=True, help="Which survey; see above.")
 @click.option("-n", "n", type=click.IntRange(min=1), help="Objects before selection; default: the preset's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @click.option("--overwrite", is_flag=True, help="Replace a survey that is there.")
@@ -80,7 +80,12 @@ def simulate(out: Path, preset: str, n: int | None, seed: int, overwrite: bool, 
     """Write a survey with a known truth to OUT, and a job file that fits it beside it.
 
     \b
-    Presets: box-with-hole, many-components, deconvolution, graded, background
+    Presets:
+      box-with-hole    a square field with a hole: half of the objects are out of sight
+      many-components  fifty clumps, no noise
+      deconvolution    a covariance for each object, a tenth of the features missing
+      graded           a selection that fades out, 0 < Omega < 1
+      background       clumps on a uniform background
     \b
     Example:
       dgmmis simulate survey.zarr --preset graded -n 50000 --seed 1
@@ -149,7 +154,7 @@ def info(path: Path, as_json: bool, quiet: bool) -> None:
     if (path / "model.npz").exists():
         run = read_run(path)
         document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
-        _tell(document, as_json)
+        _tell({**document, **run.numbers()} if as_json else document, as_json)
         if not as_json:
             from dgmmis.summary import model_table
 
@@ -207,7 +212,7 @@ def fit(job: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
 
     run = run_job(parsed, target, callbacks=[] if quiet else [Progress()], announce=announce)
     if as_json:
-        click.echo(json.dumps(dict(run.document)))
+        click.echo(json.dumps({**run.document, **run.numbers()}))
     else:
         _rows(fit_lines(run))
         click.echo("\n" + model_table(run))
@@ -290,6 +295,11 @@ def main() -> None:
             raise
         click.echo(f"dgmmis: {error}", err=True)
         sys.exit(error.exit_code)
+    except UnicodeDecodeError as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"dgmmis: the file is not UTF-8 text: {error}. Convert it, for example with iconv.", err=True)
+        sys.exit(65)
     except OSError as error:
         if "--debug" in sys.argv:
             raise

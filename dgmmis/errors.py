@@ -35,7 +35,8 @@ class DgmmisError(Exception):
     def __init__(self, what: str, *, expected: object = None, got: object = None, do: str | None = None) -> None:
         parts = [what]
         if expected is not None or got is not None:
-            parts.append(f"expected {expected}, got {got}" if expected is not None else f"got {got}")
+            said = ((f"expected {expected}", expected), (f"got {got}", got))
+            parts.append(", ".join(words for words, value in said if value is not None))
         message = ": ".join(parts)
         if do:
             message = f"{message}. {do[0].upper() + do[1:]}{'' if do.endswith('?') else '.'}"

@@ -4,10 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from dgmmis.callback import Callback, Callbacks, History, Record
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.em import Status, Stopping
-from dgmmis.errors import JobError, RefusedError, ShapeError
+from dgmmis.errors import DataError, JobError, RefusedError, ShapeError
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.executor import Executor
 from dgmmis.initialize import Start, first_model, spread
@@ -119,6 +121,12 @@ def fit(
         plan = make_plan(data.references, Work.of(data, start.n_components), executor.resources)
         plan.check()
         sample = draw_sample(data.references, executor)
+        never = np.flatnonzero(np.all(np.isnan(sample.points), axis=0))
+        if len(never):
+            raise DataError(
+                f"measured value {', '.join(map(str, never))} is missing in all {len(sample.points):,} rows looked at",
+                do="leave it out",
+            )
         if constraints.floor is None:
             constraints = replace(constraints, floor=FLOOR * spread(sample))
         model = constrained(first_model(start, sample, seed), constraints)

@@ -65,7 +65,7 @@ def complete(observed: Moments, unseen: Unseen) -> Moments:
             "the completeness cannot be told from zero",
             expected="a survey that sees a measurable part of the model",
             got=f"{completeness:.3g} +- {unseen.completeness_error:.2g}",
-            do="check that `selection` gives 1 for what is seen, start closer to the data, or use more points",
+            do="check that `selection` gives 1 for what is seen, and start closer to the data",
         )
     return observed + unseen.moments * (observed.n_samples / completeness)
 

@@ -32,7 +32,7 @@ class Repair:
             return f"component {self.component} starved ({self.objects:.2g} objects): its mean and covariance were kept"
         return (
             f"component {self.component} collapsed onto {self.objects:.4g} objects: its covariance was held at the "
-            "floor; fewer components, a prior, or a larger floor would avoid it"
+            "floor; fewer components or a prior would avoid it"
         )
 
 

@@ -1,6 +1,7 @@
 """Progress on stderr: a live line on a terminal, plain lines in a log, nothing for work that is done in a second."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ class Progress(Callback):
 
     def _show(self, text: str) -> None:
         self._shown = time.monotonic()
+        if self._live:
+            text = text[: shutil.get_terminal_size().columns - 1]
         self._stream.write(f"\r\x1b[2K{text}" if self._live else f"{text}\n")
         self._stream.flush()
 

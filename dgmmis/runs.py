@@ -9,15 +9,16 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.callback import Callback
-from dgmmis.dataset.checkpoint import Run, read_run, write_run
+from dgmmis.dataset.checkpoint import Run, prepare_run, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import JobError, StoreError
+from dgmmis.errors import JobError, StoreError, nearest_name
 from dgmmis.execution.cluster import connect, local_resources
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import fit
-from dgmmis.job.job import Job
+from dgmmis.initialize import START_METHODS
+from dgmmis.job import Job, selection_from_table
 from dgmmis.passes import Passes
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.prior import Constraints
@@ -51,11 +52,16 @@ def run_job(
     `announce` receives the plan, and where the dashboard is, before the fit begins.
     """
     data = _data(job)
-    if out.exists() and not (out / "model.npz").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"'{out}' is there and is not a run", do="choose another --out")
     mixture = None
-    if job.model.init not in ("kmeans", "random"):
-        mixture = read_run(job.resolve(job.model.init)).model.mixture
+    if job.model.init not in START_METHODS:
+        earlier = job.resolve(job.model.init)
+        if not earlier.exists():
+            raise JobError(
+                f"init '{job.model.init}' is neither a way to start nor the path of a run",
+                do=nearest_name(job.model.init, START_METHODS),
+            )
+        mixture = read_run(earlier).model.mixture
+    prepare_run(out)
     start = job.start(mixture)
     work = Work.of(data, job.model.n_components)
     executor = connect(job.cluster_spec(), small=work.is_small)
@@ -88,6 +94,7 @@ def run_job(
         "n_passes": result.n_passes,
         "seconds": result.seconds,
         "repairs": list(result.repairs),
+        "selection": job.selection,
         "data": str(data.path),
         "job": job.text,
         "history": [{k: v if v == v else None for k, v in asdict(record).items()} for record in result.records],
@@ -104,7 +111,10 @@ def score_run(run_path: Path, data_path: Path) -> dict[str, Any]:
         raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
     executor = Threads()
     plan = make_plan(data.references, Work.of(data, run.model.mixture.n_components), executor.resources)
-    passes = Passes(data.references, plan=plan, survey=Survey(), constraints=Constraints(), executor=executor)
+    # objects where the survey could not see any are refused, as in a fit
+    table = run.document.get("selection")
+    survey = Survey(None if table is None else selection_from_table(table))
+    passes = Passes(data.references, plan=plan, survey=survey, constraints=Constraints(), executor=executor)
     try:
         result = passes(run.model)
     finally:

@@ -18,7 +18,12 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
     ]
     if d["completeness"] < 1:
         before = d["n_samples"] / d["completeness"]
-        lines.append(("completeness", f"{d['completeness']:.5f} +- {d['completeness_error']:.1g} (Monte Carlo)"))
+        lines.append(
+            (
+                "completeness",
+                f"{d['completeness']:.5f} +- {d['completeness_error']:.1g} (of the imputation, at these parameters)",
+            )
+        )
         lines.append(("objects before selection", f"{before:,.0f}"))
     if run.model.background is not None:
         lines.append(("background fraction", f"{d['background_fraction']:.5f}"))

@@ -131,6 +131,7 @@ def test_exit_code_3_when_it_has_not_converged_but_the_model_is_there(survey: Pa
         (("simulate",), 2, "Missing argument"),
         (("sample", "survey.run", "0", "x.zarr"), 2, "0"),
         (("fit", "survey.toml", "--out", "survey.zarr"), 74, "is not a run"),
+        (("fit", "survey.toml", "--out", "survey.toml/x.run"), 74, "cannot be written"),  # said before the fit
     ],
 )
 def test_errors_are_one_message_and_a_code(survey: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
@@ -139,6 +140,49 @@ def test_errors_are_one_message_and_a_code(survey: Path, arguments: tuple[str, .
     assert message in failed.stderr
     assert "Traceback" not in failed.stderr
     assert failed.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "message"),
+    [
+        ('init = "kmeans"', 'init = "kmean"', 2, "Did you mean 'kmeans'"),
+        ("seed = 0", "seed = -1", 2, "seed must not be negative"),
+        ('kind = "local"', 'kind = "scheduler-file"\naddress = "none.json"', 69, "no scheduler file"),
+        ('kind = "local"', 'kind = "address"\naddress = "foo://bar"', 69, "cannot reach the cluster"),
+        ('kind = "local"', 'kind = "threads"\nmemory_limit = "1GB"', 2, "takes no `memory_limit`"),
+    ],
+)
+def test_what_only_the_fit_can_find(survey: Path, old: str, new: str, code: int, message: str) -> None:
+    text = (survey / "survey.toml").read_text()
+    assert old in text
+    (survey / "wrong.toml").write_text(text.replace(old, new))
+    failed = dgmmis("fit", "wrong.toml", "--out", "wrong.run", cwd=survey)
+    assert failed.returncode == code, failed.stderr
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_objects_that_the_survey_cannot_see_are_not_scored(survey: Path) -> None:
+    dgmmis("sample", "survey.run", 500, "everywhere.zarr", cwd=survey)
+    refused = dgmmis("score", "survey.run", "everywhere.zarr", cwd=survey)
+    assert refused.returncode == 65
+    assert "zero probability to observed objects in row" in refused.stderr
+
+
+def test_the_parameters_come_out_for_machines(survey: Path) -> None:
+    mixture = read_run(survey / "survey.run").model.mixture
+    written = json.loads((survey / "survey.run" / "fit.json").read_text())
+    shown = json.loads(dgmmis("info", "survey.run", "--json", cwd=survey).stdout)
+    for document in (written, shown):
+        for name in ("weights", "means", "covariances"):
+            assert np.array_equal(document[name], getattr(mixture, name))
+
+
+def test_text_that_is_not_utf8_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("a,gr\u00f6\u00dfe\n1,2\n".encode("latin-1"))
+    failed = dgmmis("ingest", "latin.csv", "x.zarr", "--features", "a", cwd=tmp_path)
+    assert failed.returncode == 65
+    assert "UTF-8" in failed.stderr
 
 
 def test_debug_shows_the_traceback(survey: Path) -> None:

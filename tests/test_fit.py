@@ -341,6 +341,13 @@ def test_one_wild_value_does_not_move_the_floor() -> None:
     assert narrow < 1
 
 
+def test_a_feature_that_nobody_measured_is_refused() -> None:
+    points = _catalogue(500, 0)
+    points[:, 1] = np.nan
+    with pytest.raises(DataError, match="measured value 1 is missing in all 500 rows"):
+        fit(ArrayDataset.of(points), Start(1))
+
+
 def test_a_background_that_cannot_grow_is_refused() -> None:
     start = Start(1, background=Uniform([-9, -9], [9, 9]), background_fraction=0.0)
     with pytest.raises(JobError, match="can never grow"):

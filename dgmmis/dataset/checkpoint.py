@@ -39,9 +39,44 @@ class Run:
     units: tuple[str, ...]
     document: Mapping[str, Any]
 
+    def numbers(self) -> dict[str, Any]:
+        """The model's parameters as JSON values."""
+        mixture, background = self.model.mixture, self.model.background
+        numbers: dict[str, Any] = {
+            "weights": mixture.weights.tolist(),
+            "means": mixture.means.tolist(),
+            "covariances": mixture.covariances.tolist(),
+            "background_fraction": self.model.background_fraction,
+        }
+        if background is not None:
+            numbers["background"] = {"lower": background.lower.tolist(), "upper": background.upper.tolist()}
+        return numbers
+
     @property
     def completeness(self) -> float:
         return float(self.document.get("completeness", 1.0))
+
+
+def prepare_run(path: str | Path) -> None:
+    """Make sure that a run can be written at a path, before the work that leads to it.
+
+    Raises:
+        StoreError: something else is there, or nothing may be written.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not (path.is_dir() and ((path / "model.npz").exists() or not any(path.iterdir()))):
+            raise StoreError(f"'{path}' is there and is not a run", do="choose another output, or move it away")
+        was_there = path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        replace_file(path / ".writable", b"")
+        (path / ".writable").unlink()
+        if not was_there:
+            path.rmdir()
+    except DgmmisError:
+        raise
+    except OSError as error:
+        raise StoreError(f"the run '{path}' cannot be written: {error}", do="choose another output") from error
 
 
 def write_run(path: str | Path, run: Run) -> None:
@@ -51,9 +86,8 @@ def write_run(path: str | Path, run: Run) -> None:
         StoreError: something else is there, or the disk refuses.
     """
     path = Path(path)
+    prepare_run(path)
     try:
-        if path.exists() and not (path.is_dir() and ((path / "model.npz").exists() or not any(path.iterdir()))):
-            raise StoreError(f"'{path}' is not a run", do="choose another output, or move it away")
         path.mkdir(parents=True, exist_ok=True)
         document = {"format": FORMAT, "version": VERSION, "dgmmis": __version__, **run.document}
         document |= {"features": list(run.features), "units": list(run.units)}
@@ -69,7 +103,7 @@ def write_run(path: str | Path, run: Run) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         replace_file(path / "model.npz", buffer.getvalue())
-        replace_file(path / "fit.json", (json.dumps(document, indent=1) + "\n").encode())
+        replace_file(path / "fit.json", (json.dumps(document | run.numbers(), indent=1) + "\n").encode())
     except DgmmisError:
         raise
     except OSError as error:

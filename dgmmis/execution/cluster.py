@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dask.utils import parse_bytes
@@ -52,6 +53,8 @@ class ClusterSpec:
                 raise JobError(
                     "memory_limit is not a size", expected="such as '4GiB'", got=self.memory_limit
                 ) from error
+        if not self.timeout > 0:
+            raise JobError("cluster `timeout` must be positive", got=self.timeout)
         if self.workers is not None and self.workers < 1:
             raise JobError("cluster `workers` must be at least one", got=self.workers)
 
@@ -104,6 +107,10 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
         if client is None:
             raise ClusterError("there is no active dask client", do="make a distributed.Client first")
         return Distributed(client)
+    if kind == "scheduler-file" and not Path(str(spec.address)).exists():
+        raise ClusterError(f"no scheduler file '{spec.address}'", do="start the scheduler with --scheduler-file")
+    if kind == "address":
+        _check_scheme(str(spec.address))
     owned: list[Any] = []  # what to close, last made first
     try:
         if kind == "local":
@@ -126,9 +133,20 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
     except BaseException as error:
         for one in owned:
             one.close()
-        if isinstance(error, (OSError, TimeoutError)):
+        if isinstance(error, (OSError, TimeoutError, ValueError)):
             raise ClusterError(
                 f"cannot reach the cluster ({kind} {spec.address or ''}): {error}", do="check that the scheduler is up"
             ) from error
         raise
     return Distributed(client, owned=owned)
+
+
+def _check_scheme(address: str) -> None:
+    """A client that fails on an unknown scheme leaves a traceback behind when it is collected; so look first."""
+    from distributed.comm import parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        get_backend(parse_address(address)[0])
+    except ValueError as error:
+        raise ClusterError(f"cannot reach the cluster at '{address}': {error}", do="give tcp://host:port") from error

@@ -145,8 +145,10 @@ class Job:
         return Stopping(tol=float(self.fit.tol), max_iter=self.fit.max_iter)
 
     def cluster_spec(self) -> ClusterSpec:
-        table = self.cluster
-        return ClusterSpec(table.kind, table.workers, table.memory_limit, table.address, float(table.timeout))
+        table, address = self.cluster, self.cluster.address
+        if table.kind == "scheduler-file" and address is not None:
+            address = str(self.resolve(address))
+        return ClusterSpec(table.kind, table.workers, table.memory_limit, address, float(table.timeout))
 
 
 TABLES: Mapping[str, Any] = {
@@ -215,6 +217,8 @@ def _check(job: Job) -> None:
         job.survey()
         job.constraints()
         job.stopping()
+        if job.fit.seed < 0:
+            raise JobError("[fit] seed must not be negative", got=job.fit.seed)
         job.cluster_spec()
     except JobError:
         raise
