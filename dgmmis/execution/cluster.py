@@ -143,7 +143,7 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
 
 def _check_scheme(address: str) -> None:
     """A client that fails on an unknown scheme leaves a traceback behind when it is collected; so look first."""
-    from distributed.comm import parse_address
+    from distributed.comm.addressing import parse_address
     from distributed.comm.registry import get_backend
 
     try:
