@@ -278,7 +278,7 @@ def test_rows_are_named_from_the_first_written(tmp_path: Path) -> None:
     ("arrays", "message"),
     [
         ({"points": np.zeros((5, 2))}, r"points have the wrong shape: expected \(n, 3\), got \(5, 2\)"),
-        ({"noise": None}, r"noise .* 'diagonal': expected \(5, 3\), got None"),
+        ({"noise": None}, r"noise .* 'diagonal': expected \(5, 3\)"),
         ({"noise": np.ones((5, 6))}, r"noise .* expected \(5, 3\), got \(5, 6\)"),
         ({"weights": np.ones(4)}, r"weights .* expected \(5,\), got \(4,\)"),
         ({"row_ids": np.arange(4)}, r"row_ids .* expected \(5,\), got \(4,\)"),
