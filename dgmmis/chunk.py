@@ -15,6 +15,10 @@ from dgmmis.types import Points, Vector
 LEAF_ROWS = 4096
 """Rows of a leaf: sums join on the aligned binary tree over leaves, so no result depends on how these are grouped."""
 
+CHUNK_ROWS = 16 * LEAF_ROWS
+"""Rows of a chunk, in memory as in a store, so that both give the same bits: whole leaves, a power of two of them, so
+that chunks are aligned subtrees of the sum."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:

@@ -108,17 +108,17 @@ def fit(
         )
     if start.background is not None and start.background_fraction == 0 < constraints.background_bounds[1]:
         raise JobError("a background that starts with fraction 0 can never grow", do="start with a positive fraction")
+    work = Work.of(data, start.n_components)
     owned = executor is None
     if executor is None:
-        small = Work.of(data, start.n_components).is_small
-        executor = connect(ClusterSpec("threads" if data.in_memory else "auto"), small=small)
+        executor = connect(ClusterSpec("threads" if data.in_memory else "auto"), small=work.is_small)
     if data.in_memory and not executor.in_process:
         raise RefusedError(
             "data in this process's memory would travel to the workers in every pass",
             do="write them to a survey store (SurveyWriter, `dgmmis ingest`), or leave executor out",
         )
     try:
-        plan = make_plan(data.references, Work.of(data, start.n_components), executor.resources)
+        plan = make_plan(data.references, work, executor.resources)
         plan.check()
         sample = draw_sample(data.references, executor)
         never = np.flatnonzero(np.all(np.isnan(sample.points), axis=0))

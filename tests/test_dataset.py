@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmmis.chunk import LEAF_ROWS
+from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
 from dgmmis.dataset.dataset import ChunkReference, Dataset
-from dgmmis.dataset.manifest import CHUNK_ROWS
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import DataError, RefusedError, ShapeError, StoreError

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.ingest import Columns, ingest
-from dgmmis.dataset.manifest import CHUNK_ROWS
 from dgmmis.errors import DataError, JobError, ShapeError, StoreError
 
 pa = pytest.importorskip("pyarrow")

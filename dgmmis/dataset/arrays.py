@@ -7,13 +7,19 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from dgmmis.chunk import LEAF_ROWS, Chunk, check_points, check_projection, check_weights, chunk_from_arrays, leaf_pieces
+from dgmmis.chunk import (
+    CHUNK_ROWS,
+    LEAF_ROWS,
+    Chunk,
+    check_points,
+    check_projection,
+    check_weights,
+    chunk_from_arrays,
+    leaf_pieces,
+)
 from dgmmis.errors import ShapeError
 from dgmmis.noise import Noise, parse_noise
 from dgmmis.types import Vector
-
-CHUNK_ROWS = 16 * LEAF_ROWS
-"""Rows of a chunk, as in a store: the same data give the same bits in memory and on disk."""
 
 
 @runtime_checkable

@@ -6,8 +6,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgmmis.chunk import LEAF_ROWS
-from dgmmis.dataset.manifest import CHUNK_ROWS, DOCUMENT, Manifest, Segment
+from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
+from dgmmis.dataset.manifest import DOCUMENT, Manifest, Segment
 from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, file_name, open_array
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import StoreError

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset.binding import Binding
 from dgmmis.dataset.columns import Columns
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.dataset.manifest import CHUNK_ROWS
 from dgmmis.dataset.sources import open_source
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError

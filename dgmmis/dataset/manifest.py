@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dgmmis.chunk import LEAF_ROWS
+from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DataError, StoreError
-
-CHUNK_ROWS = 16 * LEAF_ROWS
-"""Rows of a chunk of the store: a power of two of whole leaves, so that chunks are aligned subtrees of the sum."""
 
 DOCUMENT = "zarr.json"
 SEGMENTS = "segments"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgmmis.dataset.manifest import CHUNK_ROWS, DOCUMENT, Segment, group_document
+from dgmmis.chunk import CHUNK_ROWS
+from dgmmis.dataset.manifest import DOCUMENT, Segment, group_document
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import StoreError
 
