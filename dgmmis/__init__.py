@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dgmmis import testing as testing
+    from dgmmis.background import Background as Background
+    from dgmmis.background import FixedDensity as FixedDensity
+    from dgmmis.background import FixedMixture as FixedMixture
+    from dgmmis.background import ImportedDensity as ImportedDensity
     from dgmmis.background import Uniform as Uniform
     from dgmmis.callback import Callback as Callback
     from dgmmis.callback import Record as Record
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from dgmmis.errors import RepairWarning as RepairWarning
     from dgmmis.estimator import GMMis as GMMis
     from dgmmis.fit import Fit as Fit
+    from dgmmis.fit import evaluate as evaluate
     from dgmmis.initialize import Start as Start
     from dgmmis.mixture import GaussianMixture as GaussianMixture
     from dgmmis.model import Model as Model
@@ -31,40 +37,58 @@ if TYPE_CHECKING:
     from dgmmis.noise import FullNoise as FullNoise
     from dgmmis.noise import NoNoise as NoNoise
     from dgmmis.noise import SharedNoise as SharedNoise
+    from dgmmis.noise_law import ConstantNoise as ConstantNoise
+    from dgmmis.noise_law import ImportedNoise as ImportedNoise
+    from dgmmis.noise_law import NearestNoise as NearestNoise
+    from dgmmis.noise_law import NoiseFunction as NoiseFunction
+    from dgmmis.noise_law import NoiseRegression as NoiseRegression
+    from dgmmis.noise_law import OwnNoise as OwnNoise
     from dgmmis.prior import Constraints as Constraints
     from dgmmis.prior import Frozen as Frozen
     from dgmmis.prior import InverseWishart as InverseWishart
     from dgmmis.selection import Ball as Ball
     from dgmmis.selection import Box as Box
     from dgmmis.selection import FromFunction as FromFunction
+    from dgmmis.selection import Grid as Grid
     from dgmmis.selection import HalfSpace as HalfSpace
+    from dgmmis.selection import Imported as Imported
+    from dgmmis.selection import Injections as Injections
     from dgmmis.selection import Selection as Selection
-    from dgmmis.survey import ConstantNoise as ConstantNoise
-    from dgmmis.survey import NoiseFunction as NoiseFunction
     from dgmmis.survey import Survey as Survey
 
 _HOMES = {
     "ArrayDataset": "dgmmis.dataset.arrays",
+    "Background": "dgmmis.background",
     "Ball": "dgmmis.selection",
     "Box": "dgmmis.selection",
     "Callback": "dgmmis.callback",
-    "ConstantNoise": "dgmmis.survey",
+    "ConstantNoise": "dgmmis.noise_law",
     "Constraints": "dgmmis.prior",
     "Dataset": "dgmmis.dataset.dataset",
     "DgmmisError": "dgmmis.errors",
     "DiagonalNoise": "dgmmis.noise",
     "Fit": "dgmmis.fit",
+    "FixedDensity": "dgmmis.background",
+    "FixedMixture": "dgmmis.background",
     "FromFunction": "dgmmis.selection",
     "Frozen": "dgmmis.prior",
     "FullNoise": "dgmmis.noise",
     "GMMis": "dgmmis.estimator",
     "GaussianMixture": "dgmmis.mixture",
+    "Grid": "dgmmis.selection",
     "HalfSpace": "dgmmis.selection",
+    "Imported": "dgmmis.selection",
+    "ImportedDensity": "dgmmis.background",
+    "ImportedNoise": "dgmmis.noise_law",
+    "Injections": "dgmmis.selection",
     "InverseWishart": "dgmmis.prior",
     "Model": "dgmmis.model",
+    "NearestNoise": "dgmmis.noise_law",
     "NoNoise": "dgmmis.noise",
-    "NoiseFunction": "dgmmis.survey",
+    "NoiseFunction": "dgmmis.noise_law",
+    "NoiseRegression": "dgmmis.noise_law",
     "NotConvergedWarning": "dgmmis.errors",
+    "OwnNoise": "dgmmis.noise_law",
     "Record": "dgmmis.callback",
     "RepairWarning": "dgmmis.errors",
     "Selection": "dgmmis.selection",
@@ -75,16 +99,22 @@ _HOMES = {
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
     "Uniform": "dgmmis.background",
+    "evaluate": "dgmmis.fit",
     "read_run": "dgmmis.dataset.checkpoint",
 }
 """Public name -> the module where it lives."""
 
-__all__ = [*_HOMES]
+_MODULES = ("testing",)
+"""Public modules."""
+
+__all__ = [*_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"dgmmis.{name}")
     raise AttributeError(f"module 'dgmmis' has no attribute '{name}'")
 
 

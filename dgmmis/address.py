@@ -15,6 +15,9 @@ class Purpose(IntEnum):
     IMPUTATION = 1
     SIMULATION = 2
     SAMPLE = 3
+    LATENT = 4
+    SCORE = 5
+    NET = 6
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

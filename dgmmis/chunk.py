@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
+from dgmmis.linalg import packed_size
 from dgmmis.noise import Noise, NoNoise
 from dgmmis.types import Points, Vector
 
@@ -47,8 +48,15 @@ class Chunk:
     def n_samples(self) -> int:
         return len(self.points)
 
-    def take(self, rows: slice) -> "Chunk":
-        """Some consecutive rows."""
+    @property
+    def nbytes(self) -> int:
+        """About so many bytes: noise is counted as full covariances."""
+        noise = 0 if self.noise.is_shared else 8 * packed_size(self.points.shape[1]) * self.n_samples
+        arrays = (self.points, self.weights, self.projection, self.log_background, self.log_reference)
+        return noise + sum(array.nbytes for array in arrays if array is not None)
+
+    def take(self, rows: slice | np.ndarray) -> "Chunk":
+        """Some of the rows; `first_row` goes on counting where they are consecutive."""
 
         def part(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else array[rows]
@@ -60,13 +68,13 @@ class Chunk:
             projection=part(self.projection),
             log_background=part(self.log_background),
             log_reference=part(self.log_reference),
-            first_row=self.first_row + (rows.start or 0),
+            first_row=self.first_row + ((rows.start or 0) if isinstance(rows, slice) else 0),
         )
 
     def leaves(self, first_leaf: int = 0) -> "Iterator[Leaf]":
         """The rows in leaves, numbered from first_leaf."""
         for number, start in enumerate(range(0, self.n_samples, LEAF_ROWS)):
-            yield Leaf(first_leaf + number, tuple(_blocks(self.take(slice(start, start + LEAF_ROWS)))))
+            yield Leaf(first_leaf + number, tuple(blocks(self.take(slice(start, start + LEAF_ROWS)))))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +125,9 @@ class Leaf:
         return sum(block.nbytes for block in self.blocks)
 
 
-def _blocks(chunk: Chunk) -> Iterator[Block]:
+def blocks(chunk: Chunk) -> Iterator[Block]:
+    """The rows, grouped by their pattern of missing values."""
+
     def part(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
         return None if array is None else np.ascontiguousarray(array[rows], dtype=float)
 

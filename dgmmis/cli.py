@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from dgmmis.job import Job
 
+WHICH = ("population", "seen", "unseen")
+
 EXIT_CODES = """\b
 Exit codes:
    0  done                             69  the cluster was lost or cannot be reached
@@ -55,6 +57,15 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--quiet", is_flag=True, help="No progress on stderr.")(command)
 
 
+def _allow_code(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--allow-code",
+        is_flag=True,
+        help="Let a job or a run import the functions that it names (selection, noise law, background), and call them "
+        "as you: for files that you trust.",
+    )(command)
+
+
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="dgmmis", message="dgmmis %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -86,6 +97,7 @@ def simulate(out: Path, preset: str, n: int | None, seed: int, overwrite: bool, 
       deconvolution    a covariance for each object, a tenth of the features missing
       graded           a selection that fades out, 0 < Omega < 1
       background       clumps on a uniform background
+      one-likelihood   all of it at once: own noise, graded selection, gaps, a background
     \b
     Example:
       dgmmis simulate survey.zarr --preset graded -n 50000 --seed 1
@@ -139,8 +151,9 @@ def ingest(source: Path, out: Path, append: bool, overwrite: bool, as_json: bool
 
 @program.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@_allow_code
 @_common
-def info(path: Path, as_json: bool, quiet: bool) -> None:
+def info(path: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
     """Describe a survey store or a run.
 
     \b
@@ -152,21 +165,25 @@ def info(path: Path, as_json: bool, quiet: bool) -> None:
     from dgmmis.dataset.dataset import Dataset
 
     if (path / "model.npz").exists():
-        run = read_run(path)
+        run = read_run(path, allow_code=allow_code)
         document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
-        _tell({**document, **run.numbers()} if as_json else document, as_json)
-        if not as_json:
-            from dgmmis.summary import model_table
+        if as_json:
+            _tell({**document, **run.numbers()}, as_json)
+            return
+        from dgmmis.summary import document_lines, model_table, survey_lines
 
-            click.echo("\n" + model_table(run))
+        said = ("survey", "selection", "background", "completeness", "completeness_error")
+        _rows([*document_lines({k: v for k, v in document.items() if k not in said}), *survey_lines(run)])
+        click.echo("\n" + model_table(run))
         return
     _tell(Dataset.open(path).describe(), as_json)
 
 
 @program.command()
 @click.argument("job", type=click.Path(path_type=Path))
+@_allow_code
 @_common
-def plan(job: Path, as_json: bool, quiet: bool) -> None:
+def plan(job: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
     """Say what the fit of a job file would take: tasks, bytes, memory per task. Nothing runs.
 
     \b
@@ -179,7 +196,7 @@ def plan(job: Path, as_json: bool, quiet: bool) -> None:
     from dgmmis.job import read_job
     from dgmmis.runs import planned
 
-    plan = planned(read_job(job))
+    plan = planned(read_job(job, allow_code=allow_code))
     if as_json:
         click.echo(json.dumps(asdict(plan), indent=1))
     else:
@@ -190,8 +207,9 @@ def plan(job: Path, as_json: bool, quiet: bool) -> None:
 @program.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where the run is written; default: the job's [output].")
+@_allow_code
 @_common
-def fit(job: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
+def fit(job: Path, out: Path | None, allow_code: bool, as_json: bool, quiet: bool) -> None:
     """Fit the model of a job file to its data, on its cluster, and write a run.
 
     \b
@@ -203,7 +221,7 @@ def fit(job: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
     from dgmmis.runs import run_job
     from dgmmis.summary import fit_lines, model_table
 
-    parsed: Job = read_job(job)
+    parsed: Job = read_job(job, allow_code=allow_code)
     target = out or parsed.output_path
 
     def announce(lines: list[tuple[str, str]]) -> None:
@@ -227,8 +245,9 @@ def fit(job: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
 @program.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
+@_allow_code
 @_common
-def score(run: Path, data: Path, as_json: bool, quiet: bool) -> None:
+def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
     """Mean log-likelihood per object of the survey DATA under the model of RUN, normalised under its selection.
 
     \b
@@ -238,28 +257,44 @@ def score(run: Path, data: Path, as_json: bool, quiet: bool) -> None:
     del quiet
     from dgmmis.runs import score_run
 
-    _tell(score_run(run, data), as_json)
+    _tell(score_run(run, data, allow_code=allow_code), as_json)
 
 
 @program.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("n", type=click.IntRange(min=1))
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--which",
+    type=click.Choice(WHICH),
+    default="population",
+    show_default=True,
+    help="All objects, those that the survey sees, or those that it misses.",
+)
+@click.option(
+    "--noise/--no-noise",
+    default=None,
+    help="Measured with the noise of the survey, or true positions; default: true positions of the population, "
+    "measured values of the others.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @click.option("--overwrite", is_flag=True, help="Replace a survey that is there.")
+@_allow_code
 @_common
-def sample(run: Path, n: int, out: Path, seed: int, overwrite: bool, as_json: bool, quiet: bool) -> None:
-    """Draw N noise-free objects of the population (before selection) from the model of RUN into a survey store OUT.
+def sample(run: Path, n: int, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Draw N objects from the model of RUN into a survey store OUT: of the population before selection, or a catalogue
+    as its survey would make it, or what that would miss.
 
     \b
     Example:
       dgmmis sample survey.run 1000000 population.zarr
+      dgmmis sample survey.run 100000 again.zarr --which seen
     """
     from dgmmis.progress import bar
     from dgmmis.runs import sample_run
 
     with bar("drawing", shown=not quiet) as on_batch:
-        dataset = sample_run(run, n, out, seed=seed, overwrite=overwrite, on_batch=on_batch)
+        dataset = sample_run(run, n, out, on_batch=on_batch, **options)
     _tell(dataset.describe(), as_json)
 
 

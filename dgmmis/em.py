@@ -10,6 +10,7 @@ import numpy as np
 from dgmmis.acceleration import Anderson, movement
 from dgmmis.callback import Callback, Record, Step
 from dgmmis.errors import JobError, NumericalError
+from dgmmis.imputation import Unseen
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.mstep import Repair, Update
@@ -21,8 +22,12 @@ class Status(Enum):
     CONVERGED = "converged: the objective and the parameters have settled"
     POINTS_WORN = "the model has left its imputed points behind: a new round is due"
     IMPRECISE = (
-        "settled, but the Monte-Carlo error of the completeness stays above its bound: hardly anything of the model "
-        "was seen, and what was not is an extrapolation"
+        "settled, but the unseen, or what objects were selected on, could not be resolved as finely as asked with the "
+        "most points and noise classes: the answer is right within errors larger than they should be"
+    )
+    FEW_INJECTIONS = (
+        "settled, but the effective number of found injections is less than four times that of the objects: give "
+        "more of them, or draw them where the objects are"
     )
     MAX_ITERATIONS = "stopped at max_iter before it converged: the model is the best so far; raise max_iter or tol"
 
@@ -66,6 +71,10 @@ class Pass:
         log_likelihood: the same without the prior.
         n_samples: of the observed objects.
         completeness, completeness_error: Z and its Monte-Carlo error; 1 and 0 without selection.
+        unseen: the sums of each noise class.
+        class_change: of the mean log-likelihood when the noise classes were last made finer: more than their error.
+        latent_bias, latent_error: by how much the mean log-likelihood is too low for want of latent points, about, and
+            the random error of an object's, root mean square.
         worn: whether the imputed points no longer represent the model.
     """
 
@@ -75,6 +84,10 @@ class Pass:
     n_samples: float
     completeness: float = 1.0
     completeness_error: float = 0.0
+    unseen: tuple[Unseen, ...] = ()
+    class_change: float = 0.0
+    latent_bias: float = 0.0
+    latent_error: float = 0.0
     worn: bool = False
 
 

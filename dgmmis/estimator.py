@@ -3,7 +3,8 @@
 import numbers
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,25 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from dgmmis import criteria
-from dgmmis.background import Uniform
+from dgmmis.background import Background
+from dgmmis.catalogue import Drawn, drawn
+from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import ArrayDataset, Catalogue
 from dgmmis.em import Stopping
-from dgmmis.errors import NotConvergedWarning, RefusedError, RepairWarning, ShapeError
-from dgmmis.estep import leaf_log_density, leaf_responsibilities
+from dgmmis.errors import JobError, NotConvergedWarning, RefusedError, RepairWarning, ShapeError, nearest_name
 from dgmmis.fit import fit
+from dgmmis.information import StandardErrors
 from dgmmis.initialize import Start
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.passes import load
+from dgmmis.noise_law import OwnNoise
 from dgmmis.prior import Constraints, Frozen, InverseWishart
-from dgmmis.selection import as_selection
-from dgmmis.survey import Survey, as_noise_law
+from dgmmis.scoring import log_normalisers, score_rows
+from dgmmis.selection import Injections
+from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
+
+DENSITIES = ("likelihood", "population", "observed")
 
 
 class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -35,12 +41,14 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         n_components: K.
         covariance_type: "full", "diag", "tied" or "spherical".
-        selection: Omega, the probability that an object measured at y was seen: a Selection, or a callable
+        selection: Omega, the probability that an object was seen: a Selection, Injections, or a callable
             (n, d) -> (n,).
-        selection_on: "observed": Omega acts on measured values.
-        noise_law: the noise of objects that were not seen: a covariance (d, d) or a callable (n, d) -> (d, d) or
-            (n, d, d); None: that of the data, if it is one covariance for all.
-        background: a Uniform density on a box, whose fraction is fitted.
+        selection_on: what Omega acts on: "observed" (the measured values of all features, before some went missing),
+            "available" (those that are there; Omega gets NaN for the others), or "true" (values without noise).
+        noise_law: the noise of objects that were not seen: "own" (each object's own, in noise classes), a covariance
+            (d, d), a callable (n, d) -> (d, d) or (n, d, d) of the true position, "nearest" or "regression" (found in
+            the catalogue); None: "own" where the noise differs by object, else the one that all share.
+        background: a fixed density whose fraction is fitted: Uniform, FixedMixture, FixedDensity.
         prior: InverseWishart on the covariances.
         frozen: {"weights": [k...], "means": [k...], "covariances": [k...]}: components whose parameter stays as `init`
             has it.
@@ -57,6 +65,9 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         log_likelihood_: mean per object, normalised under selection.
         n_iter_: passes over the data. converged_, status_: whether it settled, and why it ended in a sentence.
         history_: a Record for every accepted pass.
+        standard_errors_: of weights, means, covariances and background_amplitude (computed when first asked for).
+        n_objects_, n_objects_error_: expected number of objects before selection, and its standard error.
+        result_: the Fit.
         n_features_in_: features of the data.
     """
 
@@ -68,7 +79,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         selection: object = None,
         selection_on: str = "observed",
         noise_law: object = None,
-        background: Uniform | None = None,
+        background: Background | None = None,
         prior: InverseWishart | None = None,
         frozen: Mapping[str, Sequence[int]] | None = None,
         init: str | GaussianMixture = "kmeans",
@@ -111,27 +122,19 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
             DgmmisError: its subclasses say what is wrong and what to do.
         """
         del y
-        if self.selection_on != "observed":
-            raise RefusedError(
-                f"selection_on='{self.selection_on}' is not supported",
-                expected="'observed'",
-                do="give Omega of measured values",
-            )
         constraints = Constraints(
             covariance_type=self.covariance_type,
             prior=self.prior,
             frozen=Frozen.parse(self.frozen, self.n_components),
         )
         start = Start(self.n_components, self.init, self.background)
-        survey = Survey(
-            None if self.selection is None else as_selection(self.selection),
-            None if self.noise_law is None else as_noise_law(self.noise_law),
-        )
+        survey = Survey(self.selection, self.noise_law, self.selection_on)
         stopping = Stopping(self.tol, self.max_iter)
         with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:
             data = _catalogue(X, noise_covariance, projection, sample_weight, Path(folder))
             result = fit(data, start, survey=survey, constraints=constraints, stopping=stopping, seed=self._seed())
-        self.model_, self._constraints = result.model, constraints
+        self.result_, self.model_, self._constraints = result, result.model, constraints
+        self._errors: StandardErrors | None = None
         self.mixture_ = result.model.mixture
         self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
         self.covariances_ = self.mixture_.covariances
@@ -147,29 +150,92 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
             warnings.warn(sentence, RepairWarning, stacklevel=2)
         return self
 
-    def score_samples(self, X: Points, noise_covariance: Any = None) -> Vector:
-        """Log density (n,) at measured points: log p(y) - log Z, normalised over what the survey sees."""
-        model = self._fitted()
-        parts = [leaf_log_density(model, leaf) for leaf in self._leaves(X, noise_covariance)]
-        return np.asarray(np.concatenate(parts) - np.log(self.completeness_))
+    @property
+    def standard_errors_(self) -> StandardErrors:
+        """Of the parameters: weights (k,), means (k, d), covariances (k, d, d), background_amplitude."""
+        self._fitted()
+        if self._errors is None:
+            self._errors = self.result_.standard_errors()
+        return self._errors
 
-    def score(self, X: Points, y: object = None, noise_covariance: Any = None) -> float:
+    @property
+    def n_objects_(self) -> float:
+        """Expected number of objects before selection."""
+        self._fitted()
+        return float(self.result_.n_objects(self.standard_errors_)[0])
+
+    @property
+    def n_objects_error_(self) -> float:
+        """Standard error of `n_objects_`: of the parameters, of the imputed points, and of who was seen."""
+        self._fitted()
+        return float(self.result_.n_objects(self.standard_errors_)[1])
+
+    def score_samples(
+        self, X: Points, noise_covariance: Any = None, projection: Any = None, *, density: str = "likelihood"
+    ) -> Vector:
+        """Log density (n,) at measured points.
+
+        Args:
+            X: measured values (n, d), NaN = missing.
+            noise_covariance, projection: of them, as for `fit`.
+            density: "likelihood": log L_n - log Z, as a fit counts an object that is in the catalogue (log Omega at
+                points measured in full, a constant of the fit, is left out); "population": log p, before selection;
+                "observed": log of Omega p / Z, which integrates to one over what the survey sees.
+
+        Raises:
+            JobError: another density.
+            RefusedError: the observed density where injections took the place of Omega.
+        """
+        if density not in DENSITIES:
+            raise JobError(f"unknown density '{density}'", do=nearest_name(density, DENSITIES))
+        model, observing = self._fitted(), self.result_.observing
+        if density == "population":
+            observing = replace(observing, survey=Survey())
+        if density == "observed" and isinstance(observing.survey.selection, Injections):
+            raise RefusedError("injections do not say Omega at a point", do="use the 'likelihood' or the 'population'")
+        parts = []
+        for chunk in self._chunks(X, noise_covariance, projection):
+            log_density = score_rows(model, chunk, observing).log_density
+            if density != "population":
+                log_density = log_density - self._log_normalisers(chunk)
+            if density == "observed" and observing.survey.selection is not None:
+                rows = np.flatnonzero(~observing.survey.tilts(chunk))
+                with np.errstate(divide="ignore"):
+                    log_density[rows] += np.log(observing.survey.selection(chunk.points[rows]))
+            parts.append(log_density)
+        return np.concatenate(parts)
+
+    def score(self, X: Points, y: object = None, noise_covariance: Any = None, projection: Any = None) -> float:
         """Mean of `score_samples`."""
         del y
-        return float(np.mean(self.score_samples(X, noise_covariance)))
+        return float(np.mean(self.score_samples(X, noise_covariance, projection)))
 
-    def predict_proba(self, X: Points, noise_covariance: Any = None) -> Points:
-        """Responsibilities (n, k); what they lack to one is the background's."""
-        model = self._fitted()
-        return np.concatenate([leaf_responsibilities(model, leaf) for leaf in self._leaves(X, noise_covariance)])
+    def predict_proba(self, X: Points, noise_covariance: Any = None, projection: Any = None) -> Points:
+        """Responsibilities (n, k) for objects of the catalogue; what they lack to one is the background's."""
+        model, observing = self._fitted(), self.result_.observing
+        chunks = self._chunks(X, noise_covariance, projection)
+        return np.concatenate([score_rows(model, chunk, observing).responsibilities for chunk in chunks])
 
-    def predict(self, X: Points, noise_covariance: Any = None) -> np.ndarray:
+    def predict(self, X: Points, noise_covariance: Any = None, projection: Any = None) -> np.ndarray:
         """The most probable component of each point (n,); -1 where the background is more probable than any."""
-        responsibilities = self.predict_proba(X, noise_covariance)
+        responsibilities = self.predict_proba(X, noise_covariance, projection)
         labels = responsibilities.argmax(axis=1)
         if self._fitted().background is not None:
             labels[1 - responsibilities.sum(axis=1) > responsibilities.max(axis=1)] = -1
         return np.asarray(labels)
+
+    def sample_catalogue(self, n_samples: int = 1, *, which: str = "seen") -> Drawn:
+        """Draw objects measured and selected as in the survey: those "seen", those "unseen", or the "population"."""
+        result = self.result_
+        return drawn(
+            self._fitted(),
+            result.survey,
+            noise_classes=result.noise_classes,
+            by_class=result.by_class,
+            n=n_samples,
+            seed=self._seed(),
+            which=which,
+        )
 
     def sample(self, n_samples: int = 1) -> tuple[Points, np.ndarray]:
         """Draw noise-free points (n, d) of the whole population, and their components (n,); -1: background."""
@@ -204,16 +270,24 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         model: Model = self.model_
         return model
 
-    def _leaves(self, X: Points, noise_covariance: Any) -> Any:
-        """Leaves of points to score; their background density is attached, their selection is not looked at."""
+    def _chunks(self, X: Points, noise_covariance: Any, projection: Any) -> Iterator[Chunk]:
+        """Points to score, chunk by chunk."""
         model = self._fitted()
-        data = ArrayDataset.of(np.asarray(X, dtype=float), noise_covariance)
+        data = ArrayDataset.of(np.asarray(X, dtype=float), noise_covariance, projection=projection)
         if data.n_features != model.mixture.n_features:
             raise ShapeError(
                 f"X has {data.n_features} features, but GMMis is expecting {model.mixture.n_features} features as input"
             )
         for reference in data.references:
-            yield from load(reference, Survey(), model.background).leaves
+            yield reference.load()
+
+    def _log_normalisers(self, chunk: Chunk) -> Vector:
+        """log Z (n,): that of the fit where it is the same for every object."""
+        points_of = self.result_.points_of
+        alike = points_of is None or points_of.partition.is_trivial
+        if alike and chunk.projection is None and not isinstance(self.result_.survey.noise_law, OwnNoise):
+            return np.full(chunk.n_samples, np.log(self.completeness_))
+        return log_normalisers(self._fitted(), chunk, self.result_.observing)
 
 
 def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: Any, folder: Path) -> Catalogue:

@@ -2,28 +2,30 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from dgmmis.callback import Callback, Callbacks, History, Record
+from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
-from dgmmis.em import Status, Stopping
-from dgmmis.errors import DataError, JobError, RefusedError, ShapeError
-from dgmmis.execution.cluster import ClusterSpec, connect
+from dgmmis.em import Pass, Status, Stopping
+from dgmmis.errors import JobError, ShapeError
 from dgmmis.execution.executor import Executor
-from dgmmis.initialize import Start, first_model, spread
+from dgmmis.information import StandardErrors, gradient, standard_errors
+from dgmmis.initialize import Start, first_model
+from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.mstep import constrained
-from dgmmis.passes import Passes
-from dgmmis.plan import Plan, Work, make_plan
+from dgmmis.noise_classes import NoiseClass
+from dgmmis.plan import Plan
+from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
-from dgmmis.rounds import rounds
-from dgmmis.subsample import draw_sample
+from dgmmis.quadrature import Round
+from dgmmis.rounds import evaluated, rounds
+from dgmmis.scoring import information
 from dgmmis.survey import Survey
-
-FLOOR = 1e-10
-"""Smallest variance of a covariance, in variances of the data: a component narrower than 1e-5 of it has collapsed."""
+from dgmmis.types import Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +39,11 @@ class Fit:
         log_likelihood: mean per object, normalised under selection.
         objective: the same plus the log prior per object.
         completeness, completeness_error: Z and its Monte-Carlo error; 1 and 0 without selection.
+        observing: the survey, completed with a noise law.
+        points_of: the last round of imputed points; None where everything was seen.
+        last: the pass of the model.
+        sample: some of the rows, from which standard errors are estimated.
+        constraints: as they were.
         n_samples: sum of the weights of the observed objects.
         n_passes: passes over the data.
         seconds: in all.
@@ -50,6 +57,11 @@ class Fit:
     objective: float
     completeness: float
     completeness_error: float
+    observing: Observing
+    points_of: Round | None
+    last: Pass
+    sample: Chunk
+    constraints: Constraints
     n_samples: float
     n_passes: int
     seconds: float
@@ -63,6 +75,43 @@ class Fit:
     def repairs(self) -> tuple[str, ...]:
         """Sentences about components that the last record still reports as collapsed or starved."""
         return self.records[-1].repairs if self.records else ()
+
+    @property
+    def survey(self) -> Survey:
+        """The survey, completed with a noise law."""
+        return self.observing.survey
+
+    @property
+    def noise_classes(self) -> tuple[NoiseClass, ...]:
+        """Of the observed objects, where something was not seen."""
+        return () if self.points_of is None else self.points_of.classes
+
+    @property
+    def by_class(self) -> Vector:
+        """Z of each noise class (g,)."""
+        return np.array([part.completeness for part in self.last.unseen])
+
+    def standard_errors(self) -> StandardErrors:
+        """Of the parameters, from the scores of a sample of the objects; a prior is not counted."""
+        known = information(self.model, self.sample, self.observing, self.points_of, self.last)
+        return standard_errors(known, self.model, self.constraints)
+
+    def n_objects(self, errors: StandardErrors) -> tuple[float, float]:
+        """The expected number of objects before selection, sum_c N_c / Z_c, and its standard error.
+
+        The error is that of Z (parameters and imputed points) and the binomial one of who was seen.
+        """
+        n = self.n_samples
+        if self.points_of is None:
+            return n, 0.0
+        slope, binomial = np.zeros(len(errors.covariance)), 0.0
+        for of, part in zip(self.points_of.classes, self.last.unseen, strict=True):
+            z = part.completeness
+            slope += n * of.share / z**2 * gradient(part.moments, self.model)
+            binomial += n * of.share * (1 - z) / z**2
+        points = n * self.completeness_error / self.completeness**2
+        variance = float(slope @ errors.covariance @ slope) + binomial + points**2
+        return n / self.completeness, float(np.sqrt(variance))
 
 
 def fit(
@@ -94,8 +143,58 @@ def fit(
     started = time.perf_counter()
     stopping = stopping or Stopping()
     constraints = constraints or Constraints()
-    first = data.references[0].load()
-    survey = (survey or Survey()).completed(first.noise, data.n_features)
+    _check_start(data, start, constraints)
+    with prepared(data, start.n_components, survey=survey, constraints=constraints, executor=executor) as ready:
+        passes, sample = ready.passes, ready.sample
+        model = constrained(first_model(start, sample, seed), passes.constraints)
+        history = History()
+        callback = Callbacks([history, *callbacks])
+        callback.on_start(model, stopping.max_iter, stopping.tol)
+        outcome = rounds(passes, model, sample=sample, stopping=stopping, seed=seed, callback=callback, history=history)
+        callback.on_end(outcome.status.value)
+    return Fit(
+        model=outcome.model,
+        status=outcome.status,
+        records=tuple(history.records),
+        log_likelihood=outcome.last.log_likelihood,
+        objective=outcome.last.objective,
+        completeness=outcome.last.completeness,
+        completeness_error=outcome.last.completeness_error,
+        observing=passes.observing,
+        points_of=passes.points_of,
+        last=outcome.last,
+        sample=sample,
+        constraints=passes.constraints,
+        n_samples=outcome.last.n_samples,
+        n_passes=passes.count,
+        seconds=time.perf_counter() - started,
+        plan=ready.plan,
+    )
+
+
+def evaluate(
+    data: Catalogue, model: Model, *, survey: Survey | None = None, seed: int = 0, executor: Executor | None = None
+) -> Pass:
+    """One pass over a catalogue under a model as it is: log-likelihood, completeness, moments.
+
+    Args:
+        data: the catalogue.
+        model: what to evaluate.
+        survey: selection and noise law; None: everything was seen.
+        seed: of the imputed points.
+        executor: as for `fit`.
+
+    Raises:
+        DgmmisError: as for `fit`.
+    """
+    _check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints())
+    with prepared(
+        data, model.mixture.n_components, survey=survey, constraints=Constraints(), executor=executor
+    ) as ready:
+        return evaluated(ready.passes, model, sample=ready.sample, seed=seed).last
+
+
+def _check_start(data: Catalogue, start: Start, constraints: Constraints) -> None:
     if start.background is not None and start.background.n_features != data.n_features:
         raise ShapeError(
             "background does not fit the data", expected=f"{data.n_features} features", got=start.background.n_features
@@ -108,50 +207,3 @@ def fit(
         )
     if start.background is not None and start.background_fraction == 0 < constraints.background_bounds[1]:
         raise JobError("a background that starts with fraction 0 can never grow", do="start with a positive fraction")
-    work = Work.of(data, start.n_components)
-    owned = executor is None
-    if executor is None:
-        executor = connect(ClusterSpec("threads" if data.in_memory else "auto"), small=work.is_small)
-    if data.in_memory and not executor.in_process:
-        raise RefusedError(
-            "data in this process's memory would travel to the workers in every pass",
-            do="write them to a survey store (SurveyWriter, `dgmmis ingest`), or leave executor out",
-        )
-    try:
-        plan = make_plan(data.references, work, executor.resources)
-        plan.check()
-        sample = draw_sample(data.references, executor)
-        never = np.flatnonzero(np.all(np.isnan(sample.points), axis=0))
-        if len(never):
-            raise DataError(
-                f"measured value {', '.join(map(str, never))} is missing in all {len(sample.points):,} rows looked at",
-                do="leave it out",
-            )
-        if constraints.floor is None:
-            constraints = replace(constraints, floor=FLOOR * spread(sample))
-        model = constrained(first_model(start, sample, seed), constraints)
-        passes = Passes(data.references, plan=plan, survey=survey, constraints=constraints, executor=executor)
-        history = History()
-        callback = Callbacks([history, *callbacks])
-        callback.on_start(model, stopping.max_iter, stopping.tol)
-        try:
-            outcome = rounds(passes, model, stopping=stopping, seed=seed, callback=callback, history=history)
-        finally:
-            passes.close()
-        callback.on_end(outcome.status.value)
-    finally:
-        if owned:
-            executor.close()
-    return Fit(
-        model=outcome.model,
-        status=outcome.status,
-        records=tuple(history.records),
-        log_likelihood=outcome.last.log_likelihood,
-        objective=outcome.last.objective,
-        completeness=outcome.last.completeness,
-        completeness_error=outcome.last.completeness_error,
-        n_samples=outcome.last.n_samples,
-        n_passes=passes.count,
-        seconds=time.perf_counter() - started,
-        plan=plan,
-    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dgmmis.address import Purpose, generator
-from dgmmis.background import Uniform
+from dgmmis.background import Background
 from dgmmis.chunk import Chunk
 from dgmmis.errors import DataError, JobError, ShapeError, nearest_name
 from dgmmis.estep import leaf_moments
@@ -34,13 +34,13 @@ class Start:
     Args:
         n_components: K.
         method: "kmeans", "random", or a GaussianMixture with K components.
-        background: the uniform background, or None.
+        background: the background, or None.
         background_fraction: the first guess of its share.
     """
 
     n_components: int
     method: str | GaussianMixture = "kmeans"
-    background: Uniform | None = None
+    background: Background | None = None
     background_fraction: float = 0.1
 
     def __post_init__(self) -> None:
@@ -53,6 +53,13 @@ class Start:
                 )
         elif self.method not in START_METHODS:
             raise JobError(f"unknown init '{self.method}'", do=nearest_name(str(self.method), START_METHODS))
+        if self.background is not None and not hasattr(self.background, "log_density"):
+            raise DataError(
+                "background must be a density that knows its noise",
+                expected="Uniform, FixedMixture, FixedDensity, or a Background of your own",
+                got=type(self.background).__name__,
+                do="for a function, FixedDensity(function, lower, upper)",
+            )
         if self.n_components < 1:
             raise JobError("n_components must be at least 1", got=self.n_components)
 

@@ -81,6 +81,12 @@ def cholesky_inverse(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.tril(inverse) * scale[..., None, :], log_determinant
 
 
+def covariance_root(covariances: np.ndarray) -> np.ndarray:
+    """B (..., d, d) with B B' = covariance; what was measured exactly has no spread, and no Cholesky factor."""
+    values, vectors = np.linalg.eigh(covariances)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
+
+
 def logsumexp(values: np.ndarray, axis: int = 0) -> np.ndarray:
     """log sum exp along an axis, without overflow; -inf where every term is -inf."""
     top = np.max(values, axis=axis, keepdims=True)

@@ -1,11 +1,11 @@
-"""Model: what EM updates. p(x) = (1 - nu) sum_k alpha_k N(x | mu_k, C_k) + nu U(x)."""
+"""Model: what EM updates. p(x) = (1 - nu) sum_k alpha_k N(x | mu_k, C_k) + nu b(x)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dgmmis.background import Uniform
+from dgmmis.background import Background
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import logsumexp
 from dgmmis.mixture import GaussianMixture
@@ -15,10 +15,10 @@ from dgmmis.types import Indices, Points, Vector
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A mixture, the uniform background it sits on, and the fraction nu of objects that belong to the background."""
+    """A mixture, the background it sits on, and the fraction nu of objects that belong to the background."""
 
     mixture: GaussianMixture
-    background: Uniform | None = None
+    background: Background | None = None
     background_fraction: float = 0.0
 
     def __post_init__(self) -> None:

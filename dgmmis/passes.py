@@ -1,31 +1,36 @@
 """One pass over the data: what each task does, and what the pass gives for the model."""
 
+import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dgmmis.background import Uniform
-from dgmmis.chunk import Chunk, Leaf
 from dgmmis.dataset.arrays import Reference
 from dgmmis.em import Pass
-from dgmmis.errors import DataError, NumericalError, RefusedError, rows_named
-from dgmmis.estep import leaf_moments
+from dgmmis.errors import NumericalError
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.resident import RESIDENT
 from dgmmis.execution.tree import Partial
-from dgmmis.imputation import Unseen, complete, unseen_sums
+from dgmmis.imputation import Completed, Unseen, closed_form, complete, unseen_sums, unseen_within
+from dgmmis.latent import LatentError
+from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
+from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
+from dgmmis.observed import observed_sums
 from dgmmis.plan import Plan, shared_out
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round, UnseenBlock, draw
-from dgmmis.survey import Survey
 
 WORN = 0.5
 """A round is over when its points have lost this fraction of their effective number."""
+
+OUTGROWN, AWAY = 1.5, 0.5
+"""Or when a component has so many times the variance, or is so far in squared sigmas, of that which latent points were
+drawn around: beyond, what they say of rows near an edge is off by a tenth, in the same direction for all of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,74 +40,39 @@ class Shared:
     run: str
     number: int
     model: Model
-    survey: Survey
+    observing: Observing
     points_of: Round | None
     resident_bytes: int
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedLeaves:
-    """The leaves of a chunk, laid out for the kernels: what a worker keeps."""
-
-    leaves: tuple[Leaf, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(leaf.nbytes for leaf in self.leaves)
+    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What this process keeps under a key, made where it does not."""
+        return RESIDENT.get(self.run, self.number, key, make, self.resident_bytes)
 
 
 def sums(shared: Shared, item: Reference | UnseenBlock) -> Partial:
     """The task: sums over a chunk's leaves, or over a block of unseen points."""
+    model, points_of = shared.model, shared.points_of
     if isinstance(item, UnseenBlock):
-        points_of = shared.points_of
         assert points_of is not None
-        key = ("unseen", points_of.index, item.leaf)
-        points = _kept(shared, key, lambda: draw(item, points_of, shared.survey))
-        return Partial.of([("unseen", item.leaf, unseen_sums(shared.model, points))])
-    loaded = _kept(shared, item.key, lambda: load(item, shared.survey, shared.model.background))
-    return Partial.of(("observed", leaf.index, leaf_moments(shared.model, leaf)) for leaf in loaded.leaves)
+        key = ("unseen", points_of.index, item.noise_class, item.leaf)
+        points = shared.kept(key, lambda: draw(item, points_of, shared.observing.survey, model))
+        return Partial.of([(unseen_tree(item.noise_class), item.leaf, unseen_sums(model, points))])
+    return Partial.of(observed_sums(model, item, shared.observing, points_of, shared.kept))
 
 
-def load(reference: Reference, survey: Survey, background: Uniform | None) -> LoadedLeaves:
-    """A chunk's leaves, with the background's density at each row.
-
-    Raises:
-        DataError: a selection of zero at an observed object, by row.
-        RefusedError: selection with missing features or projections.
-    """
-    chunk = reference.load()
-    if survey.selection is not None:
-        _check_observed(chunk, survey)
-    if background is not None:
-        if chunk.projection is not None:
-            raise RefusedError("a background with projections is not supported", do="fit without background")
-        chunk = replace(chunk, log_background=background.log_density(chunk.points, chunk.noise))
-    return LoadedLeaves(tuple(chunk.leaves(reference.first_leaf)))
+def unseen_tree(noise_class: int) -> str:
+    """The name of a class's tree of unseen sums."""
+    return f"unseen-{noise_class}"
 
 
-def _check_observed(chunk: Chunk, survey: Survey) -> None:
-    assert survey.selection is not None
-    if chunk.projection is not None:
-        raise RefusedError("a selection with projections is not supported", do="fit without selection")
-    missing = np.flatnonzero(np.any(np.isnan(chunk.points), axis=1))
-    if len(missing):
-        raise RefusedError(
-            f"a selection needs every feature, but some are missing in {rows_named(missing + chunk.first_row)}",
-            do="drop those rows or features; whether they were selected cannot be said from what was measured",
-        )
-    omega = survey.selection(chunk.points)
-    unseen = np.flatnonzero(~(omega > 0))
-    if len(unseen):
-        raise DataError(
-            f"the selection gives zero probability to observed objects in {rows_named(unseen + chunk.first_row)}",
-            expected="Omega > 0 wherever an object was seen",
-            got=f"Omega = {omega[unseen[0]]} at {np.array2string(chunk.points[unseen[0]], precision=6)}",
-            do="correct the selection, or drop objects outside it",
-        )
+@dataclass(frozen=True, slots=True, eq=False)
+class _ClassSums:
+    """The sums of the noise classes over a chunk."""
 
+    partition: Partition
 
-def _kept(shared: Shared, key: Any, make: Any) -> Any:
-    return RESIDENT.get(shared.run, shared.number, key, make, shared.resident_bytes)
+    def __call__(self, reference: Reference) -> dict[Key, ClassSums]:
+        return self.partition.sums(reference.load())
 
 
 class Passes:
@@ -113,12 +83,13 @@ class Passes:
         references: Sequence[Reference],
         *,
         plan: Plan,
-        survey: Survey,
+        observing: Observing,
         constraints: Constraints,
         executor: Executor,
     ) -> None:
+        self._references = references
         self._groups = grouped(shared_out(references, plan.n_workers), plan.n_tasks)
-        self._survey, self.constraints, self._executor = survey, constraints, executor
+        self.observing, self.constraints, self._executor = observing, constraints, executor
         self._run = uuid.uuid4().hex
         self._plan = plan
         self._points_of: Round | None = None
@@ -126,9 +97,19 @@ class Passes:
         self.count = 0
 
     @property
-    def needs_points(self) -> bool:
-        """Whether a selection makes imputed points necessary."""
-        return self._survey.selection is not None
+    def survey_is_partial(self) -> bool:
+        """Whether a selection makes rounds of imputed points necessary."""
+        return self.observing.survey.is_partial
+
+    def classes(self, partition: Partition) -> tuple[NoiseClass, ...]:
+        """The noise classes of a partition that has several: one more reading of the data."""
+        sums = joined(self._executor.map(_ClassSums(partition), self._references))
+        return classes_of(sums, self.observing.survey)
+
+    @property
+    def points_of(self) -> Round | None:
+        """The round in use; None where everything was seen."""
+        return self._points_of
 
     def begin_round(self, points_of: Round) -> None:
         """Use these imputed points from now on."""
@@ -136,32 +117,69 @@ class Passes:
 
     def __call__(self, model: Model) -> Pass:
         groups: list[Sequence[Any]] = list(self._groups)
-        if self._points_of is not None:
-            blocks = self._points_of.blocks()
+        points_of = self._points_of
+        bounds = None if points_of is None else closed_form(model, self.observing.survey, points_of.classes)
+        if points_of is not None and bounds is None:
+            blocks = points_of.blocks()
             groups += grouped(blocks, min(len(blocks), self._plan.n_workers))
-        shared = Shared(self._run, self.count, model, self._survey, self._points_of, self._plan.budget_bytes)
+        shared = Shared(self._run, self.count, model, self.observing, points_of, self._plan.budget_bytes)
         self.count += 1
         partial = self._executor.map_reduce(sums, shared, groups)
         observed: Moments = partial.total("observed")
-        if self._points_of is None:
-            return self._finished(model, observed, observed)
-        unseen: Unseen = partial.total("unseen")
-        total = complete(observed, unseen)
-        effective = unseen.effective_points
+        latent: LatentError | None = partial.total("latent")
+        if points_of is None:
+            return self._finished(model, observed, Completed.of_all(observed))
+        if bounds is not None:
+            unseen = unseen_within(model, points_of.classes, bounds)
+        else:
+            unseen = [partial.total(unseen_tree(c)) for c in range(len(points_of.classes))]
+            if points_of.n_injections:
+                unseen = [part.complement(model) for part in unseen]
+        result = self._finished(model, observed, complete(observed, unseen, points_of.classes))
+        return replace(
+            result,
+            latent_bias=0.0 if latent is None else latent.bias / observed.n_samples,
+            latent_error=0.0 if latent is None else math.sqrt(latent.square / observed.n_samples),
+            worn=self._is_worn(unseen, points_of) or (latent is not None and _has_outgrown(model, points_of.model)),
+        )
+
+    def _is_worn(self, unseen: Sequence[Unseen], points_of: Round) -> bool:
+        if points_of.n_injections:
+            return False  # there are no others
+        shares = [of.share for of in points_of.classes]
+        effective = float(np.dot(shares, [part.effective_points for part in unseen]))
         if self._fresh_points is None:
             self._fresh_points = effective
-        worn = effective < WORN * self._fresh_points
-        result = self._finished(model, observed, total, unseen.completeness)
-        return replace(result, completeness_error=unseen.completeness_error, worn=worn)
+        return effective < WORN * self._fresh_points
 
-    def _finished(self, model: Model, observed: Moments, total: Moments, completeness: float = 1.0) -> Pass:
+    def _finished(self, model: Model, observed: Moments, completed: Completed) -> Pass:
         n = observed.n_samples
         if not n > 0:
             raise NumericalError("the weights of all objects sum to zero", do="give positive weights")
-        log_likelihood = observed.log_likelihood / n - (np.log(completeness) if completeness != 1 else 0.0)
+        log_likelihood = float(observed.log_likelihood / n - completed.log_normaliser)
         prior = self.constraints.log_prior(model.mixture.covariances) / n
-        return Pass(total, float(log_likelihood + prior), float(log_likelihood), n, completeness)
+        return Pass(
+            completed.moments,
+            log_likelihood + float(prior),
+            log_likelihood,
+            n,
+            completed.completeness,
+            completed.completeness_error,
+            completed.unseen,
+        )
 
     def close(self) -> None:
         """Let go of what the workers keep."""
         self._executor.release(self._run)
+
+
+def _has_outgrown(model: Model, reference: Model) -> bool:
+    """Whether a component has left, or outgrown, the reference around which latent points were drawn.
+
+    Points are where the reference put them, and rows around which Omega was constant there have none.
+    """
+    near, far = reference.mixture, model.mixture
+    root = np.linalg.inv(np.linalg.cholesky(near.covariances))
+    wide = np.linalg.eigvalsh(root @ far.covariances @ np.swapaxes(root, 1, 2))[:, -1]
+    away = np.einsum("kij,kj->ki", root, far.means - near.means)
+    return bool(np.any((wide > OUTGROWN) | (np.sum(away**2, axis=1) > AWAY)))

@@ -4,16 +4,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.errors import PlanError
 from dgmmis.execution.executor import Resources
 from dgmmis.linalg import packed_size
+from dgmmis.observed import PIECE_NUMBERS, PIECE_POINTS
+from dgmmis.survey import Survey
 
 TASK_SECONDS = 0.5
 """A task should work about this long: much longer than what dask spends on it, short enough to share out evenly."""
 
 SMALL_SECONDS = 0.5
 """Work of a pass below which a cluster does not pay: starting one takes seconds, a pass on it 30 ms more."""
+
+LATENT_POINTS = 64
+"""Of an object, as most fits need them."""
 
 PROCESS_BYTES = 400 << 20
 """A worker process before it holds any data: interpreter, libraries, compiled kernels."""
@@ -30,6 +37,7 @@ class Work:
         n_rows, n_features, n_components: of it.
         row_bytes: of a row as it is laid out for the kernels, measured on some.
         noisy: whether each row has a covariance of its own, or a projection.
+        latent_share: of the rows that need latent points, as far as the first chunk shows.
     """
 
     n_rows: int
@@ -37,23 +45,32 @@ class Work:
     n_components: int
     row_bytes: int
     noisy: bool
+    latent_share: float = 0.0
 
     @classmethod
-    def of(cls, data: Catalogue, n_components: int) -> "Work":
+    def of(cls, data: Catalogue, n_components: int, survey: Survey | None = None) -> "Work":
         """The work on a catalogue; reads its first chunk."""
         first = data.references[0].load()
         leaf = next(first.leaves())
         row_bytes = math.ceil(leaf.nbytes / min(first.n_samples, leaf.n_samples)) + 8  # the background's density
         n_rows = sum(reference.n_rows for reference in data.references)
         noisy = not first.noise.is_shared or first.projection is not None
-        return cls(n_rows, data.n_features, n_components, row_bytes, noisy)
+        share = 0.0 if survey is None else float(np.mean(survey.tilts(first)))
+        return cls(n_rows, data.n_features, n_components, row_bytes, noisy, share)
 
     @property
     def seconds(self) -> float:
         """Of one core for a pass: measured nanoseconds a pair, as a polynomial in the number of features."""
         d = self.n_features
         nanoseconds = 8 + 1.2 * d**2 + 0.15 * d**3 if self.noisy else 4 + 0.2 * d**2
-        return self.n_rows * self.n_components * nanoseconds * 1e-9
+        latent = self.latent_share * LATENT_POINTS * (8 + 2 * d**2)
+        return self.n_rows * self.n_components * (nanoseconds + latent) * 1e-9
+
+    @property
+    def latent_bytes(self) -> int:
+        """A task needs to make and to sum a piece of latent points."""
+        d = self.n_features
+        return 8 * PIECE_POINTS * (4 * d + 2 * packed_size(d) + 10) + 32 * PIECE_NUMBERS if self.latent_share else 0
 
     @property
     def is_small(self) -> bool:
@@ -137,7 +154,7 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
     turns = max(1, math.ceil(work.seconds / resources.n_workers / TASK_SECONDS))
     sums = 8 * k * (1 + d + packed_size(d))
     chunk = max(reference.nbytes + reference.n_rows * work.row_bytes for reference in references)
-    task = 2 * chunk + 12 * sums + 8 * (8 * k * d**2) + (32 << 20)
+    task = 2 * chunk + 12 * sums + 8 * (8 * k * d**2) + (32 << 20) + work.latent_bytes
     needed = PROCESS_BYTES + task * math.ceil(resources.n_workers / resources.n_processes)
     budget = max(0, int(USABLE * resources.process_bytes) - needed)
     share = math.ceil(work.n_rows * work.row_bytes / resources.n_processes)

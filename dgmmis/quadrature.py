@@ -1,36 +1,39 @@
 """The points that stand for what the survey missed: drawn once a round, with importance weights that follow the model.
 
-Points y_j come from a reference mixture r (the model at the start of the round, widened), and Omega(y_j) is evaluated
-once. They are scrambled Sobol sequences, one for each component (stratified), in independent replicates whose scatter
-is the Monte-Carlo error. Every block of points is addressed by (seed, round, replicate, stratum): any worker, any time,
-draws the same ones.
+Points come from a reference density r (the model at the start of the round, widened), and Omega is evaluated once. They
+are scrambled Sobol sequences, one for each noise class and component (stratified), in independent replicates whose
+scatter is the Monte-Carlo error. Every sequence is addressed by (seed, round, class, replicate, stratum): any worker,
+any time, draws the same ones.
+
+Where the noise of the unseen is known for a class, they are measured values y, and the noise is marginalised exactly.
+Where it is a function of the true position, they are positions x, each with a y that was drawn for it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from dgmmis.address import Purpose, generator
-from dgmmis.chunk import Block, Chunk, Leaf
-from dgmmis.estep import leaf_log_density
+from dgmmis.background import Uniform
+from dgmmis.chunk import Chunk, Leaf, blocks
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.noise import NoNoise, SharedNoise
-from dgmmis.selection import Selection
-from dgmmis.survey import ConstantNoise, NoiseLaw, Survey
-from dgmmis.types import Points
+from dgmmis.nets import net
+from dgmmis.noise import NoNoise
+from dgmmis.noise_classes import NoiseClass, Partition
+from dgmmis.selection import Injections
+from dgmmis.strata import Strata
+from dgmmis.survey import Survey
 
 REPLICATES = 8
 """Independent scramblings: their scatter is the error."""
 
-WIDENING = 1.4
-"""Covariances of the reference are this much wider, so that the model may move without leaving its points behind."""
-
 SMALLEST_STRATUM = 16
-BLOCK_POINTS = 8192
+"""Points of a component in a replicate at least, over all noise classes together."""
+
+BLOCK_POINTS = 1 << 14
+"""Of a net, and about those of a task's block, at most: a task holds no more at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,149 +43,176 @@ class Round:
     Args:
         seed: of the fit.
         index: of the round.
-        reference: the model at its start.
-        counts: points of each stratum in each replicate (k,), or (k + 1,) with the background last; powers of two.
+        model: at its start.
+        reference: a mixture, and a uniform density, that cover the model (`envelope`).
+        classes: of noise.
+        partition: that made them.
+        counts: points of each stratum in each replicate of each class (g, s), powers of two; strata are the components
+            of the reference's mixture, and its uniform density last.
+        latent_points: for each observed object that was selected on what was not measured (`latent`).
+        n_injections: that take the place of drawn points.
     """
 
     seed: int
     index: int
+    model: Model
     reference: Model
+    classes: tuple[NoiseClass, ...]
+    partition: Partition
     counts: np.ndarray
+    latent_points: int
+    n_injections: int = 0
 
     @classmethod
-    def of(cls, reference: Model, n_points: int, seed: int, index: int) -> "Round":
-        """A round of about n_points in all, spread over the strata in proportion to their weights."""
+    def of(
+        cls,
+        model: Model,
+        n_points: int,
+        seed: int,
+        index: int,
+        *,
+        classes: tuple[NoiseClass, ...],
+        partition: Partition,
+        latent_points: int = 0,
+        n_injections: int = 0,
+    ) -> "Round":
+        """A round of about n_points in all, spread over classes and strata in proportion to their weights."""
+        reference = envelope(model)
         nu = reference.background_fraction
         shares = (1 - nu) * reference.mixture.weights
         if reference.background is not None:
-            shares = np.append(shares, max(nu, 1e-3))
-        wanted = np.maximum(shares * n_points / REPLICATES, SMALLEST_STRATUM)
-        return cls(seed, index, reference, 2 ** np.ceil(np.log2(wanted)).astype(int))
+            shares = np.append(shares, nu)
+        of_class = np.array([c.share for c in classes])
+        smallest = max(1, SMALLEST_STRATUM // len(classes))
+        wanted = np.maximum(of_class[:, None] * shares * n_points / REPLICATES, smallest)
+        counts = 2 ** np.ceil(np.log2(wanted)).astype(int)
+        return cls(seed, index, model, reference, classes, partition, counts, latent_points, n_injections)
 
     @property
     def n_points(self) -> int:
-        return int(self.counts.sum()) * REPLICATES
+        return self.n_injections or int(self.counts.sum()) * REPLICATES
 
     def blocks(self) -> "list[UnseenBlock]":
-        """The points in blocks of about the same size."""
+        """The points in blocks of about the same size, none of which holds more than one class."""
+        if self.n_injections:
+            edges = [*range(0, self.n_injections, BLOCK_POINTS), self.n_injections]
+            return [UnseenBlock(0, leaf, a, b) for leaf, (a, b) in enumerate(pairwise(edges))]
         blocks: list[UnseenBlock] = []
-        for replicate in range(REPLICATES):
-            start = size = 0
-            for stratum, count in enumerate(self.counts):
-                size += int(count)
-                if size >= BLOCK_POINTS or stratum == len(self.counts) - 1:
-                    blocks.append(UnseenBlock(len(blocks), replicate, start, stratum + 1))
-                    start, size = stratum + 1, 0
+        for number in range(len(self.counts)):
+            sizes = [size for *_, size in self.cells(number)]
+            start = size = leaf = 0
+            for cell, points in enumerate(sizes):
+                size += points
+                if size >= BLOCK_POINTS or cell == len(sizes) - 1:
+                    blocks.append(UnseenBlock(number, leaf, start, cell + 1))
+                    start, size, leaf = cell + 1, 0, leaf + 1
         return blocks
+
+    def cells(self, noise_class: int) -> list[tuple[int, int, int, int]]:
+        """The nets of a class: replicate, stratum, number, and how many points; no net is larger than a block."""
+        return [
+            (replicate, stratum, piece, min(int(count), BLOCK_POINTS))
+            for replicate in range(REPLICATES)
+            for stratum, count in enumerate(self.counts[noise_class])
+            for piece in range(max(1, int(count) // BLOCK_POINTS))
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class UnseenBlock:
-    """Strata [start, stop) of one replicate: a leaf of the tree of unseen sums."""
+    """Sequences [start, stop) of a noise class, replicate after replicate, or injections: a leaf of its tree."""
 
+    noise_class: int
     leaf: int
-    replicate: int
     start: int
     stop: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnseenPoints:
-    """The points of a block with Omega < 1, weighted (1 - Omega) / (J R): what stays on a worker for a round."""
+    """The points of a block that count, their weights over the number of points: what stays on a worker for a round.
+
+    Args:
+        leaf: points with Omega < 1, weighted 1 - Omega; or found injections, weighted 1.
+        replicate: number (n,) of each point's.
+    """
 
     leaf: Leaf
-    replicate: int
+    replicate: np.ndarray
 
     @property
     def nbytes(self) -> int:
-        return self.leaf.nbytes
+        return self.leaf.nbytes + self.replicate.nbytes
 
 
-def draw(block: UnseenBlock, points_of: Round, survey: Survey) -> UnseenPoints:
-    """Draw a block's points, evaluate Omega, and keep what may go unseen."""
-    selection, law = survey.selection, survey.noise_law
+def envelope(model: Model) -> Model:
+    """A mixture on a uniform density that covers the model, with some points for a background however faint."""
+    background = model.background
+    if background is None:
+        return Model(model.mixture)
+    share = max(model.background_fraction, 1e-3)
+    cover = background.envelope
+    if isinstance(cover, Uniform):
+        return Model(model.mixture, cover, share)
+    both = (model.mixture, cover)
+    weights = np.concatenate([(1 - share) * model.mixture.weights, share * cover.weights])
+    means, covariances = (np.concatenate([getattr(part, name) for part in both]) for name in ("means", "covariances"))
+    return Model(GaussianMixture(weights / weights.sum(), means, covariances))
+
+
+def draw(block: UnseenBlock, points_of: Round, survey: Survey, model: Model) -> UnseenPoints:
+    """Draw a block's points, evaluate Omega, and keep what may go unseen.
+
+    Args:
+        block: which ones.
+        points_of: their round.
+        survey: Omega, and the noise law where it is a function of position.
+        model: whose background the points shall know.
+    """
+    selection = survey.selection
     assert selection is not None
-    assert law is not None
-    constant = isinstance(law, ConstantNoise)
-    wide = _widened(points_of.reference, law)
-    noise = SharedNoise(law.covariance) if isinstance(law, ConstantNoise) and np.any(law.covariance) else NoNoise()
-    positions, omega = [], []
-    for stratum in range(block.start, block.stop):
-        x, y = _stratum(stratum, block.replicate, points_of, wide, law)
-        positions.append(y if constant else x)  # a constant law is marginalised exactly; another one by sampling
-        omega.append(_seen(selection, y))
-    points, missed = np.concatenate(positions), 1.0 - np.concatenate(omega)
-    points, missed = points[missed > 0], missed[missed > 0]
+    if isinstance(selection, Injections):
+        return _injected(block, selection, model)
+    strata = Strata.of(
+        points_of.reference, points_of.classes[block.noise_class], points_of.counts[block.noise_class], survey
+    )
+    stored, judged, replicates = [], [], []
+    for replicate, stratum, piece, size in points_of.cells(block.noise_class)[block.start : block.stop]:
+        place = (points_of.index, block.noise_class, replicate, stratum, piece)
+        rng = generator(points_of.seed, Purpose.IMPUTATION, *place)
+        uniform = net(strata.dimensions(stratum), size.bit_length() - 1, rng)
+        keep, judge = strata.points(stratum, uniform)
+        stored.append(keep)
+        judged.append(judge)
+        replicates.append(np.full(len(keep), replicate))
+    missed = 1.0 - np.asarray(selection(np.concatenate(judged)), dtype=float)
+    rows = missed > 0
+    chunk = strata.chunk(np.concatenate(stored)[rows])
+    chunk = replace(chunk, weights=missed[rows] / (strata.counts.sum() * REPLICATES))
+    chunk = replace(_with_background(chunk, model), log_reference=strata.log_density(chunk))
+    return UnseenPoints(_one_leaf(chunk, block.leaf), np.concatenate(replicates)[rows])
 
-    background = points_of.reference.background
+
+def _injected(block: UnseenBlock, injections: Injections, model: Model) -> UnseenPoints:
+    """Found injections: they were drawn already, at true positions, and every so many-th one is a replicate."""
+    rows = np.arange(block.start, block.stop)
+    rows = rows[injections.found[rows]]
     chunk = Chunk(
-        points,
-        noise,
-        weights=missed / (points_of.counts.sum() * REPLICATES),
-        log_background=None if background is None else background.log_density(points, noise),
+        injections.points[rows],
+        NoNoise(),
+        weights=np.full(len(rows), 1 / len(injections.points)),
+        log_reference=injections.log_density[rows],
     )
-    shares = points_of.counts / points_of.counts.sum()
-    k = points_of.reference.mixture.n_components
-    reference = Model(
-        replace(wide, weights=shares[:k] / shares[:k].sum()), background, float(shares[k]) if len(shares) > k else 0.0
-    )
-    log_reference = _log_reference(reference, chunk)
-    return UnseenPoints(_one_leaf(replace(chunk, log_reference=log_reference), block.leaf), block.replicate)
+    return UnseenPoints(_one_leaf(_with_background(chunk, model), block.leaf), rows % REPLICATES)
 
 
-def _widened(reference: Model, law: NoiseLaw) -> GaussianMixture:
-    """The mixture that points are drawn from: with the noise of a constant law, and wider."""
-    mixture = reference.mixture
-    noise = law.covariance if isinstance(law, ConstantNoise) else 0.0
-    return GaussianMixture(mixture.weights, mixture.means, WIDENING * (mixture.covariances + noise))
-
-
-def _stratum(
-    stratum: int, replicate: int, points_of: Round, wide: GaussianMixture, law: NoiseLaw
-) -> tuple[Points, Points]:
-    """True and measured positions (n, d) of one stratum's points."""
-    d = wide.n_features
-    constant = isinstance(law, ConstantNoise)
-    background = stratum == wide.n_components
-    dimensions = d if constant and not background else 2 * d
-    uniform = _sobol(points_of, replicate, stratum, dimensions)
-    if background:
-        box = points_of.reference.background
-        assert box is not None
-        x = box.lower + uniform[:, :d] * (box.upper - box.lower)
-    else:
-        x = wide.means[stratum] + ndtri(uniform[:, :d]) @ np.linalg.cholesky(wide.covariances[stratum]).T
-        if constant:  # its noise is in the width already
-            return x, x
-    covariances = law(x)
-    if not np.any(covariances):
-        return x, x
-    values, vectors = np.linalg.eigh(covariances)  # a feature may be measured exactly, which has no Cholesky factor
-    roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    return x, x + np.einsum("nij,nj->ni", roots, ndtri(uniform[:, d:]))
-
-
-def _sobol(points_of: Round, replicate: int, stratum: int, dimensions: int) -> Points:
-    """Scrambled Sobol points in the open unit cube, at their address."""
-    rng = generator(points_of.seed, Purpose.IMPUTATION, points_of.index, replicate, stratum)
-    sequence = qmc.Sobol(dimensions, scramble=True, rng=rng)
-    points = sequence.random_base2(int(np.log2(points_of.counts[stratum])))
-    return np.asarray(np.clip(points, 1e-15, 1 - 1e-15))
-
-
-def _seen(selection: Selection, points: Points) -> np.ndarray:
-    return np.asarray(selection(points), dtype=float)
+def _with_background(chunk: Chunk, model: Model) -> Chunk:
+    if model.background is None:
+        return chunk
+    behind = model.background.log_density(chunk.points, chunk.noise, chunk.projection)
+    return replace(chunk, log_background=behind)
 
 
 def _one_leaf(chunk: Chunk, index: int) -> Leaf:
     """All rows as one leaf, whatever their number: a block of points is the unit of its tree."""
-    blocks: list[Block] = []
-    for leaf in chunk.leaves():
-        blocks += leaf.blocks
-    return Leaf(index, tuple(blocks))
-
-
-def _log_reference(reference: Model, chunk: Chunk) -> np.ndarray:
-    exact = replace(chunk, noise=NoNoise())
-    parts: Iterator[np.ndarray] = (leaf_log_density(reference, leaf) for leaf in exact.leaves())
-    return np.concatenate([np.empty(0), *parts])
+    return Leaf(index, tuple(blocks(chunk)))

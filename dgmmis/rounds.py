@@ -1,30 +1,184 @@
 """Rounds of imputed points: EM on fixed points, then new and more of them from where it ended, until it is enough."""
 
 import math
+from dataclasses import dataclass, replace
+from enum import Enum
 
 from dgmmis.acceleration import Anderson
 from dgmmis.callback import Callback, History
+from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Status, Stopping, em
 from dgmmis.errors import UnseenError
 from dgmmis.model import Model
 from dgmmis.mstep import maximize
+from dgmmis.noise_classes import NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.quadrature import Round
+from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
 MOST_POINTS = 1 << 20
 """Or a quarter of the number of objects, where that is more."""
 
-POINTS_GROWTH = 4
+FIRST_LATENT = 16
+MOST_LATENT = 2048
+"""Latent points of an object."""
+
+FIRST_DEPTH = 4
+MOST_DEPTH = 10
+"""Cuts one below the other that make noise classes."""
+
+GROWTH = 4
+"""So many times as many points, latent points or noise classes where there are too few."""
+
 MONTE_CARLO_SHARE = 0.03
 """Largest Monte-Carlo error of the number of unseen objects, in units of its binomial error.
 
 Parameters that only the unseen part of a component decides feel it several times enlarged: at 0.1 the number of objects
 of the box-with-hole survey scattered by 0.6 % between seeds, at 0.03 by 0.2 %, a tenth of its statistical error."""
 
+CLASS_SHARE = 0.05
+"""Largest change of the mean log-likelihood from finer noise classes, times sqrt(N).
+
+An error b of the mean log-likelihood that changes over the width of the population moves parameters by about b sqrt(N)
+of their statistical errors, those that only the unseen decide by several times that; what is left is a small part of
+the last change."""
+
+LATENT_BIAS = 0.02
+"""Largest error of the mean log-likelihood for want of latent points, times sqrt(N): in a truncated Gaussian with noise
+0.04 moved the mean by 0.11 of its statistical error, 0.006 by 0.02."""
+
+LATENT_ERROR = 0.02
+"""Largest random error of an object's log-likelihood for want of latent points, root mean square over all objects.
+
+It makes the error of the gradient this part of its statistical one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How finely the unseen, and what is latent of the observed, are resolved in a round.
+
+    Args:
+        n_points: imputed points.
+        latent_points: of an observed object.
+        depth: of the tree of noise classes.
+    """
+
+    n_points: int = FIRST_POINTS
+    latent_points: int = FIRST_LATENT
+    depth: int = FIRST_DEPTH
+
+
+class Verdict(Enum):
+    """Whether a round resolved the unseen finely enough."""
+
+    ENOUGH = "enough"
+    MORE = "another round is due"
+    EXHAUSTED = "not enough, and there are no more points to be had"
+
+    def status(self, passes: Passes) -> Status:
+        """Why a fit ends with it."""
+        if self is Verdict.ENOUGH:
+            return Status.CONVERGED
+        injected = isinstance(passes.observing.survey.selection, Injections)
+        return Status.FEW_INJECTIONS if injected else Status.IMPRECISE
+
+
+class Resolution:
+    """Begins rounds with the effort in hand, and raises it where a settled round shows that it was not enough."""
+
+    def __init__(self, passes: Passes, sample: Chunk, seed: int) -> None:
+        self._passes, self._sample, self._seed = passes, sample, seed
+        self._effort, self._index = Effort(), -1
+        self._partition: Partition | None = None
+        self._classes: tuple[NoiseClass, ...] = ()
+        self._coarser: float | None = None
+        """The objective where the last round with fewer noise classes than this one ended."""
+        self._partition_is_new = True
+        self._deepest = MOST_DEPTH
+        self.class_change = 0.0
+
+    def begin_round(self, model: Model) -> None:
+        """New points around a model."""
+        observing, effort = self._passes.observing, self._effort
+        self._index += 1
+        if self._partition is None or not (self._partition.is_exact or self._partition.depth == effort.depth):
+            self._partition = Partition.of(self._sample, observing.survey, observing.fill, effort.depth)
+            self._partition_is_new = True
+            self.class_change = 0.0 if self._partition.is_exact else math.inf
+            if self._partition.is_trivial:
+                self._classes = single_class(observing.survey, self._sample)
+            else:
+                self._classes = self._passes.classes(self._partition)
+        selection = observing.survey.selection
+        self._passes.begin_round(
+            Round.of(
+                model,
+                effort.n_points,
+                self._seed,
+                self._index,
+                classes=self._classes,
+                partition=self._partition,
+                latent_points=effort.latent_points,
+                n_injections=len(selection.points) if isinstance(selection, Injections) else 0,
+            )
+        )
+
+    def relieve(self) -> bool:
+        """More points from the next round on where the unseen drown in noise, or else fewer noise classes again; False
+        if there is nothing left to do."""
+        effort = self._effort
+        if isinstance(self._passes.observing.survey.selection, Injections):
+            return False
+        if effort.n_points < MOST_POINTS:
+            self._effort = replace(effort, n_points=effort.n_points * GROWTH)
+            return True
+        if effort.depth > FIRST_DEPTH and self._partition is not None and not self._partition.is_exact:
+            self._deepest = effort.depth - 2
+            self._effort, self._coarser = replace(effort, depth=self._deepest), None
+            return True
+        return False
+
+    def judge(self, first: float, last: Pass) -> Verdict:
+        """What to do after a round whose objective was `first` at its beginning and that settled with `last`."""
+        assert self._partition is not None
+        effort, n = self._effort, last.n_samples
+        most = max(MOST_POINTS, 1 << math.ceil(math.log2(n / 4 + 1)))
+        fixed = isinstance(self._passes.observing.survey.selection, Injections)
+        wanted, lacking = effort, False
+        if not _is_precise(last, 1 / (2 * math.sqrt(n)) * last.completeness if fixed else None):
+            lacking = True
+            wanted = replace(wanted, n_points=effort.n_points if fixed else min(effort.n_points * GROWTH, most))
+        if abs(last.latent_bias) * math.sqrt(n) > LATENT_BIAS or last.latent_error > LATENT_ERROR:
+            lacking = True
+            wanted = replace(wanted, latent_points=min(effort.latent_points * GROWTH, MOST_LATENT))
+        if not self._partition.is_exact:
+            if self._partition_is_new and self._coarser is not None:
+                self.class_change = abs(first - self._coarser)
+            if self._partition_is_new:
+                self._coarser, self._partition_is_new = None, False
+            if self.class_change * math.sqrt(n) > CLASS_SHARE:
+                lacking = True
+                wanted = replace(wanted, depth=min(effort.depth + 2, self._deepest))
+                self._coarser = last.objective
+        if lacking and wanted == effort:
+            return Verdict.EXHAUSTED
+        self._effort = wanted
+        is_random = last.completeness_error > 0 or last.latent_error > 0
+        if wanted == effort and (fixed or self._index > 0 or not is_random):
+            return Verdict.ENOUGH
+        return Verdict.MORE
+
 
 def rounds(
-    passes: Passes, model: Model, *, stopping: Stopping, seed: int, callback: Callback, history: History
+    passes: Passes,
+    model: Model,
+    *,
+    sample: Chunk,
+    stopping: Stopping,
+    seed: int,
+    callback: Callback,
+    history: History,
 ) -> Outcome:
     """EM from a model to the end; under selection in rounds, the last of which starts where it ends.
 
@@ -33,11 +187,12 @@ def rounds(
     """
     constraints = passes.constraints
     accelerator = Anderson(constraints)
-    n_points, index = FIRST_POINTS, 0
+    resolution = Resolution(passes, sample, seed)
     while True:
-        if passes.needs_points:
-            passes.begin_round(Round.of(model, n_points, seed, index))
+        if passes.survey_is_partial:
+            resolution.begin_round(model)
         accelerator.begin_round()
+        n_records = len(history.records)
         try:
             outcome = em(
                 passes,
@@ -49,25 +204,49 @@ def rounds(
                 first=history.records[-1] if history.records else None,
             )
         except UnseenError:
-            if n_points >= MOST_POINTS:
+            if not resolution.relieve():
                 raise
-            n_points, index = n_points * POINTS_GROWTH, index + 1
             continue
         model = outcome.model
-        if not passes.needs_points or outcome.status is Status.MAX_ITERATIONS:
+        if not passes.survey_is_partial:
             return outcome
+        if outcome.status is Status.MAX_ITERATIONS:
+            return replace(outcome, last=replace(outcome.last, class_change=resolution.class_change))
         if outcome.status is Status.CONVERGED:
-            most = max(MOST_POINTS, 1 << math.ceil(math.log2(outcome.last.n_samples / 4 + 1)))
-            precise = _is_precise(outcome.last)
-            if index > 0 and precise:
-                return outcome
-            if not precise and n_points >= most:
-                return Outcome(model, outcome.last, Status.IMPRECISE)
-            n_points = n_points if precise else min(n_points * POINTS_GROWTH, most)
-        index += 1
+            verdict = resolution.judge(history.records[n_records].objective, outcome.last)
+            if verdict is not Verdict.MORE:
+                last = replace(outcome.last, class_change=resolution.class_change)
+                return Outcome(model, last, verdict.status(passes))
 
 
-def _is_precise(last: Pass) -> bool:
-    """Whether the error of N / Z is a small part of its binomial one, that is, of Z by Z sqrt((1 - Z) / N)."""
-    binomial = last.completeness * math.sqrt(max(1 - last.completeness, 0.0) / last.n_samples)
-    return last.completeness_error <= MONTE_CARLO_SHARE * binomial
+def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Outcome:
+    """The pass of a model as it is, its unseen resolved as finely as a fit would.
+
+    Raises:
+        UnseenError: even with the most points the completeness cannot be told from zero.
+    """
+    if not passes.survey_is_partial:
+        return Outcome(model, passes(model), Status.CONVERGED)
+    resolution = Resolution(passes, sample, seed)
+    while True:
+        resolution.begin_round(model)
+        try:
+            result = passes(model)
+        except UnseenError:
+            if not resolution.relieve():
+                raise
+            continue
+        verdict = resolution.judge(result.objective, result)
+        if verdict is not Verdict.MORE:
+            last = replace(result, class_change=resolution.class_change)
+            return Outcome(model, last, verdict.status(passes))
+
+
+def _is_precise(last: Pass, most: float | None) -> bool:
+    """Whether the error of Z is at most `most`, or a small part of the binomial error Z sqrt((1 - Z) / N).
+
+    For injections the effective number of the found ones should be four times that of the objects (Farr 2019).
+    """
+    if most is None:
+        most = MONTE_CARLO_SHARE * last.completeness * math.sqrt(max(1 - last.completeness, 0.0) / last.n_samples)
+    return last.completeness_error <= most

@@ -2,35 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dgmmis.address import Purpose, generator
 from dgmmis.callback import Callback
+from dgmmis.catalogue import Drawn, draws, noise_kind
 from dgmmis.dataset.checkpoint import Run, prepare_run, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import JobError, StoreError, nearest_name
+from dgmmis.errors import JobError, RefusedError, StoreError, nearest_name
 from dgmmis.execution.cluster import connect, local_resources
 from dgmmis.execution.serial import Threads
-from dgmmis.fit import fit
+from dgmmis.fit import Fit, evaluate, fit
 from dgmmis.initialize import START_METHODS
-from dgmmis.job import Job, selection_from_table
-from dgmmis.passes import Passes
+from dgmmis.job import Job
+from dgmmis.linalg import packed_size
+from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise
 from dgmmis.plan import Plan, Work, make_plan
-from dgmmis.prior import Constraints
 from dgmmis.survey import Survey
 
-SAMPLE_BATCH = 1 << 16
+MOST_PARAMETERS = 500
+"""With more of them standard errors take longer than a pass."""
 
 
 def planned(job: Job) -> Plan:
     """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
     data, spec = _data(job), job.cluster_spec()
-    work = Work.of(data, job.model.n_components)
+    work = Work.of(data, job.model.n_components, job.survey())
     if spec.kind == "local" or (spec.kind == "auto" and not work.is_small):
         return make_plan(data.references, work, local_resources(spec))
     executor = connect(spec, small=True)
@@ -60,10 +61,10 @@ def run_job(
                 f"init '{job.model.init}' is neither a way to start nor the path of a run",
                 do=nearest_name(job.model.init, START_METHODS),
             )
-        mixture = read_run(earlier).model.mixture
+        mixture = read_run(earlier, allow_code=job.allow_code).model.mixture
     prepare_run(out)
     start = job.start(mixture)
-    work = Work.of(data, job.model.n_components)
+    work = Work.of(data, job.model.n_components, job.survey())
     executor = connect(job.cluster_spec(), small=work.is_small)
     try:
         plan = make_plan(data.references, work, executor.resources)
@@ -82,6 +83,7 @@ def run_job(
         )
     finally:
         executor.close()
+    errors = _errors(result)
     document = {
         "status": result.status.value,
         "converged": result.converged,
@@ -91,39 +93,64 @@ def run_job(
         "completeness": result.completeness,
         "completeness_error": result.completeness_error,
         "background_fraction": result.model.background_fraction,
+        **errors,
         "n_passes": result.n_passes,
         "seconds": result.seconds,
         "repairs": list(result.repairs),
-        "selection": job.selection,
         "data": str(data.path),
+        "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,
         "history": [{k: v if v == v else None for k, v in asdict(record).items()} for record in result.records],
     }
-    run = Run(result.model, data.schema.features, data.schema.units, document)
+    run = Run(
+        result.model,
+        data.schema.features,
+        data.schema.units,
+        document,
+        SurveyRecord.of(result.survey),
+        result.noise_classes,
+        result.by_class,
+    )
     write_run(out, run)
     return run
 
 
-def score_run(run_path: Path, data_path: Path) -> dict[str, Any]:
-    """Mean log-likelihood per object of a survey under a run's model, and its parts."""
-    run, data = read_run(run_path), Dataset.open(data_path)
+def _errors(result: Fit) -> dict[str, Any]:
+    """Standard errors and the expected number of objects as JSON values, where there are not too many parameters."""
+    k, d = result.model.mixture.means.shape
+    if k * (1 + d + packed_size(d)) > MOST_PARAMETERS:
+        return {"n_objects": result.n_samples / result.completeness}
+    errors = result.standard_errors()
+    n_objects, n_objects_error = result.n_objects(errors)
+    return {
+        "n_objects": n_objects,
+        "n_objects_error": n_objects_error,
+        "standard_errors": {
+            "weights": errors.weights.tolist(),
+            "means": errors.means.tolist(),
+            "covariances": errors.covariances.tolist(),
+            "background_fraction": errors.background_amplitude,
+        },
+    }
+
+
+def score_run(run_path: Path, data_path: Path, *, allow_code: bool = False) -> dict[str, Any]:
+    """Mean log-likelihood per object of a survey under a run's model and survey, and its parts."""
+    run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
     if data.schema.features != run.features:
         raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
-    executor = Threads()
-    plan = make_plan(data.references, Work.of(data, run.model.mixture.n_components), executor.resources)
     # objects where the survey could not see any are refused, as in a fit
-    table = run.document.get("selection")
-    survey = Survey(None if table is None else selection_from_table(table))
-    passes = Passes(data.references, plan=plan, survey=survey, constraints=Constraints(), executor=executor)
+    survey = run.survey(allow_code=allow_code)
+    executor = Threads()
     try:
-        result = passes(run.model)
+        result = evaluate(data, run.model, survey=survey, executor=executor)
     finally:
-        passes.close()
         executor.close()
     return {
-        "log_likelihood": result.log_likelihood - float(np.log(run.completeness)),
+        "log_likelihood": result.log_likelihood,
         "n_samples": result.n_samples,
-        "completeness": run.completeness,
+        "completeness": result.completeness,
+        "completeness_error": result.completeness_error,
     }
 
 
@@ -132,22 +159,52 @@ def sample_run(
     n: int,
     out: Path,
     *,
+    which: str = "population",
+    noise: bool | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    allow_code: bool = False,
     on_batch: Callable[[int, int | None], None] | None = None,
 ) -> Dataset:
-    """Draw n noise-free objects of a run's population into a store; batches are addressed by (seed, batch)."""
-    run = read_run(run_path)
-    schema = Schema(features=run.features, units=run.units)
-    with SurveyWriter(
-        out, schema, overwrite=overwrite, provenance={"drawn_from": str(run_path), "seed": seed}
-    ) as writer:
-        for batch, start in enumerate(range(0, n, SAMPLE_BATCH)):
-            rng = generator(seed, Purpose.SAMPLE, batch)
-            writer.write(run.model.sample(min(SAMPLE_BATCH, n - start), rng))
+    """Draw n objects of a run's model into a store: its population, what its survey sees of it, or what it misses.
+
+    With noise they are measured as the survey would, where its fit says with what noise; without they are true
+    positions. None: the population without, the others with whatever noise is known.
+
+    Raises:
+        RefusedError: noise that the run does not know; others as in `catalogue.drawn`.
+    """
+    run = read_run(run_path, allow_code=allow_code)
+    measured = noise if noise is not None else which != "population"
+    # true positions of the population have nothing to do with the survey, be it a function that is not allowed
+    survey = run.survey(allow_code=allow_code) if measured or which != "population" else Survey()
+    classes = run.noise_classes if survey.is_partial else ()
+    if noise and survey.noise_law is None:
+        raise RefusedError(
+            "this run does not know the noise of its objects: nothing was selected on measured values",
+            do="leave the noise out",
+        )
+    batches = draws(run.model, survey, noise_classes=classes, by_class=run.by_class, n=n, seed=seed, which=which)
+    first = next(batches)
+    schema = _schema(run, first, noise_kind(survey, classes)) if measured else Schema(run.features, run.units)
+    provenance = {"drawn_from": str(run_path), "which": which, "seed": seed}
+    with SurveyWriter(out, schema, overwrite=overwrite, provenance=provenance) as writer:
+        for part in chain([first], batches):
+            if measured:
+                own = part.noise if isinstance(part.noise, (DiagonalNoise, FullNoise)) else None
+                writer.write(part.points, own, projection=part.projection)
+            else:
+                writer.write(part.positions)
             if on_batch is not None:
                 on_batch(writer.n_rows, n)
     return Dataset.open(out)
+
+
+def _schema(run: Run, drawn: Drawn, kind: str) -> Schema:
+    """Of drawn objects as they were measured."""
+    names = run.document.get("measured") or [f"value_{i}" for i in range(drawn.points.shape[1])]
+    shared = drawn.noise.covariance if isinstance(drawn.noise, SharedNoise) else None
+    return Schema(run.features, run.units, kind, shared, measured=None if drawn.projection is None else tuple(names))
 
 
 def _data(job: Job) -> Dataset:

@@ -34,6 +34,7 @@ class _Thinned:
         return Chunk(
             np.array(chunk.points[rows]),
             chunk.noise.take(rows),
+            None if chunk.weights is None else np.asarray(chunk.weights[rows], dtype=float),
             projection=None if chunk.projection is None else chunk.projection[rows],
         )
 
@@ -45,9 +46,11 @@ def _joined(parts: Sequence[Chunk]) -> Chunk:
         noise = DiagonalNoise(np.concatenate([n.values for n in noises if isinstance(n, DiagonalNoise)]))
     elif isinstance(noise, FullNoise):
         noise = FullNoise(np.concatenate([n.values for n in noises if isinstance(n, FullNoise)]))
+    weights = [part.weights for part in parts if part.weights is not None]
     projections = [part.projection for part in parts if part.projection is not None]
     return Chunk(
         np.concatenate([part.points for part in parts]),
         noise,
+        np.concatenate(weights) if weights else None,
         projection=np.concatenate(projections) if projections else None,
     )

@@ -7,6 +7,18 @@ import numpy as np
 
 from dgmmis.dataset.checkpoint import Run
 
+ACTS_ON = {
+    "observed": "of measured values, before any of them went missing",
+    "available": "of those measured values that are there",
+    "true": "of true values, before they were measured",
+}
+
+LAWS = {
+    "own": "each unseen object had the noise of one that was seen: noise does not depend on where an object is",
+    "nearest": "an unseen object has the noise of the nearest one that was seen: noise is a function of the position",
+    "regression": "a smooth function of the true position, learned from what was seen",
+}
+
 
 def fit_lines(run: Run) -> list[tuple[str, str]]:
     """The numbers of a fit."""
@@ -15,19 +27,64 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
         ("status", d["status"]),
         ("log-likelihood", f"{d['log_likelihood']:.7f} per object, {d['n_samples']:,.6g} objects"),
         ("passes over the data", f"{d['n_passes']} in {d['seconds']:.1f} s"),
+        *completeness_lines(run),
     ]
-    if d["completeness"] < 1:
-        before = d["n_samples"] / d["completeness"]
-        lines.append(
-            (
-                "completeness",
-                f"{d['completeness']:.5f} +- {d['completeness_error']:.1g} (of the imputation, at these parameters)",
-            )
-        )
-        lines.append(("objects before selection", f"{before:,.0f}"))
     if run.model.background is not None:
         lines.append(("background fraction", f"{d['background_fraction']:.5f}"))
     return lines
+
+
+def completeness_lines(run: Run) -> list[tuple[str, str]]:
+    """What share of the objects was seen, and how many there are in all; nothing where all of them were."""
+    d = run.document
+    if not d["completeness"] < 1:
+        return []
+    number = f"{d['n_samples'] / d['completeness']:,.0f}"
+    if "n_objects_error" in d:
+        number += f" +- {d['n_objects_error']:,.0f}"
+    share = f"{d['completeness']:.5f} (at these parameters known to {d['completeness_error']:.1g})"
+    return [("completeness", share), ("objects before selection", number)]
+
+
+def survey_lines(run: Run) -> list[tuple[str, str]]:
+    """What the survey was told to be, what that assumes, and what came of it."""
+    selection, noise = run.record.tables.get("selection"), run.record.tables.get("noise")
+    if selection is None:
+        return [("selection", "none: everything was seen")]
+    kind = {name: value for name, value in selection.items() if name != "on"}
+    lines = [("selection", _selection_words(kind))]
+    if "injections" not in kind:
+        lines[0] = ("selection", f"{lines[0][1]}, {ACTS_ON[selection.get('on', 'observed')]}")
+    if noise is not None:
+        lines.append(("noise of the unseen", _noise_words(noise)))
+    if len(run.noise_classes) > 1:
+        lines.append(("noise classes", f"{len(run.noise_classes)}, of objects measured nearly alike"))
+    return [*lines, *completeness_lines(run)]
+
+
+def _selection_words(table: Mapping[str, Any]) -> str:
+    ((kind, value),) = table.items()
+    match kind:
+        case "not":
+            return f"not {_selection_words(value)}"
+        case "all" | "any":
+            return f"({(' and ' if kind == 'all' else ' or ').join(map(_selection_words, value))})"
+        case "function":
+            return f"function {value['path']}"
+        case "injections":
+            return "known by injections: of true positions, which were found"
+        case "half_space" if value.get("softness"):
+            return "graded half space"
+    return str(kind.replace("_", " "))
+
+
+def _noise_words(table: Mapping[str, Any]) -> str:
+    ((kind, value),) = table.items()
+    if kind == "unseen":
+        return "one covariance for all of them" if np.any(value) else "none"
+    if kind == "function":
+        return f"function {value['path']} of the true position"
+    return LAWS[value if kind == "law" else kind]
 
 
 def model_table(run: Run, most: int = 30) -> str:
@@ -37,13 +94,18 @@ def model_table(run: Run, most: int = 30) -> str:
     width = max(20, *(len(name) + 2 for name in names))
     rows = ["component    weight" + "".join(f"{name:>{width}}" for name in names)]
     sigma = np.sqrt(np.diagonal(mixture.covariances, axis1=1, axis2=2))
+    known = run.document.get("standard_errors")
+    errors = np.asarray(known["means"]) if known else np.full(mixture.means.shape, np.nan)
     order = np.argsort(-mixture.weights, kind="stable")
     for k in order[:most]:
-        values = (f"{m:.4g} +- {s:.3g}" for m, s in zip(mixture.means[k], sigma[k], strict=True))
+        values = (
+            f"{m:.4g}{f' +- {e:.2g}' if known else ''} ({s:.3g})"
+            for m, s, e in zip(mixture.means[k], sigma[k], errors[k], strict=True)
+        )
         rows.append(f"{k:9d}  {mixture.weights[k]:8.5f}" + "".join(f"{value:>{width}}" for value in values))
     if len(order) > most:
         rows.append(f"... and {len(order) - most} more (all in model.npz)")
-    rows.append("(mean +- standard deviation of the component)")
+    rows.append(f"mean{' +- its standard error' if known else ''} (standard deviation of the component)")
     return "\n".join(rows)
 
 

@@ -22,7 +22,7 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.mstep import maximize
 from dgmmis.prior import Constraints, Frozen, InverseWishart
-from dgmmis.selection import HalfSpace, Selection
+from dgmmis.selection import Box, HalfSpace, Selection
 from dgmmis.survey import Survey
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -132,6 +132,26 @@ def test_the_exact_maximum_under_selection(name: str, selection: Selection) -> N
     document = _document("exact_incomplete", f"{name}.json")
     points = np.genfromtxt(SHARED / "reference" / "exact_incomplete" / f"{name}.csv", delimiter=",", skip_header=1)
     result = _under_selection(points.reshape(len(points), -1), len(document["mle"]["weights"]), selection)
+    _assert_at_the_maximum(result, document)
+
+
+@pytest.mark.parametrize(
+    ("name", "on"), [("A_1d_box_on_observed_hetero_noise", "observed"), ("B_1d_box_on_true_hetero_noise", "true")]
+)
+def test_the_exact_maximum_under_selection_with_own_noise(name: str, on: str) -> None:
+    """A box on measured values, or on true ones; each object's own noise: within 0.3 of the stated standard errors."""
+    document = _document("exact_incomplete", f"{name}.json")
+    y, sigma = np.genfromtxt(_needed("reference", "exact_incomplete", f"{name}.csv"), delimiter=",", skip_header=1).T
+    data = ArrayDataset.of(y[:, None], sigma[:, None] ** 2)
+    result = fit(data, Start(1), survey=Survey(Box([-0.5], [2.0]), None, on), stopping=Stopping(1e-8))
+    assert result.converged
+    _assert_at_the_maximum(result, document)
+    # latent points leave 0.02 in each object's at most, three times which in quadrature is
+    error = 0.05 if on == "observed" else 3 * 0.02 * len(y) ** 0.5
+    assert result.log_likelihood * len(y) == pytest.approx(document["loglik_at_mle"], abs=error)
+
+
+def _assert_at_the_maximum(result: Fit, document: Any) -> None:
     mixture = result.model.mixture
     order = [int(np.argmin(((mixture.means - m) ** 2).sum(axis=1))) for m in np.array(document["mle"]["means"])]
     for parameter in ("weights", "means", "covariances"):

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import dgmmis
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import NotConvergedWarning, RefusedError, RepairWarning, ShapeError
+from dgmmis.errors import JobError, NotConvergedWarning, RepairWarning, ShapeError
 
 
 def _points(n: int = 3000, seed: int = 0) -> np.ndarray:
@@ -138,8 +138,8 @@ def test_warnings_say_what_happened() -> None:
 
 def test_refusals() -> None:
     points = _points(100)
-    with pytest.raises(RefusedError, match="selection_on='true' is not supported"):
-        dgmmis.GMMis(1, selection_on="true", selection=dgmmis.Box([-9, -9], [9, 9])).fit(points)
+    with pytest.raises(JobError, match="unknown selection_on 'truth'"):
+        dgmmis.GMMis(1, selection_on="truth", selection=dgmmis.Box([-9, -9], [9, 9])).fit(points)
     with pytest.raises(ShapeError, match="expecting 2 features"):
         dgmmis.GMMis(1).fit(points).predict(points[:, :1])
     infinite, variances = points.copy(), np.ones_like(points)

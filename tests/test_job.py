@@ -1,15 +1,18 @@
 """Job files: read whole and checked before anything runs; selections to tables and back."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dgmmis.background import FixedDensity, FixedMixture
 from dgmmis.errors import JobError, RefusedError
 from dgmmis.job import read_job, selection_from_table, selection_to_table
+from dgmmis.noise import NoNoise
+from dgmmis.noise_law import ConstantNoise, FromCatalogue, ImportedNoise, OwnNoise
 from dgmmis.prior import InverseWishart
 from dgmmis.selection import Ball, Box, FromFunction, HalfSpace, Selection
-from dgmmis.survey import ConstantNoise
 
 FULL = """
 [data]
@@ -150,3 +153,117 @@ def test_functions_cannot_be_tables() -> None:
 def test_malformed_tables_are_refused(table: object) -> None:
     with pytest.raises(JobError):
         selection_from_table(table)
+
+
+SMALL = '[data]\npath = "a.zarr"\n[model]\nn_components = 1\n'
+CODE = """
+import numpy as np
+
+def omega(points, at=0.0):
+    return np.where(points[:, 0] > at, 0.5, 1.0)
+
+def noise(points, scale=1.0):
+    return scale * np.eye(points.shape[1])
+
+def field(points):
+    return 1.0 + points[:, 0] ** 2
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that can be imported."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "surveyed.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    monkeypatch.delitem(sys.modules, "surveyed", raising=False)
+    return "surveyed"
+
+
+@pytest.mark.parametrize("on", ["observed", "available", "true"])
+def test_a_selection_says_what_it_acts_on(tmp_path: Path, on: str) -> None:
+    text = f'{SMALL}[selection]\non = "{on}"\nbox = {{ lower = [0], upper = [1] }}\n'
+    survey = read_job(_write(tmp_path, text)).survey()
+    assert survey.selection_on == on
+    assert isinstance(survey.selection, Box)
+    assert survey.noise_law is None
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"), [("own", OwnNoise), ("nearest", FromCatalogue), ("regression", FromCatalogue)]
+)
+def test_a_noise_law_has_a_name(tmp_path: Path, word: str, kind: type) -> None:
+    law = read_job(_write(tmp_path, f'{SMALL}[noise]\nlaw = "{word}"\n')).survey().noise_law
+    assert isinstance(law, kind)
+    assert not isinstance(law, FromCatalogue) or law.kind == word
+
+
+def test_a_background_may_be_a_mixture(tmp_path: Path) -> None:
+    mixture = "{ weights = [1.0], means = [[0.0, 1.0]], covariances = [[[4.0, 1.0], [1.0, 9.0]]] }"
+    job = read_job(_write(tmp_path, f"{SMALL}[background]\nmixture = {mixture}\nfraction = 0.3\nbounds = [0.2, 0.4]\n"))
+    start = job.start()
+    assert isinstance(start.background, FixedMixture)
+    assert np.array_equal(start.background.mixture.covariances, [[[4, 1], [1, 9]]])
+    assert start.background_fraction == 0.3
+    assert job.constraints().background_bounds == (0.2, 0.4)
+
+
+FUNCTIONS = {
+    "selection": "[selection]\nfunction = { path = 'surveyed:omega', parameters = { at = 2.0 } }\n",
+    "noise": "[noise]\nfunction = { path = 'surveyed:noise', parameters = { scale = 3.0 } }\n",
+    "background": "[background]\nfunction = { path = 'surveyed:field', lower = [0.0], upper = [1.0] }\n",
+}
+
+
+def test_functions_of_ones_own_are_called_where_that_is_allowed(tmp_path: Path, code: str) -> None:
+    job = read_job(_write(tmp_path, SMALL + "".join(FUNCTIONS.values())), allow_code=True)
+    survey, background = job.survey(), job.start().background
+    assert survey.selection is not None
+    assert np.array_equal(survey.selection(np.array([[1.0], [3.0]])), [1.0, 0.5])
+    assert isinstance(survey.noise_law, ImportedNoise)
+    assert np.array_equal(survey.noise_law(np.zeros((2, 1))), [[[3.0]], [[3.0]]])
+    assert isinstance(background, FixedDensity)
+    heights = np.exp(background.log_density(np.array([[0.0], [1.0]]), NoNoise()))
+    np.testing.assert_allclose(heights, [0.75, 1.5], rtol=1e-3)
+    assert code in sys.modules
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_not_imported_unasked(tmp_path: Path, code: str, name: str) -> None:
+    with pytest.raises(JobError, match=r"would import and run 'surveyed:.*--allow-code"):
+        read_job(_write(tmp_path, SMALL + FUNCTIONS[name]))
+    assert code not in sys.modules
+
+
+def test_files_are_beside_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever folder the program runs in."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "job.toml").write_text(f"{SMALL}[selection]\ngrid = {{ file = 'maps/omega.npz' }}\n")
+    (tmp_path / "jobs" / "maps").mkdir()
+    np.savez(tmp_path / "jobs" / "maps" / "omega.npz", edges_0=[0.0, 1.0, 2.0], probability=[0.25, 0.75])
+    monkeypatch.chdir(tmp_path)
+    selection = read_job("jobs/job.toml").survey().selection
+    assert selection is not None
+    assert np.array_equal(selection(np.array([[0.5], [1.5]])), [0.25, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ('[selection]\non = "tru"\nbox = { lower = [0], upper = [1] }', "selection_on 'tru'. Did you mean 'true'"),
+        ("[selection]\non = 3\nbox = { lower = [0], upper = [1] }", "`on` has the wrong type"),
+        ('[selection]\non = "true"', "one kind"),
+        ('[selection]\nonn = "true"\nbox = { lower = [0], upper = [1] }', "no key 'onn'. Did you mean 'on'"),
+        ('[noise]\nlaw = "nearst"', "unknown noise_law 'nearst'. Did you mean 'nearest'"),
+        ("[noise]\nunsen = [[1.0]]", "unknown noise law 'unsen'. Did you mean 'unseen'"),
+        ('[noise]\nunseen = [[1.0]]\nlaw = "own"', "one kind"),
+        ("[background]\nlower = [0]\nuppr = [1]", r"\[background\] has no key 'uppr'. Did you mean 'upper'"),
+        ("[background]\nlower = [0]\nupper = [1]\nfraction = 'x'", r"\[background\] fraction has the wrong type"),
+        ("[background]\nfraction = 0.2", "a background is a table with one kind"),
+        ("[background]\nmixture = { weight = [1] }", "unknown key 'weight'. Did you mean 'weights'"),
+        ("[background]\nlower = [0]\nupper = [1]\nmixture = { weights = [1] }", "unknown key 'mixture'"),
+    ],
+)
+def test_what_is_wrong_with_a_survey_is_said(tmp_path: Path, tables: str, message: str) -> None:
+    with pytest.raises(JobError, match=message):
+        read_job(_write(tmp_path, f"{SMALL}{tables}\n"))

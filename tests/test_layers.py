@@ -12,24 +12,31 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address
-linalg
+linalg nets
+truncation
 noise selection
-mixture background chunk
+mixture box_integral chunk noise_law
+background
 survey model
-moments callback prior
-estep
-quadrature
-imputation mstep criteria
+moments callback prior noise_classes tables
+estep catalogue
+strata posterior_kernel
+posterior
+latent quadrature
+latent_draw
+imputation information mstep criteria
 initialize acceleration
 dataset execution em
-subsample plan
-passes
+observed subsample
+plan
+passes scoring
 rounds
+preparation
 fit
 job
 simulate runs
 progress summary
-estimator cli plotting dashboard report model_selection
+estimator cli plotting dashboard report model_selection testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""

@@ -7,6 +7,7 @@ from strategies import random_covariances
 from dgmmis.errors import DataError
 from dgmmis.linalg import (
     cholesky_inverse,
+    covariance_root,
     is_positive_definite,
     logsumexp,
     pack,
@@ -88,3 +89,11 @@ def test_log_sum_exp() -> None:
     np.testing.assert_allclose(logsumexp(values), [np.log(2), 1000 + np.log(2), -np.inf, -1e6])
     np.testing.assert_allclose(logsumexp(values, axis=1)[0], 1000.0)
     assert logsumexp(np.array([-np.inf])) == -np.inf
+
+
+def test_a_root_gives_its_covariance_back_also_where_there_is_no_spread() -> None:
+    covariances = random_covariances(np.random.default_rng(3), 5, 3)
+    covariances[2, 1], covariances[2, :, 1] = 0.0, 0.0  # measured exactly
+    covariances[4] = 0.0
+    roots = covariance_root(covariances)
+    np.testing.assert_allclose(roots @ np.swapaxes(roots, 1, 2), covariances, atol=1e-13 * np.abs(covariances).max())

@@ -10,7 +10,7 @@ import pytest
 
 from dgmmis.background import Uniform
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.errors import RefusedError, ShapeError
+from dgmmis.errors import ShapeError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.plotting import Extent, confidence_ellipses, density_image, recovery_figure, survey_edges
@@ -229,8 +229,8 @@ def test_the_noise_law_of_a_survey_may_come_from_the_catalogue(hole: Dataset, tm
     implied, given = _recovery(hole, "box-with-hole", survey=Survey(selection)), _recovery(hole, "box-with-hole")
     np.testing.assert_array_equal(_panels(implied)[3], _panels(given)[3])
     own = simulate(tmp_path / "own.zarr", "background", n=100)
-    with pytest.raises(RefusedError, match="noise_law"):
-        _recovery(own, "background", plain=PRESETS["background"].model, survey=Survey(selection))
+    found = _recovery(own, "background", plain=PRESETS["background"].model, survey=Survey(selection))
+    assert _panels(found)[3].sum() > 2 * _panels(found)[2].sum()  # most of the field is out of sight
 
 
 def test_models_of_other_features_are_refused(hole: Dataset) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from dgmmis.errors import DataError, ShapeError
-from dgmmis.selection import Ball, Box, FromFunction, HalfSpace, Selection, as_selection
+from dgmmis.errors import DataError, DgmmisError, JobError, RefusedError, ShapeError
+from dgmmis.selection import Ball, Box, FromFunction, Grid, HalfSpace, Imported, Selection, as_selection
 
 POINTS = np.random.default_rng(0).normal(0, 2, (200, 2))
 
@@ -23,6 +23,15 @@ def of_radius(points: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * np.sum(points**2, axis=1))
 
 
+def of_width(points: np.ndarray, width: float = 1.0) -> np.ndarray:
+    return np.exp(-0.5 * np.sum(points**2, axis=1) / width**2)
+
+
+def above(points: np.ndarray) -> np.ndarray:
+    """A mask: truth values."""
+    return points[:, 1] > 0.2
+
+
 SELECTIONS: dict[str, Selection] = {
     "box": Box([-1, -2], [2, 1]),
     "open box": Box([-1, -np.inf], [np.inf, 1]),
@@ -30,6 +39,10 @@ SELECTIONS: dict[str, Selection] = {
     "half space": HalfSpace([1, 2], 0.3),
     "soft half space": HalfSpace([1, 2], 0.3, 0.5),
     "function": FromFunction(of_radius),
+    "mask": FromFunction(above),
+    "imported": Imported(f"{__name__}:of_width", {"width": 2.0}),
+    "grid": Grid([[-9, 0, 9], [-9, -1, 1, 9]], [[0.1, 0.5, 0], [1, 0.2, 0.3]]),
+    "linear grid": Grid([[-9, 0, 9]], [0.1, 0.7, 0.2], interpolation="linear", features=(1,)),
     "both": Box([-1, -2], [2, 1]) & of_radius,
     "either": Ball([0.5, 0], 1.5) | HalfSpace([1, 2], 0.3, 0.5),
     "complement": ~FromFunction(of_radius),
@@ -95,6 +108,7 @@ def test_wrong_dimensions_are_refused(kind: Selection) -> None:
         (lambda: Ball([0, 0], np.inf), "`radius` must be positive"),
         (lambda: HalfSpace([0, 0], 1), "`normal` must not be zero"),
         (lambda: HalfSpace([1, 0], 1, -1), "`softness` must be >= 0"),
+        (lambda: HalfSpace([1, 0], np.nan), "`offset` must be a number"),
     ],
 )
 def test_bad_shapes_of_the_sky_are_refused(make: Callable[[], Selection], message: str) -> None:
@@ -134,3 +148,64 @@ def test_what_cannot_be_called_is_no_selection() -> None:
         as_selection("box")
     box = Box([0], [1])
     assert as_selection(box) is box
+
+
+def test_missing_features_are_ignored_where_nothing_depends_on_them() -> None:
+    points = np.array([[0.5, np.nan], [np.nan, 0.5], [2.0, np.nan], [np.nan, np.nan], [0.5, 0.5]])
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(Box([0, 0], [1, 1])(points), [1, 1, 0, 1, 1])
+        np.testing.assert_array_equal(HalfSpace([0, 2], 1.5)(points[[1, 4]]), [1, 1])
+        np.testing.assert_array_equal((~Box([0, 0], [1, 1]) & HalfSpace([1, 0], 3))(points[[0, 2]]), [0, 1])
+        np.testing.assert_array_equal(
+            as_selection(lambda y: np.isnan(y).any(axis=1))(points), [True, True, True, True, False]
+        )
+
+
+@pytest.mark.parametrize(
+    ("selection", "error", "message"),
+    [
+        (Ball([0, 0], 1), RefusedError, "Ball needs feature 1, which was not measured in row 2"),
+        (HalfSpace([1, 2], 1), RefusedError, "HalfSpace needs feature 1, which was not measured in row 2"),
+        (HalfSpace([0, 2], 1, 0.1), RefusedError, "HalfSpace needs feature 1"),
+        (Grid([[-9, 9], [-9, 9]], [[1.0]]), RefusedError, "Grid needs feature 1, which was not measured in row 2"),
+        (Box([0, 0], [1, 1]) | Ball([0, 0], 1), RefusedError, "Ball needs feature 1"),
+        (FromFunction(lambda y: 0.1 * y[:, 1]), DataError, r"got nan at \[0\.1 nan\]"),
+    ],
+)
+def test_missing_features_are_refused_where_they_matter(
+    selection: Selection, error: type[DgmmisError], message: str
+) -> None:
+    points = np.array([[0.1, 0.2], [0.1, 0.2], [0.1, np.nan], [0.1, 0.3]])
+    with pytest.raises(error, match=message):
+        selection(points)
+
+
+def test_an_imported_function_has_its_parameters() -> None:
+    narrow, wide = Imported(f"{__name__}:of_width"), Imported(f"{__name__}:of_width", {"width": 2.0})
+    np.testing.assert_array_equal(narrow(POINTS), of_radius(POINTS))
+    np.testing.assert_array_equal(wide(POINTS), of_width(POINTS, 2.0))
+    copy = pickle.loads(pickle.dumps(wide))
+    assert (copy.path, dict(copy.parameters)) == (wide.path, {"width": 2.0})
+    assert len(pickle.dumps(wide)) < 300  # its path, not its code
+    np.testing.assert_array_equal((wide & above)(POINTS), of_width(POINTS, 2.0) * above(POINTS))
+    with pytest.raises(DataError, match="0 <= Omega <= 1, got"):
+        Imported("numpy:linalg.norm", {"axis": 1})(POINTS)
+    with pytest.raises(TypeError):
+        wide.parameters["width"] = 3.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "message"),
+    [
+        ("of_width", {}, r"expected 'package\.module:name', got of_width"),
+        (":of_width", {}, "named by its module and its name"),
+        ("no_such_module_here:f", {}, "module 'no_such_module_here' cannot be imported: got No module named"),
+        ("math:no_such_name", {}, "module 'math' has no 'no_such_name'"),
+        ("math:pi", {}, "'math:pi' cannot be called: expected a function, got float"),
+        (f"{__name__}:of_width", {"widht": 1.0}, "does not take .*: got an unexpected keyword argument 'widht'"),
+        (f"{__name__}:of_radius", {"points": 1.0}, "does not take"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_when_made(path: str, parameters: dict[str, float], message: str) -> None:
+    with pytest.raises(JobError, match=message):
+        Imported(path, parameters)

@@ -12,18 +12,22 @@ from scipy.stats import binom, norm
 
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.errors import JobError, RefusedError, ShapeError, StoreError
-from dgmmis.job import read_job, selection_from_table
+from dgmmis.job import read_job
 from dgmmis.linalg import unpack
-from dgmmis.noise import DiagonalNoise
-from dgmmis.selection import Ball, FromFunction
-from dgmmis.simulate import PRESETS, completeness, job_path, simulate, true_model
+from dgmmis.noise_law import ConstantNoise, NoiseFunction
+from dgmmis.selection import Ball, Box, FromFunction, Injections
+from dgmmis.simulate import PRESETS, completeness, job_path, simulate, true_model, true_survey
 from dgmmis.simulate.catalogue import BATCH
+from dgmmis.simulate.measurement import ByPosition
 from dgmmis.survey import Survey
 
 FALSE_ALARM = 1e-6
 """How often a statistical test here would fail by chance, were its seed not pinned."""
 
-NAMES = ("box-with-hole", "many-components", "deconvolution", "graded", "background")
+NAMES = ("box-with-hole", "many-components", "deconvolution", "graded", "background", "one-likelihood")
+KINDS = {"many-components": "none", "deconvolution": "full", "background": "diagonal", "one-likelihood": "full"}
+COMPONENTS = {"many-components": 50, "deconvolution": 4, "graded": 2, "one-likelihood": 2}
+LOST = {"deconvolution": 0.1, "one-likelihood": 0.2}
 
 
 def _points(dataset: Dataset) -> np.ndarray:
@@ -56,19 +60,20 @@ def test_the_store_holds_what_the_preset_says(surveys: dict[str, Dataset], name:
     dataset, preset = surveys[name], PRESETS[name]
     assert (dataset.schema.features, dataset.schema.units) == (preset.features, preset.units)
     chunk = dataset.references[0].load()
-    kind = {"many-components": "none", "deconvolution": "full", "background": "diagonal"}.get(name, "shared")
+    kind = KINDS.get(name, "shared")
     assert dataset.schema.noise == chunk.noise.kind == preset.noise == kind
     points = _points(dataset)
     if preset.survey.selection is None:
         assert len(points) == 40_000
     else:
         assert _likely(len(points), 40_000, dataset.truth["completeness"])
-        assert np.all(preset.survey.selection(points) > 0)
+        assert np.all(preset.survey.selection(points[~np.isnan(points).any(axis=1)]) > 0)
     missing = np.isnan(points)
     assert not np.any(missing.all(axis=1))
-    if name == "deconvolution":
-        # a tenth, less the rows that would have lost everything: they keep one feature
-        assert _likely(int(missing.sum()), missing.size, 0.1 - 0.1**3 / 3)
+    if name in LOST:
+        # less the rows that would have lost everything: they keep one feature
+        lost, d = LOST[name], points.shape[1]
+        assert _likely(int(missing.sum()), missing.size, lost - lost**d / d)
     else:
         assert not missing.any()
 
@@ -127,11 +132,16 @@ def test_the_truth_comes_back_from_the_store(surveys: dict[str, Dataset], name: 
     for part in ("weights", "means", "covariances"):
         np.testing.assert_array_equal(getattr(model.mixture, part), getattr(preset.model.mixture, part))
     assert model.background_fraction == preset.model.background_fraction
-    points, _ = preset.draw(100, np.random.default_rng(1))
-    np.testing.assert_array_equal(model.log_density(points), preset.model.log_density(points))
-    if preset.survey.selection is not None:
-        selection = selection_from_table(truth["selection"])
-        np.testing.assert_array_equal(selection(points), preset.survey.selection(points))
+    objects = preset.objects(100, np.random.default_rng(1))
+    np.testing.assert_array_equal(model.log_density(objects.points), preset.model.log_density(objects.points))
+    survey, expected = true_survey(truth), preset.survey
+    assert (survey.selection is None, survey.selection_on) == (expected.selection is None, expected.selection_on)
+    if survey.selection is not None and expected.selection is not None:
+        on = objects.selected_on
+        np.testing.assert_array_equal(survey.selection(on), expected.selection(on))
+        assert type(survey.noise_law) is type(expected.noise_law)
+        if isinstance(expected.noise_law, ConstantNoise):
+            np.testing.assert_array_equal(survey.noise_law.covariance, expected.noise_law.covariance)
 
 
 def test_completeness_agrees_with_counting() -> None:
@@ -145,6 +155,48 @@ def test_completeness_agrees_with_counting() -> None:
         assert error < 1e-3
         assert abs(omega.mean() - share) < norm.isf(FALSE_ALARM / 2) * spread
     assert completeness(PRESETS["background"].model, Survey()) == (1.0, 0.0)
+
+
+def test_completeness_of_own_noise_is_that_of_the_objects(surveys: dict[str, Dataset]) -> None:
+    """N / sum_n 1 / Z_n over the observed objects is n_selected / n_objects, within the scatter of both."""
+    preset, dataset = PRESETS["one-likelihood"], surveys["one-likelihood"]
+    truth = dataset.truth
+    assert truth is not None
+    share, error = completeness(preset.model, preset.survey, like=dataset.references[0].load(), n_points=1 << 15)
+    scatter = np.sqrt(share * (1 - share) / truth["n_objects"])
+    assert error < scatter
+    assert abs(share - truth["n_selected"] / truth["n_objects"]) < norm.isf(FALSE_ALARM / 2) * scatter
+    assert abs(share - truth["completeness"]) < norm.isf(FALSE_ALARM / 2) * (scatter + truth["completeness_error"])
+    with pytest.raises(JobError, match="depends on the noise and the gaps"):
+        completeness(preset.model, preset.survey)
+
+
+@pytest.mark.parametrize("on", ["available", "true"])
+def test_what_is_selected_on_decides(tmp_path: Path, on: str) -> None:
+    """A hard edge is one of what it acts on, and of nothing else."""
+    preset = PRESETS["one-likelihood"]
+    survey = Survey(Box([-2.5, -1.5], [2.5, 1.5]), "own" if on == "available" else None, on)
+    dataset = simulate(tmp_path / "a.zarr", replace(preset, survey=survey), n=5_000, seed=2)
+    points = _points(dataset)
+    outside = np.any((points <= survey.selection.lower) | (points >= survey.selection.upper), axis=1)
+    assert np.any(np.isnan(points))
+    assert outside.any() == (on == "true")
+    assert dataset.truth is not None
+    assert _likely(len(points), 5_000, dataset.truth["completeness"])
+    read = read_job(job_path(dataset.path)).survey()
+    assert read.selection_on == true_survey(dataset.truth).selection_on == on
+    assert type(read.noise_law) is type(survey.noise_law)
+
+
+def test_noise_may_be_a_law_of_the_position() -> None:
+    def law(x: np.ndarray) -> np.ndarray:
+        return (0.1 + (x[:, :1, None] > 0)) * np.eye(2)
+
+    preset = replace(PRESETS["graded"], measurement=ByPosition(NoiseFunction(law)))
+    objects = preset.objects(50_000, np.random.default_rng(3))
+    np.testing.assert_allclose(unpack(objects.noise.packed(range(2)).T), law(objects.positions))
+    errors = (objects.points - objects.positions) ** 2 / objects.noise.variances(2)
+    assert np.all(np.abs(errors.mean(axis=0) - 1) < norm.isf(FALSE_ALARM / 4) * np.sqrt(2 / len(errors)))
 
 
 def test_rows_do_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
@@ -195,11 +247,11 @@ def test_the_job_file_has_the_tables_of_the_preset(surveys: dict[str, Dataset], 
     document = tomllib.loads(path.read_text())
     tables = {"data", "model", "fit", "cluster", "output"}
     tables |= {"selection", "noise"} if preset.survey.selection is not None else set()
-    tables |= {"background"} if name == "background" else set()
+    tables |= {"background"} if name in ("background", "one-likelihood") else set()
     assert set(document) == tables
     assert document["data"]["path"] == f"{name}.zarr"
     assert document["output"]["path"] == f"{name}.run"
-    assert document["model"]["n_components"] == {"many-components": 50, "deconvolution": 4, "graded": 2}.get(name, 3)
+    assert document["model"]["n_components"] == COMPONENTS.get(name, 3)
     assert document["cluster"]["kind"] == ("local" if name == "box-with-hole" else "auto")
     if name == "box-with-hole":
         assert document["selection"] == {
@@ -211,11 +263,12 @@ def test_the_job_file_has_the_tables_of_the_preset(surveys: dict[str, Dataset], 
         assert document["noise"] == {"unseen": [[0.25, 0.0], [0.0, 0.25]]}
     job = read_job(path)
     assert job.resolve(job.data.path) == surveys[name].path
-    points, _ = preset.draw(1_000, np.random.default_rng(2))
+    points = preset.objects(1_000, np.random.default_rng(2)).selected_on
     if preset.survey.selection is not None:
         selection = job.survey().selection
         assert selection is not None
         np.testing.assert_array_equal(selection(points), preset.survey.selection(points))
+        assert type(job.survey().noise_law) is type(preset.survey.noise_law)
 
 
 def test_job_files_lie_beside_their_store() -> None:
@@ -233,31 +286,22 @@ def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
         simulate(path, "graded", n=10, seed=-1)
     ball = Ball(np.zeros(3), 1.0)
     gaps = replace(PRESETS["deconvolution"], survey=Survey(ball, lambda x: np.zeros((3, 3))))
-    with pytest.raises(RefusedError, match="noise law that is a function"):
+    with pytest.raises(RefusedError, match="NoiseFunction noise law cannot be written"):
         simulate(path, gaps, n=100)
     law = PRESETS["graded"].survey.noise_law
     with pytest.raises(RefusedError, match="FromFunction"):
         simulate(path, replace(PRESETS["graded"], survey=Survey(FromFunction(lambda y: 0.5 + 0 * y[:, 0]), law)), n=100)
-    with pytest.raises(RefusedError, match="needs the noise law"):
-        replace(PRESETS["graded"], survey=Survey(ball))
+    with pytest.raises(RefusedError, match="injections do not say"):
+        replace(PRESETS["graded"], survey=Survey(Injections([[0.0, 0.0]], [True], [0.0])))
     with pytest.raises(ShapeError, match="units"):
         replace(PRESETS["graded"], units=("mag",))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_selection_on_missing_features_is_refused(tmp_path: Path) -> None:
-    preset = PRESETS["graded"]
-
-    class Gaps:
-        kind = "diagonal"
-        shared_covariance = None
-
-        def __call__(self, points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, DiagonalNoise]:
-            del rng
-            return np.where(np.arange(2) > 0, np.nan, points), DiagonalNoise(np.ones(points.shape))
-
-    with pytest.raises(RefusedError, match="missing"):
-        simulate(tmp_path / "a.zarr", replace(preset, measurement=Gaps()), n=100)
+def test_a_selection_that_needs_a_value_that_was_lost_is_refused(tmp_path: Path) -> None:
+    survey = Survey(Ball(np.zeros(2), 3.0), "own", "available")
+    with pytest.raises(RefusedError, match="which was not measured"):
+        simulate(tmp_path / "a.zarr", replace(PRESETS["one-likelihood"], survey=survey), n=100)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,27 +1,33 @@
-"""The run store: what a fit leaves behind.
+"""The run store: what a fit leaves behind, all that is needed to score, sample and predict with it later.
 
 RUN/model.npz is the whole truth, in one file replaced in one step; RUN/fit.json repeats the numbers for people and
-other programs.
+other programs. Version 1 had no noise law and no noise classes, and uniform backgrounds only.
 """
 
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dgmmis import __version__
-from dgmmis.background import Uniform
+from dgmmis.background import Background, Uniform
 from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
 from dgmmis.errors import DgmmisError, StoreError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.noise_classes import NoiseClass
+from dgmmis.survey import Survey
+from dgmmis.tables import background_from_table, background_to_table
+from dgmmis.types import Vector
 
 FORMAT = "dgmmis-run"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,12 +38,26 @@ class Run:
         model: the model.
         features, units: names and units of the model's features, in order.
         document: JSON values: status, objective, completeness, history, job, versions.
+        record: of the survey, completed with its noise law.
+        noise_classes: of the observed objects, where something was not seen.
+        by_class: Z of each of them (g,).
     """
 
     model: Model
     features: tuple[str, ...]
     units: tuple[str, ...]
     document: Mapping[str, Any]
+    record: SurveyRecord = field(default_factory=SurveyRecord)
+    noise_classes: tuple[NoiseClass, ...] = ()
+    by_class: Vector = field(default_factory=lambda: np.ones(1))
+
+    def survey(self, *, allow_code: bool = False) -> Survey:
+        """Selection and noise law of the fit.
+
+        Raises:
+            JobError: it has a function, to be imported, and that is not allowed or does not work.
+        """
+        return self.record.survey(allow_code=allow_code)
 
     def numbers(self) -> dict[str, Any]:
         """The model's parameters as JSON values."""
@@ -49,7 +69,7 @@ class Run:
             "background_fraction": self.model.background_fraction,
         }
         if background is not None:
-            numbers["background"] = {"lower": background.lower.tolist(), "upper": background.upper.tolist()}
+            numbers["background"] = background_to_table(background)
         return numbers
 
     @property
@@ -89,17 +109,19 @@ def write_run(path: str | Path, run: Run) -> None:
     prepare_run(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        document = {"format": FORMAT, "version": VERSION, "dgmmis": __version__, **run.document}
-        document |= {"features": list(run.features), "units": list(run.units)}
+        document = {**run.document, "format": FORMAT, "version": VERSION, "dgmmis": __version__}
+        document |= {"features": list(run.features), "units": list(run.units), "survey": run.record.tables}
+        background = run.model.background
+        document["background"] = None if background is None else background_to_table(background)
         arrays: dict[str, Any] = {
             "weights": run.model.mixture.weights,
             "means": run.model.mixture.means,
             "covariances": run.model.mixture.covariances,
             "background_fraction": np.float64(run.model.background_fraction),
             "document": np.array(json.dumps(document)),
+            **run.record.arrays,
+            **class_arrays(run.noise_classes, run.by_class),
         }
-        if run.model.background is not None:
-            arrays |= {"background_lower": run.model.background.lower, "background_upper": run.model.background.upper}
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         replace_file(path / "model.npz", buffer.getvalue())
@@ -110,11 +132,17 @@ def write_run(path: str | Path, run: Run) -> None:
         raise StoreError(f"cannot write the run '{path}': {error}") from error
 
 
-def read_run(path: str | Path) -> Run:
+def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
     """Read a run.
+
+    Args:
+        path: of the run.
+        allow_code: whether a background may be a function to import and call. That of the survey is asked for where
+            it is needed, by `Run.survey`.
 
     Raises:
         StoreError: there is none, it cannot be read, or another version wrote it.
+        JobError: its background is a function, and that is not allowed or does not work.
     """
     file = Path(path) / "model.npz"
     if not file.exists():
@@ -124,16 +152,30 @@ def read_run(path: str | Path) -> Run:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             document = json.loads(str(arrays["document"]))
-            if document.get("format") != FORMAT or document.get("version") != VERSION:
+            if document.get("format") != FORMAT or document.get("version") not in READABLE:
                 got = f"{document.get('format')} {document.get('version')}"
                 raise StoreError(f"'{path}' has another format", expected=f"{FORMAT} {VERSION}", got=got)
-            background = None
-            if "background_lower" in arrays:
-                background = Uniform(arrays["background_lower"], arrays["background_upper"])
+            if document["version"] == 1:
+                document = _from_first_version(document, arrays)
+            table = document["background"]
+            background: Background | None = (
+                None if table is None else background_from_table(table, allow_code=allow_code)
+            )
             mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
             model = Model(mixture, background, float(arrays["background_fraction"]))
+            record = SurveyRecord.read(document["survey"], arrays)
+            classes, by_class = classes_from(arrays)
     except DgmmisError:
         raise
     except Exception as error:
         raise StoreError(f"the run '{path}' cannot be read: {error}", do="fit it again") from error
-    return Run(model, tuple(document["features"]), tuple(document["units"]), document)
+    return Run(model, tuple(document["features"]), tuple(document["units"]), document, record, classes, by_class)
+
+
+def _from_first_version(document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What the document would say today: edges were arrays, and the selection had a table of its own."""
+    table = document.get("selection")
+    box = None
+    if "background_lower" in arrays:
+        box = background_to_table(Uniform(arrays["background_lower"], arrays["background_upper"]))
+    return {**document, "survey": {} if table is None else {"selection": table}, "background": box}

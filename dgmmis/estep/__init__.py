@@ -10,7 +10,16 @@ from dgmmis.estep.kernel import Expectation, Kernel
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 
-__all__ = ["Expectation", "Kernel", "expect", "leaf_log_density", "leaf_moments", "leaf_responsibilities"]
+__all__ = [
+    "Expectation",
+    "Kernel",
+    "expect",
+    "leaf_log_density",
+    "leaf_moments",
+    "leaf_responsibilities",
+    "log_density",
+    "responsibilities",
+]
 
 
 def _kernel_for(block: Block) -> ModuleType:
@@ -27,6 +36,18 @@ def expect(model: Model, block: Block) -> Expectation:
     return result
 
 
+def log_density(model: Model, block: Block) -> np.ndarray:
+    """Log density (n,) of a block's samples, background included."""
+    result: np.ndarray = _kernel_for(block).log_density(model, block)
+    return result
+
+
+def responsibilities(model: Model, block: Block) -> np.ndarray:
+    """Responsibilities (k, n) of a block's samples; what they lack to one is the background's."""
+    result: np.ndarray = _kernel_for(block).responsibilities(model, block)
+    return result
+
+
 def leaf_moments(model: Model, leaf: Leaf) -> Moments:
     """The moments of a leaf: its blocks' in their order."""
     total = Moments.zero(model.mixture.n_components, model.mixture.n_features)
@@ -39,7 +60,7 @@ def leaf_log_density(model: Model, leaf: Leaf) -> np.ndarray:
     """Log density (n,) of a leaf's samples, background included, in the leaf's row order."""
     out = np.empty(sum(block.n_samples for block in leaf.blocks))
     for block in leaf.blocks:
-        out[block.rows] = expect(model, block).log_density
+        out[block.rows] = log_density(model, block)
     return out
 
 
@@ -47,5 +68,5 @@ def leaf_responsibilities(model: Model, leaf: Leaf) -> np.ndarray:
     """Responsibilities (n, k) of a leaf's samples; what they lack to one is the background's."""
     out = np.empty((sum(block.n_samples for block in leaf.blocks), model.mixture.n_components))
     for block in leaf.blocks:
-        out[block.rows] = _kernel_for(block).responsibilities(model, block).T
+        out[block.rows] = responsibilities(model, block).T
     return out

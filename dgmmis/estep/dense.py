@@ -17,9 +17,10 @@ from dgmmis.estep.noisy import embed
 from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, pack, packed_indices, unpack
 from dgmmis.model import Model
 from dgmmis.moments import Moments
+from dgmmis.types import Vector
 
-PANEL = 1024
-"""Samples in a panel: phi, log p and q of a panel stay in cache for some tens of components."""
+SMALLEST_PANEL, LARGEST_PANEL, PANEL_NUMBERS = 1 << 10, 1 << 14, 1 << 16
+"""Samples in a panel, as powers of two: phi and q of a panel stay in cache, and there are not too many panels."""
 
 CANCELLATION = 3e4
 """Largest sum of |Theta phi| for which the products are accurate to about 1e-11."""
@@ -89,6 +90,16 @@ def expect(model: Model, block: Block) -> Expectation:
     return Expectation(moments, log_density)
 
 
+def log_density(model: Model, block: Block) -> Vector:
+    """Log densities of a block (see Kernel)."""
+    components = _components(model, block)
+    behind = log_background(model, block)
+    out = np.empty(block.n_samples)
+    for panel in _panels(components, block):
+        _, out[panel.columns] = _posterior(components, panel, block, behind)
+    return out
+
+
 def responsibilities(model: Model, block: Block) -> Float[np.ndarray, "k n"]:
     """Responsibilities of a block (see Kernel)."""
     components = _components(model, block)
@@ -114,8 +125,10 @@ def _components(model: Model, block: Block) -> _Components:
 def _panels(components: _Components, block: Block) -> Iterator[_Panel]:
     m = len(block.points)
     i, j = packed_indices(m)
-    for start in range(0, block.n_samples, PANEL):
-        columns = slice(start, min(start + PANEL, block.n_samples))
+    width = PANEL_NUMBERS // (len(i) + m + 1 + len(components.means))
+    size = int(np.clip(1 << (width.bit_length() - 1 if width else 0), SMALLEST_PANEL, LARGEST_PANEL))
+    for start in range(0, block.n_samples, size):
+        columns = slice(start, min(start + size, block.n_samples))
         x = block.points[:, columns]
         centre = x.mean(axis=1)
         z = x - centre[:, None]

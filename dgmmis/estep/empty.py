@@ -7,6 +7,7 @@ from dgmmis.chunk import Block
 from dgmmis.estep.kernel import Expectation
 from dgmmis.model import Model
 from dgmmis.moments import Moments
+from dgmmis.types import Vector
 
 
 def expect(model: Model, block: Block) -> Expectation:
@@ -19,6 +20,12 @@ def expect(model: Model, block: Block) -> Expectation:
     nu = model.background_fraction
     moments = Moments(n * (1 - nu) * model.mixture.weights, zero.mean_score, zero.covariance_score, n * nu, 0.0, n)
     return Expectation(moments, np.zeros(block.n_samples))
+
+
+def log_density(model: Model, block: Block) -> Vector:
+    """Zeros (see Kernel)."""
+    del model
+    return np.zeros(block.n_samples)
 
 
 def responsibilities(model: Model, block: Block) -> Float[np.ndarray, "k n"]:

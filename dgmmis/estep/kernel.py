@@ -28,6 +28,9 @@ class Kernel(Protocol):
     def expect(self, model: Model, block: Block) -> Expectation:
         """The E-step and the sums of the M-step, fused."""
 
+    def log_density(self, model: Model, block: Block) -> Vector:
+        """Log density of each sample, background included."""
+
     def responsibilities(self, model: Model, block: Block) -> Float[np.ndarray, "k n"]:
         """Probability of each component for each sample; with the background's they sum to one."""
 

@@ -9,6 +9,7 @@ from dgmmis.estep.noisy_kernel import noisy_kernel, sized
 from dgmmis.linalg import packed_size
 from dgmmis.model import Model
 from dgmmis.moments import Moments
+from dgmmis.types import Vector
 
 LANES_BYTES = 1 << 20
 """The K lanes of a block should stay in the cache of one core."""
@@ -17,6 +18,11 @@ LANES_BYTES = 1 << 20
 def expect(model: Model, block: Block) -> Expectation:
     """Moments and log densities of a block (see Kernel)."""
     return _run(model, block, np.empty((0, 0)))
+
+
+def log_density(model: Model, block: Block) -> Vector:
+    """Log densities of a block (see Kernel)."""
+    return expect(model, block).log_density
 
 
 def responsibilities(model: Model, block: Block) -> Float[np.ndarray, "k n"]:

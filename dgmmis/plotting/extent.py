@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dgmmis.background import Uniform
 from dgmmis.model import Model
 from dgmmis.types import Points
 
@@ -24,9 +25,12 @@ class Extent:
         means = model.mixture.means[:, index]
         reach = sigmas * np.sqrt(np.diagonal(model.mixture.covariances, axis1=1, axis2=2)[:, index])
         low, high = (means - reach).min(axis=0), (means + reach).max(axis=0)
-        if model.background is not None:
-            low = np.minimum(low, model.background.lower[index])
-            high = np.maximum(high, model.background.upper[index])
+        cover = None if model.background is None else model.background.envelope
+        if isinstance(cover, Uniform):
+            low, high = np.minimum(low, cover.lower[index]), np.maximum(high, cover.upper[index])
+        elif cover is not None:
+            behind = cls.of(Model(cover), features=features, sigmas=sigmas)
+            low, high = np.minimum(low, [behind.left, behind.bottom]), np.maximum(high, [behind.right, behind.top])
         return cls(float(low[0]), float(high[0]), float(low[1]), float(high[1]))
 
     @property

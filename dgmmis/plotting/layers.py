@@ -1,7 +1,6 @@
 """Layers of a picture: densities, ellipses, the survey's edges."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,13 +161,10 @@ def square_root(top: float) -> "Normalize":
 
 def density_grid(model: Model, extent: Extent, features: tuple[int, int]) -> np.ndarray:
     """Marginal density (PIXELS, PIXELS) of two features, rows from bottom to top."""
-    _, _, points = extent.grid(PIXELS)
-    box = model.background
-    if box is not None:
-        index = list(features)
-        box = replace(box, lower=box.lower[index], upper=box.upper[index])
-    part = Model(model.mixture.marginal(features), box, model.background_fraction)
-    return np.asarray(np.exp(part.log_density(points))).reshape(PIXELS, PIXELS)
+    _, _, pixels = extent.grid(PIXELS)
+    points = np.full((len(pixels), model.mixture.n_features), np.nan)  # what is not measured is marginalised
+    points[:, list(features)] = pixels
+    return np.asarray(np.exp(model.log_density(points))).reshape(PIXELS, PIXELS)
 
 
 def draw_image(ax: "Axes", values: np.ndarray, extent: Extent, norm: "Normalize") -> "AxesImage":

@@ -60,12 +60,15 @@ def recovery_figure(
     for name, model in (("truth", truth), ("plain", plain), ("fitted", fitted)):
         if model.mixture.n_features != dataset.n_features:
             raise ShapeError(f"{name} does not fit the data", expected=dataset.n_features, got=model.mixture.n_features)
-    survey = survey.completed(dataset.references[0].load().noise, dataset.n_features)
+    typical = dataset.references[0].load()
+    survey = survey.completed(typical, dataset.n_features)
     extent = Extent.of(truth, features=features)
     if len({dataset.schema.units[feature] for feature in features}) == 1:  # panels are square: circles stay circles
         extent = extent.squared()
     n = dataset.n_rows
-    population, estimate = (n / completeness(model, survey, n_points=1 << 16)[0] for model in (truth, fitted))
+    population, estimate = (
+        n / completeness(model, survey, n_points=1 << 16, like=typical)[0] for model in (truth, fitted)
+    )
     population = (dataset.truth or {}).get("n_objects", population)
     pictures = [
         scale * density_grid(model, extent, features)

@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 
 from dgmmis.address import Purpose, generator
-from dgmmis.background import Uniform
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import JobError, RefusedError, StoreError
-from dgmmis.job import selection_to_table
+from dgmmis.errors import JobError, StoreError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise, FullNoise, Noise
-from dgmmis.selection import as_selection
+from dgmmis.noise_law import ConstantNoise
 from dgmmis.simulate.completeness import completeness
 from dgmmis.simulate.job_text import job_path, job_text
 from dgmmis.simulate.preset import Preset, find_preset
+from dgmmis.survey import Survey
+from dgmmis.tables import background_from_table, background_to_table, survey_from_tables, survey_to_tables
 from dgmmis.types import Points
 
 BATCH = 1 << 16
 """Objects drawn at a time."""
+
+COUNTED_BATCHES = 8
+"""In which the completeness is counted where it is no single integral."""
 
 
 def simulate(
@@ -52,7 +55,8 @@ def simulate(
     Raises:
         JobError: an unknown preset (the nearest is named), n < 1 or seed < 0.
         StoreError: there is a survey or a job file already, or they cannot be written.
-        RefusedError: a selection that no job file can hold, or one that is to act on missing features.
+        RefusedError: functions without a path, which no job file can hold; a selection on available values that needs
+            one that is missing.
     """
     preset = find_preset(preset) if isinstance(preset, str) else preset
     n = preset.n if n is None else n
@@ -83,38 +87,41 @@ def simulate(
     return Dataset.open(path)
 
 
-def true_model(truth: Mapping[str, Any]) -> Model:
-    """The model that a store's `truth` describes."""
-    edges = truth["background"]
+def true_model(truth: Mapping[str, Any], *, allow_code: bool = False) -> Model:
+    """The model that a store's `truth` describes; a function of it is imported where that is allowed."""
+    table = truth["background"]
     return Model(
         GaussianMixture(*(np.asarray(truth[name], dtype=float) for name in ("weights", "means", "covariances"))),
-        None if edges is None else Uniform(np.asarray(edges["lower"]), np.asarray(edges["upper"])),
+        None if table is None else background_from_table(table, allow_code=allow_code),
         truth["background_fraction"],
     )
 
 
+def true_survey(truth: Mapping[str, Any], *, allow_code: bool = False) -> Survey:
+    """The survey that a store's `truth` describes; a function of it is imported where that is allowed."""
+    return survey_from_tables(truth["selection"], truth.get("noise"), allow_code=allow_code)
+
+
 def _batches(preset: Preset, n: int, seed: int) -> Iterator[tuple[int, Points, Noise]]:
     """How many objects were drawn so far; the points and noise of those of a batch that the survey keeps."""
-    selection = None if preset.survey.selection is None else as_selection(preset.survey.selection)
+    selection = preset.survey.selection
     for batch, start in enumerate(range(0, n, BATCH)):
         rng = generator(seed, Purpose.SIMULATION, batch)
         stop = min(n, start + BATCH)
         # a whole batch is drawn even where part of it is wanted: otherwise the rows would depend on n
-        points, noise = preset.draw(BATCH, rng)
+        objects = preset.objects(BATCH, rng)
         rows = np.arange(BATCH) < stop - start
         if selection is not None:
-            if np.any(np.isnan(points)):
-                raise RefusedError("a selection on features that are missing", do="simulate one or the other")
-            rows &= rng.random(BATCH) < selection(points)
-        yield stop, points[rows], noise.take(rows)
+            rows &= rng.random(BATCH) < selection(objects.selected_on)
+        yield stop, objects.points[rows], objects.noise.take(rows)
 
 
 def _truth(preset: Preset, n: int, seed: int) -> dict[str, Any]:
     """What the survey is drawn from, as JSON values."""
-    mixture, box, selection = preset.model.mixture, preset.model.background, preset.survey.selection
-    share, error = completeness(preset.model, preset.survey)
+    mixture, behind, survey = preset.model.mixture, preset.model.background, preset.survey
+    share, error = _completeness(preset)
     # the truth is stored with the first rows, so how many there will be is counted before
-    selected = n if selection is None else sum(len(points) for _, points, _ in _batches(preset, n, seed))
+    selected = n if survey.selection is None else sum(len(points) for _, points, _ in _batches(preset, n, seed))
     return {
         "preset": preset.name,
         "seed": seed,
@@ -125,7 +132,21 @@ def _truth(preset: Preset, n: int, seed: int) -> dict[str, Any]:
         "weights": mixture.weights.tolist(),
         "means": mixture.means.tolist(),
         "covariances": mixture.covariances.tolist(),
-        "background": None if box is None else {"lower": box.lower.tolist(), "upper": box.upper.tolist()},
+        "background": None if behind is None else background_to_table(behind),
         "background_fraction": preset.model.background_fraction,
-        "selection": None if selection is None else selection_to_table(selection),
+        "selection": None,
+        "noise": None,
+        **survey_to_tables(survey),
     }
+
+
+def _completeness(preset: Preset) -> tuple[float, float]:
+    """Z and its error: an integral if it is the same for all objects, else the mean of Omega over many of them."""
+    survey = preset.survey
+    if survey.selection is None or (survey.selection_on == "observed" and isinstance(survey.noise_law, ConstantNoise)):
+        return completeness(preset.model, survey)
+    means = []
+    for batch in range(COUNTED_BATCHES):
+        objects = preset.objects(BATCH, generator(0, Purpose.SIMULATION, 0, batch))
+        means.append(float(np.mean(survey.selection(objects.selected_on))))
+    return float(np.mean(means)), float(np.std(means, ddof=1) / np.sqrt(COUNTED_BATCHES))

@@ -1,30 +1,63 @@
 """Completeness: the fraction of a population that a survey sees, by the quadrature that fits use."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from dgmmis.imputation import Unseen, unseen_sums
+from dgmmis.chunk import Chunk
+from dgmmis.errors import JobError
+from dgmmis.imputation import complete, unseen_here
 from dgmmis.model import Model
-from dgmmis.quadrature import Round, draw
+from dgmmis.moments import Moments
+from dgmmis.noise import NoNoise, SharedNoise
+from dgmmis.noise_classes import Partition, classes_of, mean_noise, single_class
+from dgmmis.noise_law import ConstantNoise, OwnNoise
+from dgmmis.quadrature import Round
+from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 
 QUADRATURE_POINTS = 1 << 18
 
+DEPTH = 8
+"""Cuts one below the other that make noise classes."""
+
 
 def completeness(
-    model: Model, survey: Survey, *, n_points: int = QUADRATURE_POINTS, seed: int = 0
+    model: Model,
+    survey: Survey,
+    *,
+    like: Chunk | None = None,
+    n_points: int = QUADRATURE_POINTS,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Z = integral Omega(y) p(y) dy and its Monte-Carlo error; 1 and 0 where there is no selection.
 
+    Where it differs by object it is N / sum_n (1 / Z_n): of all objects, those that were seen.
+
     Args:
         model: p(x).
-        survey: its noise law takes x to y, and is needed with a selection.
+        survey: selection, and a noise law that takes x to y.
+        like: objects of its catalogue, whose noise, projections and gaps are typical; needed where these matter.
         n_points: of the quadrature, in all.
         seed: of the quadrature.
+
+    Raises:
+        JobError: a survey whose completeness depends on the noise of its objects, and none of these.
+        UnseenError: it cannot be told from zero.
     """
     if survey.selection is None:
         return 1.0, 0.0
-    points = Round.of(model, n_points, seed, 0)
-    total = Unseen.zero(model.mixture.n_components, model.mixture.n_features)
-    for block in points.blocks():
-        total = total + unseen_sums(model, draw(block, points, survey))
-    return float(np.clip(total.completeness, 0.0, 1.0)), total.completeness_error
+    d = model.mixture.n_features
+    if like is None:
+        law = survey.noise_law
+        if isinstance(law, OwnNoise) or survey.selection_on == "available":
+            raise JobError("the completeness depends on the noise and the gaps of the objects", do="give some of them")
+        noise = SharedNoise(law.covariance) if isinstance(law, ConstantNoise) and np.any(law.covariance) else NoNoise()
+        like = Chunk(np.zeros((1, d)), noise)
+    partition = Partition.of(like, survey, mean_noise(like), DEPTH)
+    classes = single_class(survey, like) if partition.is_trivial else classes_of(partition.sums(like), survey)
+    n_injections = len(survey.selection) if isinstance(survey.selection, Injections) else 0
+    points = Round.of(model, n_points, seed, 0, classes=classes, partition=partition, n_injections=n_injections)
+    everything = replace(Moments.zero(*model.mixture.means.shape), n_samples=1.0)
+    completed = complete(everything, unseen_here(model, points, survey), classes)
+    return float(np.clip(completed.completeness, 0.0, 1.0)), completed.completeness_error

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dgmmis.background import Background
 from dgmmis.errors import RefusedError
-from dgmmis.job import selection_to_table
 from dgmmis.simulate.preset import Preset
-from dgmmis.survey import ConstantNoise
+from dgmmis.tables import background_to_table, survey_to_tables
 
 
 def job_path(store: str | Path) -> Path:
@@ -22,21 +22,15 @@ def job_text(preset: Preset, store: Path) -> str:
     """A job file that finds the truth of a preset again.
 
     Raises:
-        RefusedError: a selection or a noise law that is a function, which no file can hold.
+        RefusedError: a selection, a noise law or a background that is a function without a path, or too long a table.
     """
     tables: dict[str, Mapping[str, Any]] = {
         "data": {"path": store.name},
         "model": {"n_components": preset.n_components, "covariance_type": "full", "init": "kmeans"},
     }
-    if preset.survey.selection is not None:
-        law = preset.survey.noise_law
-        if not isinstance(law, ConstantNoise):
-            raise RefusedError("a noise law that is a function cannot be written to a job file", do="use ConstantNoise")
-        tables["selection"] = selection_to_table(preset.survey.selection)
-        tables["noise"] = {"unseen": law.covariance.tolist()}
+    tables |= survey_to_tables(preset.survey)
     if preset.model.background is not None:
-        box = preset.model.background
-        tables["background"] = {"lower": box.lower.tolist(), "upper": box.upper.tolist(), "fraction": 0.1}
+        tables["background"] = _background(preset.model.background)
     tables["fit"] = {"tol": 1e-6, "max_iter": 1000, "seed": 0}
     tables["cluster"] = {"kind": preset.cluster}
     tables["output"] = {"path": f"{job_path(store).stem}.run"}
@@ -45,6 +39,12 @@ def job_text(preset: Preset, store: Path) -> str:
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value, split=True)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
+
+
+def _background(background: Background) -> dict[str, Any]:
+    """Its shape, and the fraction to start from; the edges of a box are keys of their own."""
+    table = background_to_table(background)
+    return {**table.get("uniform", table), "fraction": 0.1}
 
 
 def _toml(value: Any, *, split: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Measurement: what an instrument makes of true positions: y = x + e, e ~ N(0, S_n), and which features it misses."""
+"""Measurement: what an instrument makes of true positions: y = x + e, e ~ N(0, S_n), and which values are lost then."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -7,12 +7,13 @@ import numpy as np
 
 from dgmmis.linalg import pack
 from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise, SharedNoise
+from dgmmis.noise_law import NoiseLaw
 from dgmmis.types import Feature, Matrix, Points
 
 
 @runtime_checkable
 class Measurement(Protocol):
-    """True positions (n, d) -> measured values (n, d), NaN where a feature is missing, and their noise."""
+    """True positions (n, d) -> measured values (n, d), before any is lost, and their noise."""
 
     @property
     def kind(self) -> str:
@@ -25,9 +26,22 @@ class Measurement(Protocol):
     def __call__(self, points: Points, rng: np.random.Generator) -> tuple[Points, Noise]:
         """Measure each position once."""
 
+    def lost(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Which values (n, d) of n objects go missing, independently of everything else."""
+
+
+class Complete:
+    """What loses nothing."""
+
+    __slots__ = ()
+
+    def lost(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        del rng
+        return np.zeros((n, 1), dtype=bool)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exact:
+class Exact(Complete):
     """No noise, nothing missing."""
 
     kind = "none"
@@ -39,7 +53,7 @@ class Exact:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shared:
+class Shared(Complete):
     """The same covariance (d, d) for every object."""
 
     covariance: Matrix
@@ -56,7 +70,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Diagonal:
+class Diagonal(Complete):
     """Independent errors, log-normally distributed between objects and features.
 
     Args:
@@ -100,7 +114,26 @@ class Full:
         scales = np.exp(self.spread * rng.standard_normal((n, 1))) * self.sigma
         covariances = shapes * scales[:, :, None] * scales[:, None, :]
         offsets = np.linalg.cholesky(covariances) @ rng.standard_normal((n, d, 1))
+        return points + offsets[:, :, 0], FullNoise(pack(covariances))
+
+    def lost(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        d = len(self.sigma)
         lost = rng.random((n, d)) < self.missing
         kept = rng.integers(d, size=n)
         lost[np.arange(n), kept] &= ~lost.all(axis=1)
-        return np.where(lost, np.nan, points + offsets[:, :, 0]), FullNoise(pack(covariances))
+        return lost
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByPosition(Complete):
+    """The noise of a law of the true position: positions (n, d) -> covariances (n, d, d)."""
+
+    law: NoiseLaw
+
+    kind = "full"
+    shared_covariance = None
+
+    def __call__(self, points: Points, rng: np.random.Generator) -> tuple[Points, Noise]:
+        covariances = self.law(points)
+        offsets = np.linalg.cholesky(covariances) @ rng.standard_normal((*points.shape, 1))
+        return points + offsets[:, :, 0], FullNoise(pack(covariances))

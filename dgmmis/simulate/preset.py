@@ -6,16 +6,34 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dgmmis.background import Uniform
+from dgmmis.background import Background, Uniform
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import JobError, RefusedError, ShapeError, nearest_name
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise import Noise
-from dgmmis.selection import Ball, Box, HalfSpace
+from dgmmis.noise_law import ConstantNoise, OwnNoise
+from dgmmis.selection import Ball, Box, HalfSpace, Injections
 from dgmmis.simulate.measurement import Diagonal, Exact, Full, Measurement, Shared
-from dgmmis.survey import ConstantNoise, Survey
+from dgmmis.survey import Survey
 from dgmmis.types import Points
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """Objects of a population.
+
+    Args:
+        positions: true values (n, d).
+        points: measured values (n, d), NaN where lost.
+        noise: of the points.
+        selected_on: what the survey's selection acts on (n, d).
+    """
+
+    positions: Points
+    points: Points
+    noise: Noise
+    selected_on: Points
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +44,7 @@ class Preset:
         name: in `PRESETS` and on the command line.
         sentence: what it shows.
         model: the truth.
-        survey: selection and noise law; the law is needed with a selection.
+        survey: selection, what it acts on, and noise law, as they are told to the fit.
         measurement: the instrument.
         features: their names (d).
         units: of the features (d).
@@ -35,7 +53,7 @@ class Preset:
 
     Raises:
         ShapeError: features or units that do not fit the model.
-        RefusedError: a selection without a noise law.
+        RefusedError: injections, which do not say whether an object is seen.
     """
 
     name: str
@@ -52,8 +70,8 @@ class Preset:
         d = self.model.mixture.n_features
         if len(self.features) != d or len(self.units) != d:
             raise ShapeError("features and units do not fit the model", expected=d, got=(self.features, self.units))
-        if self.survey.selection is not None and self.survey.noise_law is None:
-            raise RefusedError("a selection needs the noise law of the unseen", do="give ConstantNoise(covariance)")
+        if isinstance(self.survey.selection, Injections):
+            raise RefusedError("injections do not say whether an object is seen", do="give Omega at every point")
 
     @property
     def n_components(self) -> int:
@@ -71,8 +89,17 @@ class Preset:
         return Schema(self.features, self.units, self.noise, self.measurement.shared_covariance)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Points, Noise]:
-        """Measured values (n, d) and noise of n objects of the population, before selection."""
-        return self.measurement(self.model.sample(n, rng), rng)
+        """Measured values (n, d), NaN where lost, and noise of n objects of the population, before selection."""
+        objects = self.objects(n, rng)
+        return objects.points, objects.noise
+
+    def objects(self, n: int, rng: np.random.Generator) -> Objects:
+        """n objects of the population, before selection."""
+        positions = self.model.sample(n, rng)
+        measured, noise = self.measurement(positions, rng)
+        points = np.where(self.measurement.lost(n, rng), np.nan, measured)
+        judged = {"observed": measured, "available": points, "true": positions}
+        return Objects(positions, points, noise, judged[self.survey.selection_on])
 
 
 def find_preset(name: str) -> Preset:
@@ -174,12 +201,31 @@ def _background() -> Preset:
     )
 
 
+def _one_likelihood() -> Preset:
+    return Preset(
+        name="one-likelihood",
+        sentence="all at once: own errors for each object, a survey that fades, values that are lost, a background",
+        model=_model(
+            [0.55, 0.45],
+            [[-2.0, 1.0], [2.0, -1.0]],
+            [[[0.8, 0.3], [0.3, 0.6]], [[0.6, -0.2], [-0.2, 0.9]]],
+            background=Uniform(np.full(2, -6.0), np.full(2, 6.0)),
+            background_fraction=0.2,
+        ),
+        survey=Survey(HalfSpace(np.array([1.0, 0.4]), 1.5, 0.5), OwnNoise()),
+        measurement=Full(np.array([0.5, 0.4]), spread=0.4, missing=0.2),
+        features=("x", "y"),
+        units=("mas", "mas"),
+        n=20_000,
+    )
+
+
 def _model(
     weights: object,
     means: object,
     covariances: object,
     *,
-    background: Uniform | None = None,
+    background: Background | None = None,
     background_fraction: float = 0.0,
 ) -> Model:
     alpha = np.asarray(weights, dtype=float)
@@ -194,7 +240,7 @@ def _turned(around_z: float, around_x: float) -> np.ndarray:
     return np.asarray(around @ np.array([[1, 0, 0], [0, u, -v], [0, v, u]]))
 
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {p.name: p for p in (_box_with_hole(), _many_components(), _deconvolution(), _graded(), _background())}
-)
+_ALL = (_box_with_hole(), _many_components(), _deconvolution(), _graded(), _background(), _one_likelihood())
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ALL})
 """The presets by name."""

@@ -1,0 +1,179 @@
+"""The sums over the observed objects of a chunk, leaf by leaf; those that need latent points piece by piece."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dgmmis.address import Purpose, generator
+from dgmmis.background import Background
+from dgmmis.chunk import LEAF_ROWS, Chunk, Leaf, blocks
+from dgmmis.dataset.arrays import Reference
+from dgmmis.errors import DataError, RefusedError, rows_named
+from dgmmis.estep import leaf_moments
+from dgmmis.latent import Latent, LatentError, latent_sums
+from dgmmis.latent_draw import LatentDraw, Observing
+from dgmmis.model import Model
+from dgmmis.quadrature import Round
+from dgmmis.selection import Injections
+from dgmmis.survey import Survey
+
+PIECE_POINTS = 1 << 17
+"""Latent points that are made, and summed, at a time: some tens of megabytes."""
+
+PIECE_NUMBERS = 1 << 20
+"""Numbers in the posterior covariances of objects whose points are made at a time."""
+
+Keep = Callable[[Any, Callable[[], Any]], Any]
+"""(key, make) -> what is kept under the key, or made."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tilted:
+    """Rows of a leaf that were selected on what the catalogue does not hold, with their numbers in the catalogue."""
+
+    chunk: Chunk
+    numbers: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservedChunk:
+    """The leaves of a chunk, laid out for the kernels: what a worker keeps. `tilted` has an entry for each leaf."""
+
+    leaves: tuple[Leaf, ...]
+    tilted: tuple[Tilted | None, ...]
+
+    @property
+    def nbytes(self) -> int:
+        rest = sum(part.chunk.nbytes + part.numbers.nbytes for part in self.tilted if part is not None)
+        return sum(leaf.nbytes for leaf in self.leaves) + rest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatentPiece:
+    """Some tilted rows of a leaf in a round.
+
+    Args:
+        plain: those around which Omega is constant.
+        log_selected: sum of its logarithm over them, by weight.
+        latent: the others.
+    """
+
+    plain: Leaf
+    log_selected: float
+    latent: Latent | None
+
+    @property
+    def nbytes(self) -> int:
+        return self.plain.nbytes + (0 if self.latent is None else self.latent.nbytes)
+
+
+def observed_sums(
+    model: Model, item: Reference, observing: Observing, points_of: Round | None, keep: Keep
+) -> Iterator[tuple[str, int, Any]]:
+    """The terms of a chunk: the moments of each leaf, and the error of its latent points.
+
+    Raises:
+        DataError: a selection of zero at an observed object, by row.
+    """
+    loaded: ObservedChunk = keep(item.key, lambda: load(item, observing, model.background))
+    for leaf, tilted in zip(loaded.leaves, loaded.tilted, strict=True):
+        moments = leaf_moments(model, leaf)
+        if tilted is not None:
+            assert points_of is not None
+            error = LatentError()
+            k, d = model.mixture.means.shape
+            d = max(d, tilted.chunk.points.shape[1])
+            rows = max(1, min(PIECE_POINTS // points_of.latent_points, PIECE_NUMBERS // (k * d**2)))
+            for start in range(0, len(tilted.numbers), rows):
+                key = (item.key, "latent", points_of.index, leaf.index, start)
+                some = slice(start, start + rows)
+                piece: LatentPiece = keep(
+                    key, partial(_piece, tilted, some, leaf.index, observing, points_of, model.background)
+                )
+                moments = moments + leaf_moments(model, piece.plain)
+                moments = replace(moments, log_likelihood=moments.log_likelihood + piece.log_selected)
+                if piece.latent is not None:
+                    sums = latent_sums(model, piece.latent)
+                    moments, error = moments + sums.moments, error + sums.error
+            yield "latent", leaf.index, error
+        yield "observed", leaf.index, moments
+
+
+def load(reference: Reference, observing: Observing, background: Background | None) -> ObservedChunk:
+    """A chunk's leaves, with the background's density at each row that needs no latent points.
+
+    Raises:
+        DataError: a selection of zero at an observed object, by row.
+        RefusedError: injections, and values that went missing.
+    """
+    chunk, survey = reference.load(), observing.survey
+    if isinstance(survey.selection, Injections) and survey.selection_on == "observed":
+        _refuse_gaps(chunk)
+    tilts = survey.tilts(chunk)
+    leaves, tilted = [], []
+    for number, start in enumerate(range(0, chunk.n_samples, LEAF_ROWS)):
+        rows = np.arange(start, min(start + LEAF_ROWS, chunk.n_samples))
+        plain, rest = rows[~tilts[rows]], rows[tilts[rows]]
+        part = chunk.take(slice(start, start + LEAF_ROWS)) if len(rest) == 0 else chunk.take(plain)
+        if len(plain) and survey.selection is not None and not isinstance(survey.selection, Injections):
+            _check_observed(part, plain + chunk.first_row, survey)
+        leaves.append(laid_out(part, reference.first_leaf + number, background))
+        tilted.append(Tilted(chunk.take(rest), rest + chunk.first_row) if len(rest) else None)
+    return ObservedChunk(tuple(leaves), tuple(tilted))
+
+
+def laid_out(chunk: Chunk, index: int, background: Background | None) -> Leaf:
+    """Rows as a leaf for the kernels, with the background's density at each."""
+    if background is not None:
+        behind = background.log_density(chunk.points, chunk.noise, chunk.projection)
+        chunk = replace(chunk, log_background=behind)
+    return Leaf(index, tuple(blocks(chunk)))
+
+
+def _piece(
+    tilted: Tilted, rows: slice, leaf: int, observing: Observing, points_of: Round, background: Background | None
+) -> LatentPiece:
+    """Draw the latent points of some rows: at their address, so that any worker draws the same."""
+    chunk = tilted.chunk.take(rows)
+    model = replace(points_of.model, background=background)
+    address = (points_of.seed, Purpose.LATENT, points_of.index)
+    draw = LatentDraw.around(model, observing, points_of.latent_points, address=address)
+    rng = generator(*address, leaf, rows.start)
+    found = draw(chunk, rng)
+    if found.never.any():
+        raise DataError(
+            f"the selection gives next to no probability to {rows_named(tilted.numbers[rows][found.never])}, "
+            "whatever their latent values",
+            expected="objects that could have been selected",
+            do="correct the selection, drop those rows, or start from a wider model",
+        )
+    plain = chunk.take(np.flatnonzero(found.constant))
+    weights = np.ones(len(found.log_omega)) if plain.weights is None else plain.weights
+    return LatentPiece(laid_out(plain, leaf, background), float(weights @ found.log_omega), found.latent)
+
+
+def _refuse_gaps(chunk: Chunk) -> None:
+    """Injections do not say Omega at a point, so that it cannot be averaged over what is missing."""
+    gaps = np.flatnonzero(np.any(np.isnan(chunk.points), axis=1))
+    if len(gaps):
+        raise RefusedError(
+            f"injections, and values that went missing after the selection, in {rows_named(gaps + chunk.first_row)}",
+            do="drop those rows; or say selection_on='available' if injections lost values as objects did, "
+            "and were found by what was left",
+        )
+
+
+def _check_observed(chunk: Chunk, numbers: np.ndarray, survey: Survey) -> None:
+    assert survey.selection is not None
+    omega = survey.selection(chunk.points)
+    unseen = np.flatnonzero(~(omega > 0))
+    if len(unseen):
+        raise DataError(
+            f"the selection gives zero probability to observed objects in {rows_named(numbers[unseen])}",
+            expected="Omega > 0 wherever an object was seen",
+            got=f"Omega = {omega[unseen[0]]} at {np.array2string(chunk.points[unseen[0]], precision=6)}",
+            do="correct the selection, or drop objects outside it",
+        )

@@ -1,0 +1,81 @@
+"""Preparation: a catalogue, its plan, a sample of its rows, and what they imply, before the first pass."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dgmmis.chunk import Chunk
+from dgmmis.dataset.arrays import Catalogue
+from dgmmis.errors import DataError, RefusedError
+from dgmmis.execution.cluster import ClusterSpec, connect
+from dgmmis.execution.executor import Executor
+from dgmmis.initialize import spread
+from dgmmis.latent_draw import Observing
+from dgmmis.noise_classes import mean_noise
+from dgmmis.passes import Passes
+from dgmmis.plan import Plan, Work, make_plan
+from dgmmis.prior import Constraints
+from dgmmis.subsample import draw_sample
+from dgmmis.survey import Survey
+
+FLOOR = 1e-10
+"""Smallest variance of a covariance, in variances of the data: a component narrower than 1e-5 of it has collapsed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A catalogue ready for passes: with its plan, and a sample of its rows."""
+
+    passes: Passes
+    sample: Chunk
+    plan: Plan
+
+
+@contextmanager
+def prepared(
+    data: Catalogue,
+    n_components: int,
+    *,
+    survey: Survey | None,
+    constraints: Constraints,
+    executor: Executor | None,
+) -> Iterator[Prepared]:
+    """Plan the passes, draw the sample, complete survey and constraints by what it shows; let go of all at the end."""
+    work = Work.of(data, n_components, survey)
+    owned = executor is None
+    if executor is None:
+        executor = connect(ClusterSpec("threads" if data.in_memory else "auto"), small=work.is_small)
+    if data.in_memory and not executor.in_process:
+        raise RefusedError(
+            "data in this process's memory would travel to the workers in every pass",
+            do="write them to a survey store (SurveyWriter, `dgmmis ingest`), or leave executor out",
+        )
+    try:
+        plan = make_plan(data.references, work, executor.resources)
+        plan.check()
+        sample = draw_sample(data.references, executor)
+        never = np.flatnonzero(np.all(np.isnan(sample.points), axis=0))
+        if len(never):
+            raise DataError(
+                f"measured value {', '.join(map(str, never))} is missing in all {len(sample.points):,} rows looked at",
+                do="leave it out",
+            )
+        if constraints.floor is None:
+            constraints = replace(constraints, floor=FLOOR * spread(sample))
+        survey = (survey or Survey()).completed(sample, data.n_features)
+        passes = Passes(
+            data.references,
+            plan=plan,
+            observing=Observing(survey, mean_noise(sample)),
+            constraints=constraints,
+            executor=executor,
+        )
+        try:
+            yield Prepared(passes, sample, plan)
+        finally:
+            passes.close()
+    finally:
+        if owned:
+            executor.close()

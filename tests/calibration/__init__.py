@@ -1,0 +1,1 @@
+"""Calibration of the standard errors, by simulation."""
