@@ -18,6 +18,8 @@ class Purpose(IntEnum):
     LATENT = 4
     SCORE = 5
     NET = 6
+    BOOTSTRAP = 7
+    FOLD = 8
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

@@ -15,7 +15,8 @@ class Record:
         round: of imputed points; 0 without selection.
         objective: mean over objects of log p(y_n) - log Z, plus the log prior over N.
         gain: of the objective since the pass before (NaN for the first of a round).
-        movement: largest change of a parameter in the last step (see `acceleration.movement`; NaN for the first).
+        distance: from where the maximum is expected, in standard errors of the function of the parameters that is
+            furthest off; infinite before it is known.
         log_likelihood: mean per object, normalised under selection.
         completeness: Z; 1 without selection.
         completeness_error: its Monte-Carlo standard error.
@@ -29,7 +30,7 @@ class Record:
     round: int
     objective: float
     gain: float
-    movement: float
+    distance: float
     log_likelihood: float
     completeness: float
     completeness_error: float

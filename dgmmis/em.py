@@ -1,15 +1,16 @@
 """The one loop: expectation, objective, events, stop rule, maximisation, until a Status says why it ended."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dgmmis.acceleration import Anderson, movement
 from dgmmis.callback import Callback, Record, Step
-from dgmmis.errors import JobError, NumericalError
+from dgmmis.coordinates import movement
+from dgmmis.errors import DgmmisError, JobError, NumericalError
 from dgmmis.imputation import Unseen
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -35,15 +36,18 @@ class Status(Enum):
 FEWEST_PASSES = 3
 """Before these nothing counts as settled."""
 
+ARRIVED = 0.03
+"""How many standard errors a function of the parameters may be away from where the maximum is expected."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
     """When to stop.
 
     Args:
-        tol: smallest gain of the objective per object and pass that is worth going on for; parameters must also
-            move by less than sqrt(tol), in standard deviations of their component weighted by the root of its weight,
-            and by less than a tenth of their statistical error.
+        tol: smallest gain of the objective per object that is worth going on for: of the last pass, and of what a
+            quasi-Newton step expects. Parameters must also be within a small part (`ARRIVED`) of their statistical
+            errors of the maximum.
         max_iter: passes over the data at most.
     """
 
@@ -56,9 +60,11 @@ class Stopping:
         if self.max_iter < 1:
             raise JobError("max_iter must be at least 1", got=self.max_iter)
 
-    def settled(self, gain: float, moved: float, n_samples: float) -> bool:
-        """Whether a gain of the objective and a `movement` of the parameters are small enough."""
-        return bool(gain <= self.tol and moved <= min(np.sqrt(self.tol), 0.1 / np.sqrt(n_samples)))
+    def settled(self, gain: float, distance: float, n_samples: float) -> bool:
+        """Whether a gain of the objective and a `distance` from the maximum, in units of an object's information, are
+        small enough: the objective has distance^2 / 2 to gain per object, and sqrt(n) distance bounds how many standard
+        errors any function of the parameters is off."""
+        return bool(gain <= self.tol and distance <= min(np.sqrt(2 * self.tol), ARRIVED / np.sqrt(n_samples)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,27 +106,43 @@ class Outcome:
     status: Status
 
 
+@runtime_checkable
+class Ascent(Protocol):
+    """Proposes longer steps than EM's from what the passes found (`quasi_newton`)."""
+
+    distance: float
+    """From the maximum, in units of an object's information; infinite where it is not known."""
+
+    def propose(self, model: Model, result: Pass, image: Model) -> Model | None:
+        """A successor of `model`, whose image under the EM map is `image`; None: the image itself."""
+
+    def refused(self, trial: Pass | None) -> Model | None:
+        """Instead of the last proposal, which the objective did not accept: a shorter one; None: the image."""
+
+
+Passing = Generator[Model, Pass, Outcome]
+"""Yields the models whose passes it wants, is sent them, and returns how it ended."""
+
+
 def em(
-    accumulate: Callable[[Model], Pass],
     model: Model,
     *,
     maximize: Callable[[Moments, Model], Update],
     stopping: Stopping,
-    accelerator: Anderson | None = None,
+    ascent: Ascent | None = None,
     callback: Callback,
     first: Record | None = None,
-) -> Outcome:
-    """Iterate `model = maximize(accumulate(model).moments, model)` until it has settled.
+) -> Passing:
+    """Iterate `model = maximize(pass of model, model)` until it has settled.
 
-    With an accelerator, the M-step's result is replaced by a longer step whenever the objective accepts it; a refused
-    step costs a pass and falls back on the plain M-step, so the objective never goes down.
+    With an ascent, the M-step's result is replaced by another step whenever the objective accepts it; a refused step
+    costs a pass and falls back on a shorter one, at last on the plain M-step, so that the objective never goes down.
 
     Args:
-        accumulate: one pass over the data.
         model: to start from.
         maximize: the M-step.
         stopping: when to stop; passes are counted on from `first`.
-        accelerator: remembers steps between calls; None: plain EM.
+        ascent: remembers steps between calls; None: plain EM.
         callback: receives a Step for every accepted model.
         first: the last record of an earlier round, from which passes and rounds count on.
 
@@ -130,30 +152,40 @@ def em(
     iteration = 0 if first is None else first.iteration + 1
     number = 0 if first is None else first.round + 1
     best: tuple[Model, Pass] | None = None
-    plain: Update | None = None  # the M-step's own result, where the model in hand is a longer step
-    moved = float("nan")
+    plain: Update | None = None  # the M-step's own result, where the model in hand is another one
     repairs: tuple[Repair, ...] = ()
     while True:
         started = time.perf_counter()
-        result = _accepted_pass(accumulate, model, None if plain is None or best is None else best[1].objective)
+        trial: Pass | None = None
+        try:
+            trial = yield model
+            if not (trial.moments.is_finite and np.isfinite(trial.objective)):
+                raise NumericalError("a pass over the data gave sums that are not finite", got=trial.objective)
+        except NumericalError:
+            if plain is None:
+                raise
+            trial = None
         iteration += 1
-        if result is None:
-            assert plain is not None
-            assert best is not None
-            assert accelerator is not None
-            accelerator.refused()
+        if plain is not None and best is not None and not (trial is not None and _holds(trial, best[1])):
+            assert ascent is not None
             if iteration >= stopping.max_iter:
                 return Outcome(*best, Status.MAX_ITERATIONS)
-            model, plain = plain.model, None
+            shorter = ascent.refused(trial)
+            model, plain = (plain.model, None) if shorter is None else (shorter, plain)
             continue
+        assert trial is not None
+        result = trial
         gain = np.nan if best is None else result.objective - best[1].objective
         best = (model, result)
+        update = maximize(result.moments, model)
+        step = None if ascent is None else ascent.propose(model, result, update.model)
+        distance = movement(model, update.model) if ascent is None else ascent.distance
         record = Record(
             iteration=iteration - 1,
             round=number,
             objective=result.objective,
             gain=gain,
-            movement=moved,
+            distance=distance * float(np.sqrt(result.n_samples)),
             log_likelihood=result.log_likelihood,
             completeness=result.completeness,
             completeness_error=result.completeness_error,
@@ -163,29 +195,32 @@ def em(
             repairs=tuple(map(str, repairs)),
         )
         callback.on_step(Step(record, model))
-        update = maximize(result.moments, model)
-        longer = None if accelerator is None else accelerator.propose(model, update.model)
-        target, plain = (update.model, None) if longer is None else (longer, update)
-        moved = max(movement(model, target), movement(model, update.model))
-        arrived = accelerator is None or not accelerator.is_limited
-        if arrived and record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, moved, result.n_samples):
+        if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, distance, result.n_samples):
             return Outcome(*best, Status.CONVERGED)
         if result.worn:
             return Outcome(*best, Status.POINTS_WORN)
         if iteration >= stopping.max_iter:
             return Outcome(*best, Status.MAX_ITERATIONS)
-        model, repairs = target, update.repairs
+        model, plain = (update.model, None) if step is None else (step, update)
+        repairs = update.repairs
 
 
-def _accepted_pass(accumulate: Callable[[Model], Pass], model: Model, least: float | None) -> Pass | None:
-    """A pass; None if it tries a longer step (`least` is the objective to hold) that the objective does not accept."""
-    try:
-        result = accumulate(model)
-        if not (result.moments.is_finite and np.isfinite(result.objective)):
-            raise NumericalError("a pass over the data gave sums that are not finite", got=result.objective)
-    except NumericalError:
-        if least is None:
-            raise
-        return None
-    rounding = 4 * np.finfo(float).eps * abs(result.objective)
-    return None if least is not None and result.objective < least - rounding else result
+def passed(passing: Passing, accumulate: Callable[[Model], Pass]) -> Outcome:
+    """Give a loop the passes it asks for, until it ends."""
+    model = next(passing)
+    while True:
+        try:
+            try:
+                result = accumulate(model)
+            except DgmmisError as error:
+                model = passing.throw(error)
+            else:
+                model = passing.send(result)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+
+
+def _holds(trial: Pass, best: Pass) -> bool:
+    """Whether the objective is no lower, but by rounding."""
+    return bool(trial.objective >= best.objective - 4 * np.finfo(float).eps * abs(best.objective))

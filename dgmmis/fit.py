@@ -9,7 +9,7 @@ import numpy as np
 from dgmmis.callback import Callback, Callbacks, History, Record
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
-from dgmmis.em import Pass, Status, Stopping
+from dgmmis.em import Pass, Status, Stopping, passed
 from dgmmis.errors import JobError, ShapeError
 from dgmmis.execution.executor import Executor
 from dgmmis.information import StandardErrors, gradient, standard_errors
@@ -150,7 +150,8 @@ def fit(
         history = History()
         callback = Callbacks([history, *callbacks])
         callback.on_start(model, stopping.max_iter, stopping.tol)
-        outcome = rounds(passes, model, sample=sample, stopping=stopping, seed=seed, callback=callback, history=history)
+        loop = rounds(passes, model, sample=sample, stopping=stopping, seed=seed, callback=callback, history=history)
+        outcome = passed(loop, passes)
         callback.on_end(outcome.status.value)
     return Fit(
         model=outcome.model,

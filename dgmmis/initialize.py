@@ -1,5 +1,6 @@
-"""First models, from a sample of the rows: k-means++ (aware of noise and missing features) or random rows.
+"""First models, from a sample of the rows: k-means++, random rows, a grid of median cuts, or a mixture that is given.
 
+Starts know of noise, missing features, weights and selection, so that a fit does not depend on luck (see `starts`).
 Measurements through projections have no positions to cluster: their start is the single Gaussian that fits them, with
 means drawn from it.
 """
@@ -11,20 +12,35 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.background import Background
-from dgmmis.chunk import Chunk
+from dgmmis.chunk import Chunk, Leaf, blocks
 from dgmmis.errors import DataError, JobError, ShapeError, nearest_name
 from dgmmis.estep import leaf_moments
-from dgmmis.linalg import symmetrize
+from dgmmis.linalg import covariance_root
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.moments import Moments
 from dgmmis.mstep import maximize
 from dgmmis.prior import Constraints
-from dgmmis.types import Feature, Matrix, Means, Points
+from dgmmis.starts import (
+    Gaussians,
+    Positions,
+    clusters,
+    gaussians,
+    median_cuts,
+    merged,
+    row_weights,
+    split,
+    without_outliers,
+)
+from dgmmis.survey import Survey
+from dgmmis.types import Feature
 
-START_METHODS = ("kmeans", "random")
-NARROWEST = 0.1
-"""A start's deconvolved covariance keeps at least this fraction of the observed variance along every direction."""
+START_METHODS = ("kmeans", "random", "grid")
+OVERSEGMENTED = 2
+"""k-means starts with so many clusters a component, which are then merged."""
+SMALLEST_SEGMENT = 5
+"""That many rows for each number of a mean and one more, or clusters are not made smaller than components."""
+SEGMENT_STEPS = 5
+"""EM steps on the clusters before they are merged: clusters are cut at hard edges, components overlap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +49,8 @@ class Start:
 
     Args:
         n_components: K.
-        method: "kmeans", "random", or a GaussianMixture with K components.
+        method: "kmeans": clusters, merged to components; "random": means at random rows, one covariance; "grid": cells
+            of a k-d tree of median cuts, without chance; or a GaussianMixture with K components.
         background: the background, or None.
         background_fraction: the first guess of its share.
     """
@@ -67,109 +84,150 @@ class Start:
         return Model(mixture, self.background, self.background_fraction if self.background is not None else 0.0)
 
 
-def first_model(start: Start, sample: Chunk, seed: int) -> Model:
-    """The model to start from.
+def first_model(start: Start, sample: Chunk, seed: int, survey: Survey | None = None) -> Model:
+    """The model to start from: the first of `first_models`."""
+    return first_models(start, sample, survey, seed, 1)[0]
+
+
+def first_models(start: Start, sample: Chunk, survey: Survey | None, seed: int, n: int) -> list[Model]:
+    """Models to start from, each from a random stream of its own.
+
+    After the first, a grid is cut off the medians, and a given mixture has its means moved by half a sigma. Two models
+    may still be alike, where the data leave little choice.
 
     Args:
         start: what is wanted.
         sample: some thousands of rows, drawn evenly from the data.
+        survey: rows count by 1 / Omega, up to a limit, where it is known; None: everything was seen.
         seed: of the fit.
+        n: how many; the first ones do not depend on it.
 
     Raises:
-        DataError: fewer rows with a measured feature than components.
+        DataError: fewer rows with a measured feature, and a weight, than components; a selection that does not give
+            probabilities.
     """
-    if isinstance(start.method, GaussianMixture):
-        return start.model(start.method)
-    rng = generator(seed, Purpose.START)
+    from threadpoolctl import threadpool_limits
+
+    streams = [generator(seed, Purpose.START, i) for i in range(n)]
+    with threadpool_limits(limits=1):  # the same bits on any number of cores
+        if isinstance(start.method, GaussianMixture):
+            given = start.method
+            mixtures = [given, *(_moved(given, rng) for rng in streams[1:])]
+        elif sample.projection is not None:
+            single = _single_gaussian(sample)
+            mixtures = [_from_single_gaussian(single, start.n_components, rng) for rng in streams]
+        else:
+            mixtures = _from_rows(start, sample, survey, seed, streams)
+    return [start.model(mixture) for mixture in mixtures]
+
+
+def _from_rows(
+    start: Start, sample: Chunk, survey: Survey | None, seed: int, streams: list[np.random.Generator]
+) -> list[GaussianMixture]:
     k = start.n_components
-    if sample.projection is not None:
-        return start.model(_from_single_gaussian(sample, k, rng))
-    usable = sample.points[np.any(~np.isnan(sample.points), axis=1)]
+    weights = row_weights(sample, survey, generator(seed, Purpose.START, 0, 0))
+    usable = np.flatnonzero(np.any(~np.isnan(sample.points), axis=1) & (weights > 0))
     if len(usable) < k:
         raise DataError(
             "fewer objects than components", expected=f"at least {k}", got=len(usable), do="lower n_components"
         )
-    filled, mean, scale = _filled(sample.points)
-    labels, centres = _cluster(start.method, (filled - mean) / scale, k, rng)
-    noise = _mean_noise(sample)
-    weights = np.maximum(np.bincount(labels, minlength=k), 1.0)
-    covariances = np.stack(
-        [_deconvolved(filled[labels == c] if start.method == "kmeans" else filled, noise, scale) for c in range(k)]
-    )
-    return start.model(GaussianMixture(weights / weights.sum(), centres * scale + mean, covariances))
+    rows = sample.take(usable)
+    positions = Positions.of(rows, weights[usable], k, spread(sample))
+    if start.method == "random":
+        return [_random_rows(positions, k, rng) for rng in streams]
+    if start.method == "grid":
+        return [_grid(positions, k, rng if i else None) for i, rng in enumerate(streams)]
+    behind = None if start.background is None else start.background.log_density(rows.points, rows.noise)
+    rows = replace(rows, log_background=behind)
+    return [_clustered(start, rows, positions, rng) for rng in streams]
+
+
+def _clustered(start: Start, rows: Chunk, positions: Positions, rng: np.random.Generator) -> GaussianMixture:
+    """Components from k-means: of more clusters than wanted, after some EM steps, those that overlap are merged.
+
+    k-means with K centres often has two in one component and one between two, which EM does not mend.
+    """
+    k, d = start.n_components, positions.values.shape[1]
+    finer = OVERSEGMENTED * k if k > 1 and rows.n_samples >= OVERSEGMENTED * k * SMALLEST_SEGMENT * (d + 1) else k
+    found = clusters(positions, finer, k, rng)
+    parts = gaussians(positions, found.labels, found.weights, found.centres)
+    if len(parts) > k:
+        model = start.model(parts.mixture())
+        constraints = Constraints(floor=1e-6 * positions.scale**2)
+        model = _steps(model, replace(rows, weights=found.weights), SEGMENT_STEPS, constraints)
+        nu = model.background_fraction
+        parts = merged(Gaussians.from_mixture(model.mixture, 1 - nu), k, model.background, nu)
+    return split(parts, k).mixture()
+
+
+def _random_rows(positions: Positions, k: int, rng: np.random.Generator) -> GaussianMixture:
+    """Means at k different rows, drawn by their weights, with the covariance of all."""
+    whole = without_outliers(positions)
+    chance = whole.weights if np.count_nonzero(whole.weights) >= k else positions.weights
+    rows = rng.choice(len(chance), size=k, replace=False, p=chance / chance.sum())
+    means = np.stack([positions.as_centre(int(row)) for row in rows])
+    means = np.where(positions.seen[rows], positions.values[rows], means) * positions.scale + positions.centre
+    covariance = gaussians(positions, whole.labels, whole.weights, whole.centres).covariances
+    return GaussianMixture(np.full(k, 1 / k), means, np.repeat(covariance, k, axis=0))
+
+
+def _grid(positions: Positions, k: int, rng: np.random.Generator | None) -> GaussianMixture:
+    """The cells of a k-d tree."""
+    weights = without_outliers(positions).weights
+    inside = np.flatnonzero(weights > 0)
+    cells = np.full(len(weights), -1)
+    cells[inside] = median_cuts(positions.take(inside), weights[inside], k, rng)
+    centres = np.zeros((int(cells.max()) + 1, positions.values.shape[1]))
+    return split(gaussians(positions, cells, weights, centres), k).mixture()
+
+
+def _moved(mixture: GaussianMixture, rng: np.random.Generator) -> GaussianMixture:
+    """The means moved by half a sigma, more or less."""
+    normal = rng.standard_normal(mixture.means.shape)
+    moves = np.einsum("kij,kj->ki", covariance_root(mixture.covariances), normal)
+    return GaussianMixture(mixture.weights, mixture.means + 0.5 * moves, mixture.covariances)
 
 
 def spread(sample: Chunk) -> Feature:
     """Typical variance (d,) of each feature of the model over the sample, never zero: the unit of floors.
 
-    From the quartiles, which a single wild value cannot move; from the variance where they coincide.
+    From the quartiles, which a single wild value cannot move; where they coincide from percentiles further out, and
+    last from the variance.
     """
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a feature that nobody measured
-        quartiles = np.nan_to_num(np.nanpercentile(sample.points, [25, 50, 75], axis=0))
-        variance = np.nan_to_num(np.nanvar(sample.points, axis=0))
-    robust = ((quartiles[2] - quartiles[0]) / 1.349) ** 2
-    variance = np.where(robust > 0, robust, variance)
+        percentiles = np.nan_to_num(np.nanpercentile(sample.points, [25, 75, 10, 90, 2, 98, 50], axis=0))
+        whole = np.nan_to_num(np.nanvar(sample.points, axis=0))
+    variance = np.zeros_like(whole)
+    for low, high, sigmas in ((0, 1, 1.349), (2, 3, 2.563), (4, 5, 4.107)):  # of a normal law between them
+        variance = np.where(variance > 0, variance, ((percentiles[high] - percentiles[low]) / sigmas) ** 2)
+    variance = np.where(variance > 0, variance, whole)
     if sample.projection is not None:  # y = R x: features have the measured spread, up to the length of R's rows
         norm = float(np.mean(np.sum(sample.projection**2, axis=2))) or 1.0
         return np.full(sample.projection.shape[2], float(variance.mean()) / norm or 1.0)
-    rounding = (1e-8 * np.abs(quartiles[1])) ** 2  # a constant feature has no spread of its own
+    rounding = (1e-8 * np.abs(percentiles[6])) ** 2  # a constant feature has no spread of its own
     return np.asarray(np.where(variance > rounding, variance, np.maximum(rounding, 1e-12)))
 
 
-def _filled(points: Points) -> tuple[Points, Feature, Feature]:
-    """Points with missing features at their mean (for the start only), the means, and the standard deviations."""
-    seen = ~np.isnan(points)
-    counts = np.maximum(seen.sum(axis=0), 1)
-    mean = np.where(seen, points, 0.0).sum(axis=0) / counts
-    filled = np.where(seen, points, mean)
-    scale = np.sqrt((np.where(seen, points - mean, 0.0) ** 2).sum(axis=0) / counts)
-    scale[scale == 0] = 1.0
-    return filled, mean, scale
-
-
-def _cluster(method: str, points: Points, k: int, rng: np.random.Generator) -> tuple[np.ndarray, Means]:
-    if method == "random":
-        centres = points[rng.choice(len(points), size=k, replace=False)]
-        return rng.permutation(np.arange(len(points)) % k), centres
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        fitted = KMeans(k, n_init=3, random_state=int(rng.integers(2**31))).fit(points)
-    return fitted.labels_, fitted.cluster_centers_
-
-
-def _mean_noise(sample: Chunk) -> np.ndarray:
-    """Mean noise variance (d,) of the sample."""
-    variances = np.broadcast_to(sample.noise.variances(sample.points.shape[1]), sample.points.shape)
-    seen = ~np.isnan(sample.points)
-    return np.asarray(np.where(seen, variances, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1))
-
-
-def _deconvolved(points: Points, noise: np.ndarray, scale: Feature) -> Matrix:
-    """The scatter of points less their mean noise, kept positive along every direction."""
-    d = points.shape[1]
-    unit = scale[:, None] * scale
-    scatter = np.cov(points.T, bias=True).reshape(d, d) / unit if len(points) > 1 else np.zeros((d, d))
-    scatter = scatter + 1e-6 * np.eye(d) + (NARROWEST * np.eye(d) if len(points) <= d else 0.0)
-    values, vectors = np.linalg.eigh(symmetrize(scatter))
-    along = np.einsum("id,i,id->d", vectors, noise / scale**2, vectors)
-    values = np.maximum(values - along, NARROWEST * values)
-    return np.asarray(symmetrize((vectors * values) @ vectors.T) * unit)
-
-
-def _from_single_gaussian(sample: Chunk, k: int, rng: np.random.Generator) -> GaussianMixture:
-    """K components with the covariance of the single Gaussian that fits projected data, and means drawn from it."""
+def _single_gaussian(sample: Chunk) -> GaussianMixture:
+    """The single Gaussian that fits projected data."""
     assert sample.projection is not None
     d = sample.projection.shape[2]
     model = Model(GaussianMixture(np.ones(1), np.zeros((1, d)), np.diag(spread(sample))[None]))
-    leaves = list(replace(sample, log_background=None).leaves())
-    for _ in range(100):
-        total = Moments.zero(1, d)
-        for leaf in leaves:
-            total = total + leaf_moments(model, leaf)
-        model = maximize(total, model, Constraints(floor=1e-6 * spread(sample))).model
-    covariance = model.mixture.covariances[0]
-    means = rng.multivariate_normal(model.mixture.means[0], covariance, size=k) if k > 1 else model.mixture.means
+    constraints = Constraints(floor=1e-6 * spread(sample))
+    return _steps(model, replace(sample, log_background=None), 100, constraints).mixture
+
+
+def _from_single_gaussian(single: GaussianMixture, k: int, rng: np.random.Generator) -> GaussianMixture:
+    """K components with the covariance of a single Gaussian, and means drawn from it."""
+    covariance = single.covariances[0]
+    means = rng.multivariate_normal(single.means[0], covariance, size=k) if k > 1 else single.means
     return GaussianMixture(np.full(k, 1 / k), means, np.repeat(covariance[None], k, axis=0))
+
+
+def _steps(model: Model, rows: Chunk, n_steps: int, constraints: Constraints) -> Model:
+    """The model after some EM steps on the rows."""
+    leaf = Leaf(0, tuple(blocks(rows)))  # one, whatever the number of rows: many patterns of missing values cost less
+    for _ in range(n_steps):
+        model = maximize(leaf_moments(model, leaf), model, constraints).model
+    return model

@@ -18,6 +18,9 @@ from dgmmis.types import Covariances, Weights
 STARVED = 1e-6
 """A component with less than this many objects says nothing about its mean and covariance; they stay."""
 
+ROUNDING = 1e-12
+"""Of its largest eigenvalue: below this the smallest one of a covariance is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repair:
@@ -142,10 +145,20 @@ def raised_to_floor(
     scale = np.sqrt(floor)
     unit = scale[:, None] * scale
     values, vectors = np.linalg.eigh(covariances / unit)
-    collapsed = np.flatnonzero(free & (values[:, 0] < 1.0))
+    least = np.maximum(1.0, ROUNDING * values[:, -1])
+    collapsed = np.flatnonzero(free & (values[:, 0] < least))
     if len(collapsed):
         covariances = covariances.copy()
-        clipped = np.maximum(values[collapsed], 1.0)
+        clipped = np.maximum(values[collapsed], least[collapsed, None])
         raised = (vectors[collapsed] * clipped[:, None, :]) @ np.swapaxes(vectors[collapsed], 1, 2)
         covariances[collapsed] = symmetrize(raised) * unit
     return covariances, collapsed
+
+
+def at_floor(covariances: Covariances, floor: np.ndarray | None) -> np.ndarray:
+    """Which covariances (k,) have an eigenvalue at the floor, or below."""
+    if floor is None:
+        return np.zeros(len(covariances), dtype=bool)
+    scale = np.sqrt(floor)
+    values = np.linalg.eigvalsh(covariances / (scale[:, None] * scale))
+    return np.asarray(values[:, 0] < np.maximum(1.0, ROUNDING * values[:, -1]) * (1.0 + 1e-6))

@@ -9,7 +9,7 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.background import Background
-from dgmmis.chunk import LEAF_ROWS, Chunk, Leaf, blocks
+from dgmmis.chunk import LEAF_ROWS, Block, Chunk, Leaf, blocks
 from dgmmis.dataset.arrays import Reference
 from dgmmis.errors import DataError, RefusedError, rows_named
 from dgmmis.estep import leaf_moments
@@ -17,6 +17,7 @@ from dgmmis.latent import Latent, LatentError, latent_sums
 from dgmmis.latent_draw import LatentDraw, Observing
 from dgmmis.model import Model
 from dgmmis.quadrature import Round
+from dgmmis.replicate import Replicate
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 
@@ -32,10 +33,23 @@ Keep = Callable[[Any, Callable[[], Any]], Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tilted:
-    """Rows of a leaf that were selected on what the catalogue does not hold, with their numbers in the catalogue."""
+    """Rows of a leaf that were selected on what the catalogue does not hold.
+
+    Args:
+        chunk: the rows.
+        numbers: of the rows in the catalogue.
+        places: of the rows in the leaf; `others`: of those that are not here.
+    """
 
     chunk: Chunk
     numbers: np.ndarray
+    places: np.ndarray
+    others: np.ndarray
+
+    def replicated(self, factors: np.ndarray) -> "Tilted":
+        """With the weights of the leaf's rows multiplied by factors."""
+        own, chunk = factors[self.places], self.chunk
+        return replace(self, chunk=replace(chunk, weights=own if chunk.weights is None else own * chunk.weights))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +61,7 @@ class ObservedChunk:
 
     @property
     def nbytes(self) -> int:
-        rest = sum(part.chunk.nbytes + part.numbers.nbytes for part in self.tilted if part is not None)
+        rest = sum(part.chunk.nbytes + 3 * part.numbers.nbytes for part in self.tilted if part is not None)
         return sum(leaf.nbytes for leaf in self.leaves) + rest
 
 
@@ -71,15 +85,26 @@ class LatentPiece:
 
 
 def observed_sums(
-    model: Model, item: Reference, observing: Observing, points_of: Round | None, keep: Keep
+    model: Model,
+    item: Reference,
+    observing: Observing,
+    points_of: Round | None,
+    keep: Keep,
+    replicate: Replicate | None = None,
 ) -> Iterator[tuple[str, int, Any]]:
     """The terms of a chunk: the moments of each leaf, and the error of its latent points.
+
+    The rows are kept, and their latent points where no replicate reweights them.
 
     Raises:
         DataError: a selection of zero at an observed object, by row.
     """
     loaded: ObservedChunk = keep(item.key, lambda: load(item, observing, model.background))
     for leaf, tilted in zip(loaded.leaves, loaded.tilted, strict=True):
+        factors = None if replicate is None else replicate.factors(leaf.index, LEAF_ROWS)
+        if factors is not None:
+            leaf = _reweighted(leaf, factors if tilted is None else factors[tilted.others])
+            tilted = None if tilted is None else tilted.replicated(factors)
         moments = leaf_moments(model, leaf)
         if tilted is not None:
             assert points_of is not None
@@ -88,11 +113,10 @@ def observed_sums(
             d = max(d, tilted.chunk.points.shape[1])
             rows = max(1, min(PIECE_POINTS // points_of.latent_points, PIECE_NUMBERS // (k * d**2)))
             for start in range(0, len(tilted.numbers), rows):
-                key = (item.key, "latent", points_of.index, leaf.index, start)
+                key = (item.key, "latent", points_of.seed, points_of.index, leaf.index, start)
                 some = slice(start, start + rows)
-                piece: LatentPiece = keep(
-                    key, partial(_piece, tilted, some, leaf.index, observing, points_of, model.background)
-                )
+                drawn = partial(_piece, tilted, some, leaf.index, observing, points_of, model.background)
+                piece: LatentPiece = keep(key, drawn) if replicate is None else drawn()
                 moments = moments + leaf_moments(model, piece.plain)
                 moments = replace(moments, log_likelihood=moments.log_likelihood + piece.log_selected)
                 if piece.latent is not None:
@@ -121,8 +145,18 @@ def load(reference: Reference, observing: Observing, background: Background | No
         if len(plain) and survey.selection is not None and not isinstance(survey.selection, Injections):
             _check_observed(part, plain + chunk.first_row, survey)
         leaves.append(laid_out(part, reference.first_leaf + number, background))
-        tilted.append(Tilted(chunk.take(rest), rest + chunk.first_row) if len(rest) else None)
+        tilted.append(
+            Tilted(chunk.take(rest), rest + chunk.first_row, rest - start, plain - start) if len(rest) else None
+        )
     return ObservedChunk(tuple(leaves), tuple(tilted))
+
+
+def _reweighted(leaf: Leaf, factors: np.ndarray) -> Leaf:
+    def block(of: Block) -> Block:
+        own = factors[of.rows]
+        return replace(of, weights=own if of.weights is None else own * of.weights)
+
+    return replace(leaf, blocks=tuple(map(block, leaf.blocks)))
 
 
 def laid_out(chunk: Chunk, index: int, background: Background | None) -> Leaf:

@@ -1,29 +1,23 @@
-"""One pass over the data: what each task does, and what the pass gives for the model."""
+"""A pass: what a reading of the data gives for a model, completed by what was not seen."""
 
 import math
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from dgmmis.dataset.arrays import Reference
-from dgmmis.em import Pass
-from dgmmis.errors import NumericalError
-from dgmmis.execution.executor import Executor, grouped
-from dgmmis.execution.resident import RESIDENT
-from dgmmis.execution.tree import Partial
-from dgmmis.imputation import Completed, Unseen, closed_form, complete, unseen_sums, unseen_within
-from dgmmis.latent import LatentError
+from dgmmis.em import Outcome, Pass, Passing
+from dgmmis.errors import DgmmisError, NumericalError
+from dgmmis.imputation import Completed, Unseen, closed_form, complete, unseen_within
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
-from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
-from dgmmis.observed import observed_sums
-from dgmmis.plan import Plan, shared_out
+from dgmmis.noise_classes import NoiseClass, Partition
 from dgmmis.prior import Constraints
-from dgmmis.quadrature import Round, UnseenBlock, draw
+from dgmmis.quadrature import Round
+from dgmmis.readings import Found, Member, Readings
+from dgmmis.replicate import Replicate
+from dgmmis.selection import LinearBounds
 
 WORN = 0.5
 """A round is over when its points have lost this fraction of their effective number."""
@@ -33,68 +27,34 @@ OUTGROWN, AWAY = 1.5, 0.5
 drawn around: beyond, what they say of rows near an edge is off by a tenth, in the same direction for all of them."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shared:
-    """What every task of a pass needs: the only broadcast."""
-
-    run: str
-    number: int
-    model: Model
-    observing: Observing
-    points_of: Round | None
-    resident_bytes: int
-
-    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What this process keeps under a key, made where it does not."""
-        return RESIDENT.get(self.run, self.number, key, make, self.resident_bytes)
-
-
-def sums(shared: Shared, item: Reference | UnseenBlock) -> Partial:
-    """The task: sums over a chunk's leaves, or over a block of unseen points."""
-    model, points_of = shared.model, shared.points_of
-    if isinstance(item, UnseenBlock):
-        assert points_of is not None
-        key = ("unseen", points_of.index, item.noise_class, item.leaf)
-        points = shared.kept(key, lambda: draw(item, points_of, shared.observing.survey, model))
-        return Partial.of([(unseen_tree(item.noise_class), item.leaf, unseen_sums(model, points))])
-    return Partial.of(observed_sums(model, item, shared.observing, points_of, shared.kept))
-
-
-def unseen_tree(noise_class: int) -> str:
-    """The name of a class's tree of unseen sums."""
-    return f"unseen-{noise_class}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _ClassSums:
-    """The sums of the noise classes over a chunk."""
-
-    partition: Partition
-
-    def __call__(self, reference: Reference) -> dict[Key, ClassSums]:
-        return self.partition.sums(reference.load())
-
-
 class Passes:
-    """Runs passes: a model goes in, a Pass comes out. Counts them; holds the round of imputed points in use."""
+    """The passes of one fit: a model goes in, a Pass comes out; holds the round of imputed points in use.
+
+    Several of them may share their readings of the data (`beside`, `together`).
+    """
 
     def __init__(
         self,
-        references: Sequence[Reference],
-        *,
-        plan: Plan,
+        readings: Readings,
         observing: Observing,
         constraints: Constraints,
-        executor: Executor,
+        replicate: Replicate | None = None,
     ) -> None:
-        self._references = references
-        self._groups = grouped(shared_out(references, plan.n_workers), plan.n_tasks)
-        self.observing, self.constraints, self._executor = observing, constraints, executor
-        self._run = uuid.uuid4().hex
-        self._plan = plan
+        self.readings, self.observing, self.constraints = readings, observing, constraints
+        self._replicate = replicate
         self._points_of: Round | None = None
         self._fresh_points: float | None = None
-        self.count = 0
+
+    def beside(self, replicate: Replicate | None = None) -> "Passes":
+        """Passes of another fit of the same data, with the round now in use."""
+        other = Passes(self.readings, self.observing, self.constraints, replicate)
+        other._points_of = self._points_of
+        return other
+
+    @property
+    def count(self) -> int:
+        """Readings of the data, for this fit and those beside it."""
+        return self.readings.count
 
     @property
     def survey_is_partial(self) -> bool:
@@ -103,8 +63,7 @@ class Passes:
 
     def classes(self, partition: Partition) -> tuple[NoiseClass, ...]:
         """The noise classes of a partition that has several: one more reading of the data."""
-        sums = joined(self._executor.map(_ClassSums(partition), self._references))
-        return classes_of(sums, self.observing.survey)
+        return self.readings.classes(partition, self._replicate)
 
     @property
     def points_of(self) -> Round | None:
@@ -116,25 +75,29 @@ class Passes:
         self._points_of, self._fresh_points = points_of, None
 
     def __call__(self, model: Model) -> Pass:
-        groups: list[Sequence[Any]] = list(self._groups)
-        points_of = self._points_of
-        bounds = None if points_of is None else closed_form(model, self.observing.survey, points_of.classes)
-        if points_of is not None and bounds is None:
-            blocks = points_of.blocks()
-            groups += grouped(blocks, min(len(blocks), self._plan.n_workers))
-        shared = Shared(self._run, self.count, model, self.observing, points_of, self._plan.budget_bytes)
-        self.count += 1
-        partial = self._executor.map_reduce(sums, shared, groups)
-        observed: Moments = partial.total("observed")
-        latent: LatentError | None = partial.total("latent")
+        bounds = self._bounds(model)
+        (found,) = self.readings([self.member(model, bounds)])
+        return self.completed(model, bounds, found)
+
+    def member(self, model: Model, bounds: LinearBounds | None) -> Member:
+        """What a reading needs to know of this fit."""
+        return Member(model, self._points_of, self._points_of is not None and bounds is None, self._replicate)
+
+    def completed(self, model: Model, bounds: LinearBounds | None, found: Found) -> Pass:
+        """The pass of a model from what a reading found.
+
+        Raises:
+            UnseenError: the completeness of a class cannot be told from zero.
+            NumericalError: the weights of all objects sum to zero.
+        """
+        observed, latent, points_of = found.observed, found.latent, self._points_of
         if points_of is None:
             return self._finished(model, observed, Completed.of_all(observed))
+        unseen: Sequence[Unseen] = found.unseen
         if bounds is not None:
             unseen = unseen_within(model, points_of.classes, bounds)
-        else:
-            unseen = [partial.total(unseen_tree(c)) for c in range(len(points_of.classes))]
-            if points_of.n_injections:
-                unseen = [part.complement(model) for part in unseen]
+        elif points_of.n_injections:
+            unseen = [part.complement(model) for part in unseen]
         result = self._finished(model, observed, complete(observed, unseen, points_of.classes))
         return replace(
             result,
@@ -142,6 +105,10 @@ class Passes:
             latent_error=0.0 if latent is None else math.sqrt(latent.square / observed.n_samples),
             worn=self._is_worn(unseen, points_of) or (latent is not None and _has_outgrown(model, points_of.model)),
         )
+
+    def _bounds(self, model: Model) -> LinearBounds | None:
+        points_of = self._points_of
+        return None if points_of is None else closed_form(model, self.observing.survey, points_of.classes)
 
     def _is_worn(self, unseen: Sequence[Unseen], points_of: Round) -> bool:
         if points_of.n_injections:
@@ -168,9 +135,47 @@ class Passes:
             completed.unseen,
         )
 
-    def close(self) -> None:
-        """Let go of what the workers keep."""
-        self._executor.release(self._run)
+
+def together(running: Sequence[tuple[Passes, Passing]]) -> list[Outcome | DgmmisError]:
+    """Run loops side by side: each reading of the data serves all that are still under way.
+
+    Returns:
+        How each of them ended: with its outcome, or with an error of its own.
+    """
+    ends: list[Outcome | DgmmisError | None] = [None] * len(running)
+    wanted: dict[int, Model] = {}
+
+    def advanced(m: int, result: Pass | DgmmisError | None) -> None:
+        loop = running[m][1]
+        wanted.pop(m, None)
+        try:
+            if result is None:
+                wanted[m] = next(loop)
+            elif isinstance(result, Pass):
+                wanted[m] = loop.send(result)
+            else:
+                wanted[m] = loop.throw(result)
+        except StopIteration as end:
+            ends[m] = end.value
+        except DgmmisError as error:
+            ends[m] = error
+
+    for m in range(len(running)):
+        advanced(m, None)
+    while wanted:
+        numbers = sorted(wanted)
+        models = [wanted[m] for m in numbers]
+        bounds = [running[m][0]._bounds(model) for m, model in zip(numbers, models, strict=True)]
+        members = [running[m][0].member(model, of) for m, model, of in zip(numbers, models, bounds, strict=True)]
+        found = running[numbers[0]][0].readings(members)
+        for m, model, within, sums in zip(numbers, models, bounds, found, strict=True):
+            result: Pass | DgmmisError
+            try:
+                result = running[m][0].completed(model, within, sums)
+            except DgmmisError as error:
+                result = error
+            advanced(m, result)
+    return [end for end in ends if end is not None]
 
 
 def _has_outgrown(model: Model, reference: Model) -> bool:

@@ -17,6 +17,7 @@ from dgmmis.noise_classes import mean_noise
 from dgmmis.passes import Passes
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.prior import Constraints
+from dgmmis.readings import Readings
 from dgmmis.subsample import draw_sample
 from dgmmis.survey import Survey
 
@@ -65,17 +66,12 @@ def prepared(
         if constraints.floor is None:
             constraints = replace(constraints, floor=FLOOR * spread(sample))
         survey = (survey or Survey()).completed(sample, data.n_features)
-        passes = Passes(
-            data.references,
-            plan=plan,
-            observing=Observing(survey, mean_noise(sample)),
-            constraints=constraints,
-            executor=executor,
-        )
+        observing = Observing(survey, mean_noise(sample))
+        readings = Readings(data.references, plan=plan, observing=observing, executor=executor)
         try:
-            yield Prepared(passes, sample, plan)
+            yield Prepared(Passes(readings, observing, constraints), sample, plan)
         finally:
-            passes.close()
+            readings.close()
     finally:
         if owned:
             executor.close()

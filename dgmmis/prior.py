@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.errors import DataError, JobError, RefusedError, ShapeError, nearest_name
-from dgmmis.linalg import require_positive_definite
+from dgmmis.linalg import pack, require_positive_definite
 from dgmmis.types import Covariances, Matrix
 
 COVARIANCE_TYPES = ("full", "diag", "tied", "spherical")
@@ -49,6 +49,11 @@ class InverseWishart:
         inverse = np.linalg.inv(covariances)
         trace = np.einsum("ij,kji->k", self.matrix(covariances.shape[-1]), inverse)
         return float(-0.5 * np.sum(np.linalg.slogdet(covariances)[1] + trace))
+
+    def slope(self, covariances: Covariances) -> Covariances:
+        """d log p / d C (k, d, d) = -[C^-1 - C^-1 scale C^-1] / 2."""
+        inverse = np.linalg.inv(covariances)
+        return np.asarray(-0.5 * (inverse - inverse @ self.matrix(covariances.shape[-1]) @ inverse))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,3 +122,10 @@ class Constraints:
             return 0.0
         free = [k for k in range(len(covariances)) if k not in self.frozen.covariances]
         return self.prior.log_density(covariances[free]) if free else 0.0
+
+    def prior_slope(self, covariances: Covariances) -> np.ndarray | None:
+        """d log prior / d C (k, t) of the free covariances, packed; None without a prior."""
+        if self.prior is None:
+            return None
+        free = ~np.isin(np.arange(len(covariances)), list(self.frozen.covariances))
+        return pack(np.where(free[:, None, None], self.prior.slope(covariances), 0.0))

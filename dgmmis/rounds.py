@@ -4,16 +4,20 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from dgmmis.acceleration import Anderson
+import numpy as np
+
 from dgmmis.callback import Callback, History
 from dgmmis.chunk import Chunk
-from dgmmis.em import Outcome, Pass, Status, Stopping, em
+from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em
 from dgmmis.errors import UnseenError
+from dgmmis.information import gradient
 from dgmmis.model import Model
 from dgmmis.mstep import maximize
 from dgmmis.noise_classes import NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.quadrature import Round
+from dgmmis.quasi_newton import QuasiNewton
+from dgmmis.scoring import information
 from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
@@ -52,6 +56,10 @@ LATENT_ERROR = 0.02
 """Largest random error of an object's log-likelihood for want of latent points, root mean square over all objects.
 
 It makes the error of the gradient this part of its statistical one."""
+
+
+FEW_ROWS, ROWS_PER_PARAMETER = 2000, 20
+"""Rows from which the information is estimated that quasi-Newton steps begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,27 +187,26 @@ def rounds(
     seed: int,
     callback: Callback,
     history: History,
-) -> Outcome:
+) -> Passing:
     """EM from a model to the end; under selection in rounds, the last of which starts where it ends.
 
     Raises:
         UnseenError: even with the most points the completeness cannot be told from zero.
     """
     constraints = passes.constraints
-    accelerator = Anderson(constraints)
+    ascent = QuasiNewton(constraints, _Known(passes, sample))
     resolution = Resolution(passes, sample, seed)
     while True:
         if passes.survey_is_partial:
             resolution.begin_round(model)
-        accelerator.begin_round()
+        ascent.begin_round()
         n_records = len(history.records)
         try:
-            outcome = em(
-                passes,
+            outcome = yield from em(
                 model,
                 maximize=lambda moments, at: maximize(moments, at, constraints),
                 stopping=stopping,
-                accelerator=accelerator,
+                ascent=ascent,
                 callback=callback,
                 first=history.records[-1] if history.records else None,
             )
@@ -217,6 +224,21 @@ def rounds(
             if verdict is not Verdict.MORE:
                 last = replace(outcome.last, class_change=resolution.class_change)
                 return Outcome(model, last, verdict.status(passes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What some of the rows say of the parameters: where quasi-Newton steps begin."""
+
+    passes: Passes
+    sample: Chunk
+
+    def __call__(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
+        p = len(gradient(last.moments, model))
+        n = min(self.sample.n_samples, FEW_ROWS + ROWS_PER_PARAMETER * p)
+        rows = self.sample.take(np.unique(np.linspace(0, self.sample.n_samples - 1, n).astype(int)))
+        known = information(model, rows, self.passes.observing, self.passes.points_of, last)
+        return known.outer / last.n_samples, n
 
 
 def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Outcome:

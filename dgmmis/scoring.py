@@ -12,11 +12,12 @@ from dgmmis.em import Pass
 from dgmmis.errors import UnseenError
 from dgmmis.estep import leaf_log_density, leaf_responsibilities, responsibilities
 from dgmmis.imputation import unseen_here
-from dgmmis.information import block_scores, gradient, latent_scores
+from dgmmis.information import Information, Terms, block_terms, latent_terms, n_directions, second_matrix
 from dgmmis.latent import Latent, latent_posterior
 from dgmmis.latent_draw import LatentDraw, Observing
 from dgmmis.model import Model
 from dgmmis.noise_classes import Partition, classes_of, single_class
+from dgmmis.normaliser import Normaliser
 from dgmmis.observed import PIECE_POINTS, laid_out
 from dgmmis.quadrature import Round
 from dgmmis.selection import Injections
@@ -107,29 +108,63 @@ def log_normalisers(model: Model, chunk: Chunk, observing: Observing, *, seed: i
     return np.asarray(log_z[partition.numbers(chunk, classes)])
 
 
-def information(model: Model, sample: Chunk, observing: Observing, points_of: Round | None, last: Pass) -> np.ndarray:
-    """Information (p, p) that all objects carry, from the scores of a sample of them (`information`)."""
-    slopes = [-gradient(part.moments, model) / part.completeness for part in last.unseen]
-    slopes.append(np.zeros_like(gradient(last.moments, model)))  # number -1: of objects of which nothing was measured
-    total, weight = np.zeros(()), 0.0
-    for start in range(0, sample.n_samples, LEAF_ROWS):
-        chunk = sample.take(slice(start, start + LEAF_ROWS))
-        w = np.ones(chunk.n_samples) if chunk.weights is None else chunk.weights
-        weight += float(w.sum())
-        if points_of is not None:
-            numbers = points_of.partition.numbers(chunk, points_of.classes)
-        for part in _parts(model, chunk, observing, seed=0):
-            if part.leaf is not None:
-                scores = np.concatenate([block_scores(model, block) for block in part.leaf.blocks])
-                order = np.concatenate([block.rows for block in part.leaf.blocks])
-                rows = part.rows[order]
-            else:
-                assert part.latent is not None
-                scores, rows = latent_scores(model, part.latent), part.rows
-            if points_of is not None:
-                scores = scores - np.stack(slopes)[numbers[rows]]
-            total = total + (scores * w[rows, None]).T @ scores
-    return np.asarray(total * (last.n_samples / weight))
+def information(model: Model, sample: Chunk, observing: Observing, points_of: Round | None, last: Pass) -> Information:
+    """Information that all objects carry, from a sample of them."""
+    normaliser = None if points_of is None else Normaliser.of(model, observing.survey, points_of, last.unseen)
+    found = chunk_information(model, sample, observing, normaliser)
+    return found * (last.n_samples / found.n_samples)
+
+
+def chunk_information(
+    model: Model, chunk: Chunk, observing: Observing, normaliser: Normaliser | None = None
+) -> Information:
+    """Information that the rows of a chunk carry, leaf by leaf: that of all chunks is the sum.
+
+    Args:
+        model: at the maximum of the fit.
+        chunk: some rows of the catalogue.
+        observing: the survey.
+        normaliser: log Z of the fit's noise classes; None: everything was seen.
+    """
+    total = Information.zero(n_directions(model))
+    for start in range(0, chunk.n_samples, LEAF_ROWS):
+        total = total + _leaf_information(model, chunk.take(slice(start, start + LEAF_ROWS)), observing, normaliser)
+    return total
+
+
+def _leaf_information(model: Model, chunk: Chunk, observing: Observing, normaliser: Normaliser | None) -> Information:
+    p = n_directions(model)
+    w = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+    slopes, numbers = np.zeros((1, p)), np.zeros(chunk.n_samples, dtype=int)
+    if normaliser is not None:
+        slopes, numbers = normaliser.slopes, normaliser.numbers(chunk)
+    outer, score, by_class = np.zeros((p, p)), np.zeros(p), np.zeros_like(slopes)
+    second: np.ndarray | float = 0.0
+    for part in _parts(model, chunk, observing, seed=0):
+        for terms in _terms(model, part, w):
+            rows = part.rows[terms.rows]
+            centred = terms.scores - slopes[numbers[rows]]
+            weighted = centred * w[rows, None]
+            outer += weighted.T @ centred
+            score += w[rows] @ terms.scores
+            second = second + terms.second
+            order = np.argsort(numbers[rows], kind="stable")
+            first = np.flatnonzero(np.diff(numbers[rows][order], prepend=-2))
+            by_class[numbers[rows][order[first]]] += np.add.reduceat(weighted[order], first)
+    # sum w s s' with s = d log L is the outer products of s - d log Z, and these
+    cross = by_class.T @ slopes
+    curvature = outer + cross + cross.T - second_matrix(np.asarray(second), score, model)
+    if normaliser is not None:
+        curvature += w.sum() * normaliser.second
+    return Information(outer, curvature, float(w.sum()))
+
+
+def _terms(model: Model, part: _Part, weights: Vector) -> Iterator[Terms]:
+    if part.leaf is not None:
+        for block in part.leaf.blocks:
+            yield from block_terms(model, block, weights[part.rows[block.rows]])
+    elif part.latent is not None:
+        yield latent_terms(model, part.latent)
 
 
 def _parts(model: Model, chunk: Chunk, observing: Observing, seed: int) -> Iterator[_Part]:

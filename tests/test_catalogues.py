@@ -12,7 +12,7 @@ from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.ingest import Columns, ingest
-from dgmmis.em import Pass, Stopping, em
+from dgmmis.em import Pass, Stopping, em, passed
 from dgmmis.estep import leaf_moments
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.fit import Fit, fit
@@ -86,13 +86,13 @@ def test_hipparcos_500_plain_iterations_stay_positive_definite_and_monotone(star
         return Pass(total, (total.log_likelihood + prior) / n, total.log_likelihood / n, n)
 
     history = History()
-    em(
-        accumulate,
+    loop = em(
         Model(_published(_document("bovy2009_hipparcos_K10.json"))),
         maximize=lambda moments, at: maximize(moments, at, constraints),
         stopping=Stopping(1e-300, 500),
         callback=history,
     )
+    passed(loop, accumulate)
     assert len(history.records) == 500
     assert min(record.gain for record in history.records[1:]) > -1e-13
     assert history.records[-1].log_likelihood == pytest.approx(-8.75573, abs=1e-5)

@@ -17,7 +17,14 @@ from dgmmis.em import Stopping
 from dgmmis.estep import leaf_log_density, leaf_moments
 from dgmmis.fit import Fit, fit
 from dgmmis.imputation import Unseen, unseen_here, unseen_sums
-from dgmmis.information import block_scores, free_directions, gradient, latent_scores, standard_errors
+from dgmmis.information import (
+    Information,
+    block_scores,
+    free_directions,
+    gradient,
+    latent_scores,
+    standard_errors,
+)
 from dgmmis.initialize import Start
 from dgmmis.latent import Latent, latent_posterior
 from dgmmis.latent_draw import Observing
@@ -30,6 +37,7 @@ from dgmmis.noise_law import ConstantNoise, OwnNoise
 from dgmmis.observed import LatentPiece, laid_out, observed_sums
 from dgmmis.prior import Constraints, Frozen
 from dgmmis.quadrature import Round, draw
+from dgmmis.scoring import information
 from dgmmis.selection import Box, HalfSpace
 from dgmmis.survey import Survey
 
@@ -159,9 +167,14 @@ def test_slopes_of_the_completeness_on_fixed_points(model: Model, law: Any) -> N
         np.testing.assert_allclose(-gradient(part.moments, model) @ directions(model), expected, rtol=1e-6, atol=1e-8)
 
 
-def _some_information(p: int) -> np.ndarray:
+def _some_matrix(p: int) -> np.ndarray:
     root = np.random.default_rng(2).normal(size=(p, 2 * p))
     return root @ root.T
+
+
+def _both(known: np.ndarray) -> Information:
+    """The same in both forms."""
+    return Information(known, known, 1.0)
 
 
 CONSTRAINTS = {
@@ -183,7 +196,7 @@ THREE = Model(
 def test_errors_obey_the_constraints(name: str) -> None:
     """What cannot move has no error, what moves together has the same, and weights that sum to one stay so."""
     p = len(directions(THREE))
-    errors = standard_errors(_some_information(p), THREE, CONSTRAINTS[name])
+    errors = standard_errors(_both(_some_matrix(p)), THREE, CONSTRAINTS[name])
     covariance = errors.covariance
     np.testing.assert_allclose(np.ones(3) @ covariance[:3], 0, atol=1e-12)
     assert np.linalg.eigvalsh(covariance).min() > -1e-12
@@ -216,24 +229,26 @@ def test_errors_obey_the_constraints(name: str) -> None:
 def test_errors_are_the_inverse_information_of_free_directions() -> None:
     """In any units: features rescaled by 1e6 give errors rescaled by it."""
     p = len(directions(THREE))
-    D, known = free_directions(THREE, Constraints()), _some_information(p)
+    D, known = free_directions(THREE, Constraints()), _some_matrix(p)
     expected = D @ np.linalg.inv(D.T @ known @ D) @ D.T
-    np.testing.assert_allclose(standard_errors(known, THREE, Constraints()).covariance, expected, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(
+        standard_errors(_both(known), THREE, Constraints()).covariance, expected, rtol=1e-8, atol=1e-12
+    )
     unit = np.concatenate([np.ones(3), np.full(6, 1e6), np.full(9, 1e12), np.ones(1)])
-    scaled = standard_errors(known / np.outer(unit, unit), THREE, Constraints())
+    scaled = standard_errors(_both(known / np.outer(unit, unit)), THREE, Constraints())
     np.testing.assert_allclose(scaled.covariance / np.outer(unit, unit), expected, rtol=1e-8, atol=1e-12)
 
 
 def test_a_parameter_without_information_has_a_huge_error_and_spoils_no_other() -> None:
     """As that of a component without objects."""
     p = len(directions(PLANE))
-    known = _some_information(p)
+    known = _some_matrix(p)
     silent = [4, 5]  # the second component's mean
     known[silent], known[:, silent] = 0, 0
-    errors = standard_errors(known, PLANE, Constraints())
+    errors = standard_errors(_both(known), PLANE, Constraints())
     assert np.all(np.isfinite(errors.covariance))
     assert np.all(errors.means[1] > 1e6)
-    fixed = standard_errors(known, PLANE, Constraints(frozen=Frozen(means=frozenset({1}))))
+    fixed = standard_errors(_both(known), PLANE, Constraints(frozen=Frozen(means=frozenset({1}))))
     np.testing.assert_allclose(errors.weights, fixed.weights, rtol=1e-6)
     np.testing.assert_allclose(errors.means[0], fixed.means[0], rtol=1e-6)
     np.testing.assert_allclose(errors.covariances, fixed.covariances, rtol=1e-6)
@@ -242,7 +257,7 @@ def test_a_parameter_without_information_has_a_huge_error_and_spoils_no_other() 
 def test_nothing_free_has_no_errors() -> None:
     one = Model(GaussianMixture([1.0], [[0.0]], [[[1.0]]]))
     frozen = Constraints(frozen=Frozen(means=frozenset({0}), covariances=frozenset({0})))
-    errors = standard_errors(np.eye(4), one, frozen)
+    errors = standard_errors(_both(np.eye(4)), one, frozen)
     assert np.all(errors.covariance == 0)
     assert errors.background_amplitude == 0
 
@@ -330,3 +345,11 @@ def test_errors_of_truncated_surveys_are_those_of_the_exact_likelihood(name: str
     errors = result.standard_errors()
     np.testing.assert_allclose(errors.means, document["se"]["means"], rtol=5e-2)
     np.testing.assert_allclose(errors.covariances, document["se"]["covariances"], rtol=5e-2)
+    curved = standard_errors(
+        information(result.model, result.sample, result.observing, result.points_of, result.last),
+        result.model,
+        Constraints(),
+        "hessian",
+    )
+    assert curved.is_maximum
+    print(curved.means / document["se"]["means"], curved.covariances / document["se"]["covariances"])

@@ -18,18 +18,19 @@ noise selection
 mixture box_integral chunk noise_law
 background
 survey model
-moments callback prior noise_classes tables
-estep catalogue
+moments callback prior noise_classes tables replicate pygmmis
+estep catalogue coordinates
 strata posterior_kernel
 posterior
 latent quadrature
 latent_draw
-imputation information mstep criteria
-initialize acceleration
+imputation information mstep criteria starts
+initialize normaliser
 dataset execution em
-observed subsample
+quasi_newton observed subsample
 plan
-passes scoring
+readings scoring
+passes
 rounds
 preparation
 fit

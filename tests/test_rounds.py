@@ -11,7 +11,7 @@ from scipy.stats import norm
 from dgmmis.callback import Callbacks, History
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import ArrayDataset
-from dgmmis.em import Outcome, Pass, Status, Stopping
+from dgmmis.em import Outcome, Pass, Status, Stopping, passed
 from dgmmis.errors import UnseenError
 from dgmmis.execution.serial import Serial
 from dgmmis.fit import prepared
@@ -196,7 +196,7 @@ def test_points_are_raised_where_the_completeness_is_lost_in_noise() -> None:
 def _rounds(survey: Survey, data: ArrayDataset, model: Model = MODEL, **stopping: Any) -> tuple[Outcome, History]:
     history = History()
     with prepared(data, 1, survey=survey, constraints=Constraints(), executor=None) as ready:
-        outcome = rounds(
+        loop = rounds(
             ready.passes,
             model,
             sample=ready.sample,
@@ -205,6 +205,7 @@ def _rounds(survey: Survey, data: ArrayDataset, model: Model = MODEL, **stopping
             callback=Callbacks([history]),
             history=history,
         )
+        outcome = passed(loop, ready.passes)
     return outcome, history
 
 

@@ -1,0 +1,228 @@
+"""theta: a model as a vector that may take any value, slopes along it, and which of its entries are free to move.
+
+theta: logs of weights, means, log-Cholesky factors of covariances (the diagonal by its logarithm), logit of the
+background fraction. Every theta is a model; a common factor of the free weights drops out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dgmmis.linalg import packed_indices, packed_size
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model
+from dgmmis.prior import Constraints
+
+TINY = 1e-300
+WIDEST = 300.0
+"""Largest logarithm of a standard deviation."""
+
+
+def parameters(model: Model) -> np.ndarray:
+    """theta (p,) of a model."""
+    mixture = model.mixture
+    log_weights = np.log(np.maximum(mixture.weights, TINY))
+    factors = np.linalg.cholesky(mixture.covariances)
+    i, j = packed_indices(mixture.n_features)
+    packed = factors[:, i, j]
+    packed[:, i == j] = np.log(packed[:, i == j])
+    nu = min(max(model.background_fraction, TINY), 1 - 1e-16)
+    return np.concatenate([log_weights, mixture.means.ravel(), packed.ravel(), [np.log(nu) - np.log1p(-nu)]])
+
+
+def with_parameters(model: Model, theta: np.ndarray, step: np.ndarray) -> Model | None:
+    """The model at theta + step, theta being its own parameters; None where that is beyond floating point.
+
+    What does not move at all is frozen, and stays bit for bit.
+    """
+    mixture = model.mixture
+    k, d = mixture.means.shape
+    i, j = packed_indices(d)
+    cuts = [k, k + k * d, len(theta) - 1]
+    log_weights, means, packed, logit = np.split(theta + step, cuts)
+    moved_weights, _, moved_packed, moved_logit = np.split(np.not_equal(step, 0), cuts)
+    weights = np.array(mixture.weights)
+    if np.any(moved_weights):
+        share = np.exp(log_weights[moved_weights] - log_weights[moved_weights].max())
+        weights[moved_weights] = share / share.sum() * (1 - weights[~moved_weights].sum())
+    factors = np.zeros((k, d, d))
+    entries = packed.reshape(k, -1).copy()
+    if np.any(np.abs(entries[:, i == j]) > WIDEST):
+        return None
+    entries[:, i == j] = np.exp(entries[:, i == j])
+    factors[:, i, j] = entries
+    moved = np.asarray(moved_packed.reshape(k, -1).any(axis=1))[:, None, None]
+    covariances = np.where(moved, factors @ np.swapaxes(factors, 1, 2), mixture.covariances)
+    fraction = model.background_fraction
+    if model.background is not None and moved_logit[0]:
+        fraction = float(1 / (1 + np.exp(-np.clip(logit[0], -700, 36))))
+    try:
+        mixture = GaussianMixture(weights, means.reshape(k, d), covariances)
+    except ValueError:  # a covariance too narrow to factorise
+        return None
+    return Model(mixture, model.background, fraction)
+
+
+def along(model: Model, slopes: np.ndarray, free_weights: np.ndarray) -> np.ndarray:
+    """Slopes (..., p) along theta from those along the parameters themselves (the order of `information.gradient`).
+
+    Args:
+        model: where.
+        slopes: by weights as if they were free, means, lower triangles of covariances, background fraction.
+        free_weights: which weights (k,) share with one another what the others leave.
+    """
+    mixture, nu = model.mixture, model.background_fraction
+    k, d = mixture.means.shape
+    weights, means, packed, fraction = np.split(slopes, [k, k + k * d, slopes.shape[-1] - 1], axis=-1)
+    share = float(mixture.weights[free_weights].sum()) or 1.0
+    of_log = np.where(free_weights, weights * mixture.weights, 0.0)
+    of_log = of_log - of_log.sum(axis=-1, keepdims=True) * np.where(free_weights, mixture.weights / share, 0.0)
+    rates = _factor_rates(np.linalg.cholesky(mixture.covariances))
+    by_component = packed.reshape(*packed.shape[:-1], k, packed_size(d))
+    of_factors = np.einsum("...kt,kts->...ks", by_component, rates).reshape(packed.shape)
+    return np.concatenate([of_log, means, of_factors, fraction * (nu * (1 - nu))], axis=-1)
+
+
+def complete_information(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """What an object would tell about theta were its component and its noise-free values known.
+
+    Its inverse times the gradient is, to first order, the step of EM (Xu & Jordan 1996).
+
+    Returns:
+        Blocks (k, b, b) of each component's log weight, mean and factor, and the entry of the background's logit.
+    """
+    mixture, nu = model.mixture, model.background_fraction
+    k, d = mixture.means.shape
+    t = packed_size(d)
+    factors = np.linalg.cholesky(mixture.covariances)
+    inverse = np.linalg.inv(factors)
+    i, j = packed_indices(d)
+    # tr((C^-1 dC)^2) / 2 = |Z + Z'|^2 / 2 with Z = L^-1 dL, a lower triangle
+    unit = np.zeros((k, t, d, d))
+    unit[:, np.arange(t), i, j] = np.where(i == j, factors[:, i, j], 1.0)
+    steps = inverse[:, None] @ unit
+    both = (steps + np.swapaxes(steps, 2, 3)).reshape(k, t, d * d)
+    blocks = np.zeros((k, 1 + d + t, 1 + d + t))
+    blocks[:, 0, 0] = 1.0
+    blocks[:, 1 : 1 + d, 1 : 1 + d] = np.swapaxes(inverse, 1, 2) @ inverse
+    blocks[:, 1 + d :, 1 + d :] = both @ np.swapaxes(both, 1, 2) / 2
+    signal = (1 - nu) * np.maximum(mixture.weights, TINY)
+    return blocks * signal[:, None, None], np.array(nu * (1 - nu))
+
+
+def component_entries(k: int, d: int) -> np.ndarray:
+    """Where in theta (k, b) each component's log weight, mean and factor are."""
+    t = packed_size(d)
+    weights = np.arange(k)[:, None]
+    means = k + np.arange(k * d).reshape(k, d)
+    return np.concatenate([weights, means, k + k * d + np.arange(k * t).reshape(k, t)], axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Free:
+    """The free coordinates phi (f,) and how theta follows them.
+
+    Args:
+        follows: (p,) the number of the free coordinate that each entry of theta equals, up to a constant; -1: it stays.
+        weights: (k,) which weights are free.
+    """
+
+    follows: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, model: Model, constraints: Constraints, held: np.ndarray, pinned: np.ndarray) -> "Free":
+        """What the constraints leave free; means and covariances of `held` components (k,) stay, covariances of `pinned`
+        ones follow EM."""
+        k, d = model.mixture.means.shape
+        t = packed_size(d)
+        i, j = packed_indices(d)
+        frozen = constraints.frozen
+        component = np.arange(k)
+        weights = ~np.isin(component, list(frozen.weights))
+        means = ~np.isin(component, list(frozen.means)) & ~held
+        covariances = ~np.isin(component, list(frozen.covariances)) & ~held & ~pinned
+        factor = np.arange(k * t).reshape(k, t)
+        match constraints.covariance_type:
+            case "tied":
+                factor = np.repeat(factor[:1], k, axis=0)
+            case "spherical":
+                factor = np.where(i == j, factor[:, :1], -1)
+            case "diag":
+                factor = np.where(i == j, factor, -1)
+        factor = np.where(covariances[:, None], factor, -1)
+        low, high = constraints.background_bounds
+        nu = model.background_fraction
+        moves = model.background is not None and low < nu < high
+        first = k + k * d
+        theta = np.concatenate(
+            [
+                np.where(weights & (weights.sum() > 1), component, -1),
+                np.where(means[:, None], k + np.arange(k * d).reshape(k, d), -1).ravel(),
+                np.where(factor >= 0, first + factor, -1).ravel(),
+                [first + k * t if moves else -1],
+            ]
+        )
+        _, number = np.unique(theta[theta >= 0], return_inverse=True)
+        follows = np.full(len(theta), -1)
+        follows[theta >= 0] = number
+        return cls(follows, weights)
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        return int(self.follows.max(initial=-1)) + 1
+
+    def gathered(self, slopes: np.ndarray) -> np.ndarray:
+        """Slopes (p,) along theta, as slopes (f,) along phi."""
+        moves = self.follows >= 0
+        return np.bincount(self.follows[moves], slopes[moves], self.n)
+
+    def gathered_information(self, information: np.ndarray) -> np.ndarray:
+        """The same for a matrix (p, p)."""
+        rows = np.zeros((self.n, information.shape[1]))
+        moves = self.follows >= 0
+        np.add.at(rows, self.follows[moves], information[moves])
+        both = np.zeros((self.n, self.n))
+        np.add.at(both, self.follows[moves], rows.T[moves])
+        return both
+
+    def picked(self, values: np.ndarray) -> np.ndarray:
+        """The values (p,) of theta's entries as those (f,) of phi that they follow."""
+        out = np.zeros(self.n)
+        moves = self.follows >= 0
+        out[self.follows[moves]] = values[moves]
+        return out
+
+    def spread(self, step: np.ndarray) -> np.ndarray:
+        """A step (f,) of phi as one (p,) of theta."""
+        return np.where(self.follows >= 0, np.append(step, 0.0)[self.follows], 0.0)
+
+
+def movement(old: Model, new: Model) -> float:
+    """Largest change of a parameter, as the root of the change of the objective per object that it stands for.
+
+    In standard deviations of the component (means), relative to sigma sigma' (covariances) or to the weight, times the
+    square root of the component's share of the objects. Times sqrt(N) it is in statistical errors.
+    """
+    before, after = old.mixture, new.mixture
+    sigma = np.sqrt(np.diagonal(before.covariances, axis1=1, axis2=2))
+    means = np.abs(after.means - before.means) / sigma
+    covariances = np.abs(after.covariances - before.covariances) / (sigma[:, :, None] * sigma[:, None, :])
+    shapes = np.maximum(means.max(axis=1), covariances.max(axis=(1, 2))) * np.sqrt(before.weights)
+    weights = np.abs(after.weights - before.weights) / np.sqrt(np.maximum(before.weights, TINY))
+    nu = max(old.background_fraction, TINY)
+    behind = abs(new.background_fraction - old.background_fraction) / np.sqrt(nu)
+    return float(max(shapes.max(), weights.max(), behind))
+
+
+def _factor_rates(factors: np.ndarray) -> np.ndarray:
+    """d C / d L (k, t, t), packed: C = L L', diagonal entries of L by their logarithm."""
+    k, d, _ = factors.shape
+    i, j = packed_indices(d)
+    t = len(i)
+    unit = np.zeros((k, t, d, d))
+    unit[:, np.arange(t), i, j] = np.where(i == j, factors[:, i, j], 1.0)
+    change = unit @ np.swapaxes(factors, 1, 2)[:, None]
+    change = change + np.swapaxes(change, 2, 3)
+    return np.asarray(np.swapaxes(change[:, :, i, j], 1, 2))

@@ -1,0 +1,266 @@
+"""Arriving: quasi-Newton steps on the moments, which are the gradient, once EM has come near.
+
+EM contracts by what an object's values tell of what is hidden; on truncated, noisy or overlapping mixtures that is 0.99
+a pass and it crawls. Here the objective's slopes along theta (`coordinates`) come from the same pass, and the step is
+H g with H the limited-memory inverse Hessian (Liu & Nocedal 1989) around the inverse of the information that a sample
+of the objects carries (Berndt, Hall, Hall & Hausman 1974): directions that the data hardly decide are known from the
+first step on. N g' H g / 2 is what the log-likelihood still has to gain, and its root bounds how far any function of
+the parameters is from the maximum, in units of its standard error.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from dgmmis.coordinates import Free, along, complete_information, component_entries, parameters, with_parameters
+from dgmmis.em import Pass
+from dgmmis.information import gradient
+from dgmmis.model import Model
+from dgmmis.moments import Moments
+from dgmmis.mstep import STARVED, at_floor, raised_to_floor
+from dgmmis.prior import Constraints
+
+NEAR = 3e-2
+"""EM goes on until a pass gains less than this per object: far from a maximum it is hard to beat."""
+
+MEMORY = 20
+STALE = 8
+"""Steps after which the information is taken anew."""
+
+REACH, FARTHEST = 1.0, 8.0
+"""A step changes no component by more than about so many of its own standard deviations, first and at most."""
+
+SHORTENED = 2
+"""So many times a refused step is shortened before EM steps in."""
+
+LARGEST = 3000
+"""With more coordinates the information is that of known components and values, entry by entry."""
+
+KnownOf = Callable[[Model, Pass], tuple[np.ndarray, float]]
+"""The information (p, p) of the parameters as `information.gradient` orders them, per object, and from how many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where the objective and its slopes are known."""
+
+    model: Model
+    theta: np.ndarray
+    free: Free
+    value: float
+    slopes: np.ndarray
+    image: Model
+    pinned: np.ndarray
+
+
+class QuasiNewton:
+    """Proposes steps from what passes found; stateful on purpose, one for a fit."""
+
+    def __init__(self, constraints: Constraints, known_of: KnownOf | None = None) -> None:
+        self._constraints, self._known_of = constraints, known_of
+        self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        self._place: _Place | None = None
+        self._step = np.zeros(0)
+        self._scale = 1.0
+        self._n_shortened = 0
+        self._reach = REACH
+        self._stretch = 1.0
+        self._is_near = False
+        self._metric: _Metric | None = None
+        self._age = 0
+        self.distance = np.inf
+        """The root of what the objective has to gain, twice and per object; times sqrt(N), of any function of the
+        parameters, about how many standard errors the maximum may be away. Infinite before it is known."""
+
+    def begin_round(self) -> None:
+        """The points of the unseen are new ones: the curvature stays, differences to the old slopes mean nothing."""
+        self._place = None
+
+    def propose(self, model: Model, result: Pass, image: Model) -> Model | None:
+        """A successor of `model`, whose pass was `result` and whose image under the EM map is `image`.
+
+        None: the image itself.
+        """
+        before, place = self._place, self._placed(model, result, image)
+        self._place = place
+        self.distance = np.inf
+        if not self._is_near:
+            if before is None or result.objective - before.value > NEAR:
+                return None
+            self._is_near = True
+        if place.free.n == 0:
+            self.distance = 0.0
+            return None
+        self._learn(before, place)
+        if self._metric is None or self._age >= STALE or self._metric.n != place.free.n:
+            self._measure(place, result)
+        assert self._metric is not None
+        step = self._direction(place)
+        gain = float(step @ place.slopes)
+        if np.sqrt(max(gain, 0.0) * result.n_samples) < 1.0 and self._age > 2:
+            self._measure(place, result)
+            step = self._direction(place)
+            gain = float(step @ place.slopes)
+        self._age += 1
+        if not (np.isfinite(gain) and gain >= 0):
+            self._pairs.clear()
+            return None
+        self.distance = float(np.sqrt(gain))
+        self._n_shortened, self._scale = 0, 1.0
+        length = self._metric.length(step * self._stretch)
+        self._step = step * self._stretch * min(1.0, self._reach / max(length, 1e-300))
+        return self._proposal()
+
+    def refused(self, trial: Pass | None) -> Model | None:
+        """After the objective did not accept the last proposal: a shorter one, or None for the EM step."""
+        self._stretch = 1.0
+        assert self._place is not None
+        assert self._metric is not None
+        self._n_shortened += 1
+        length = self._metric.length(self._step) * self._scale
+        if self._n_shortened > SHORTENED:
+            self._reach = max(length / 2, 1e-3)
+            self._pairs.clear()
+            self._age = STALE
+            return None
+        self._scale *= 0.1 if trial is None else self._shortened(trial)
+        self._reach = max(length * self._scale, 1e-3)
+        return self._proposal()
+
+    def _shortened(self, trial: Pass) -> float:
+        """Where the parabola through both values has its top, between a tenth and a half of the way."""
+        assert self._place is not None
+        slope = float(self._place.slopes @ self._step) * self._scale
+        lost = self._place.value - trial.objective
+        return float(np.clip(slope / (2 * (slope + lost)), 0.1, 0.5))
+
+    def _placed(self, model: Model, result: Pass, image: Model) -> _Place:
+        pinned = at_floor(model.mixture.covariances, self._constraints.floor)
+        free = Free.of(model, self._constraints, result.moments.weight <= STARVED, pinned)
+        slopes = along(model, objective_slopes(result, model, self._constraints), free.weights)
+        return _Place(model, parameters(model), free, result.objective, free.gathered(slopes), image, pinned)
+
+    def _learn(self, before: _Place | None, place: _Place) -> None:
+        """Keep how the slopes changed along the last step."""
+        if before is None:
+            return
+        if not np.array_equal(before.free.follows, place.free.follows):
+            self._pairs.clear()
+            self._metric = None
+            return
+        moved = place.free.picked(place.theta - before.theta)
+        change = before.slopes - place.slopes
+        curvature = float(moved @ change)
+        if curvature > 1e-10 * np.linalg.norm(moved) * np.linalg.norm(change):
+            self._pairs.append((moved, change))
+            del self._pairs[:-MEMORY]
+            self._stretch = 1.0
+        else:  # the objective bends upwards: nothing bounds the step but its success
+            self._stretch *= 2
+        if self._metric is not None and self._metric.length(moved) > 0.9 * self._reach:
+            self._reach = min(2 * self._reach, FARTHEST)
+
+    def _measure(self, place: _Place, result: Pass) -> None:
+        known = None
+        if self._known_of is not None and place.free.n <= LARGEST:
+            known = self._known_of(place.model, result)
+        self._metric = _Metric.of(place.model, place.free, known)
+        self._age = 0
+
+    def _direction(self, place: _Place) -> np.ndarray:
+        """H g by the two loops of Liu & Nocedal (1989)."""
+        assert self._metric is not None
+        q, shares = place.slopes.copy(), []
+        for moved, change in reversed(self._pairs):
+            share = (moved @ q) / (moved @ change)
+            q -= share * change
+            shares.append(share)
+        step = self._metric.solved(q)
+        for (moved, change), share in zip(self._pairs, reversed(shares), strict=True):
+            step = step + moved * (share - (change @ step) / (moved @ change))
+        return np.asarray(step)
+
+    def _proposal(self) -> Model | None:
+        place = self._place
+        assert place is not None
+        if not np.any(self._step):
+            return None
+        step = place.free.spread(self._step * self._scale)
+        model = with_parameters(place.model, place.theta, step)
+        return None if model is None else self._allowed(model, place)
+
+    def _allowed(self, model: Model, place: _Place) -> Model:
+        """With what is at the floor as the M-step has it, raised to the floor, and the background within its bounds."""
+        constraints = self._constraints
+        covariances = np.where(place.pinned[:, None, None], place.image.mixture.covariances, model.mixture.covariances)
+        free = ~np.isin(np.arange(len(covariances)), list(constraints.frozen.covariances))
+        covariances, collapsed = raised_to_floor(covariances, free, constraints.floor)
+        if len(collapsed) or place.pinned.any():
+            model = replace(model, mixture=replace(model.mixture, covariances=covariances))
+        if model.background is None:
+            return model
+        return replace(
+            model, background_fraction=float(np.clip(model.background_fraction, *constraints.background_bounds))
+        )
+
+
+def objective_slopes(result: Pass, model: Model, constraints: Constraints) -> np.ndarray:
+    """Slopes (p,) of the objective per object along the parameters, prior included, in the order of `gradient`."""
+    moments: Moments = result.moments
+    slope = constraints.prior_slope(model.mixture.covariances)
+    if slope is not None:
+        moments = replace(moments, covariance_score=moments.covariance_score + 2 * slope)
+    return gradient(moments, model) / result.n_samples
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Metric:
+    """The information about phi per object, ready to be divided by."""
+
+    n: int
+    factor: tuple[np.ndarray, bool] | None
+    diagonal: np.ndarray
+    blocks: np.ndarray
+    entries: np.ndarray
+    free: Free
+
+    @classmethod
+    def of(cls, model: Model, free: Free, known: tuple[np.ndarray, float] | None) -> "_Metric":
+        k, d = model.mixture.means.shape
+        blocks, behind = complete_information(model)
+        entries = component_entries(k, d)
+        p = len(free.follows)
+        weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)
+        if known is None:
+            diagonal = np.zeros(p)
+            diagonal[entries] = np.diagonal(blocks, axis1=1, axis2=2)
+            diagonal[-1] = behind
+            diagonal = np.maximum(free.gathered(diagonal), 1e-300)
+            return cls(free.n, None, diagonal, blocks / weight[:, None, None], entries, free)
+        information, n = known
+        # a sample of few objects of a component says little of it: as much as is missing, as if all were known
+        doubt = np.clip(blocks.shape[1] / (n * weight), 1e-4, 1.0)
+        theta = along(model, along(model, information, free.weights).T, free.weights)
+        for c in range(k):
+            theta[np.ix_(entries[c], entries[c])] += doubt[c] * blocks[c]
+        theta[-1, -1] += 1e-4 * behind
+        phi = free.gathered_information(theta)
+        scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
+        phi = phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n)
+        return cls(free.n, cho_factor(phi), scale**2, blocks / weight[:, None, None], entries, free)
+
+    def solved(self, slopes: np.ndarray) -> np.ndarray:
+        """The inverse information times slopes (f,)."""
+        if self.factor is None:
+            return np.asarray(slopes / self.diagonal)
+        scale = np.sqrt(self.diagonal)
+        return np.asarray(cho_solve(self.factor, slopes / scale) / scale)
+
+    def length(self, step: np.ndarray) -> float:
+        """The largest change of a component, in its own standard deviations."""
+        theta = self.free.spread(step)
+        own = theta[self.entries]
+        squares = np.einsum("kb,kbc,kc->k", own, self.blocks, own)
+        return float(np.sqrt(max(squares.max(initial=0.0), theta[-1] ** 2 / 4)))

@@ -1,0 +1,168 @@
+"""Readings of the data: what each task does, for one model or for several that share the reading."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dgmmis.dataset.arrays import Reference
+from dgmmis.execution.executor import Executor, grouped
+from dgmmis.execution.resident import RESIDENT
+from dgmmis.execution.tree import Partial
+from dgmmis.imputation import Unseen, unseen_sums
+from dgmmis.latent import LatentError
+from dgmmis.latent_draw import Observing
+from dgmmis.model import Model
+from dgmmis.moments import Moments
+from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
+from dgmmis.observed import observed_sums
+from dgmmis.plan import Plan, shared_out
+from dgmmis.quadrature import Round, UnseenBlock, draw
+from dgmmis.replicate import Replicate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """One of the models that share a reading.
+
+    Args:
+        model: whose sums are wanted.
+        points_of: its imputed points; None where everything was seen.
+        draws_unseen: whether the unseen need points: not where their sums have a closed form.
+        replicate: how the objects' weights are drawn again; None: as they are.
+    """
+
+    model: Model
+    points_of: Round | None
+    draws_unseen: bool
+    replicate: Replicate | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The sums of a member.
+
+    Args:
+        observed: over the objects.
+        latent: the error of their latent points, or None.
+        unseen: over the points of each noise class; empty where they have a closed form.
+    """
+
+    observed: Moments
+    latent: LatentError | None
+    unseen: tuple[Unseen, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenItem:
+    """A block of unseen points, and the numbers of the members that have them."""
+
+    block: UnseenBlock
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What every task of a reading needs: the only broadcast."""
+
+    run: str
+    number: int
+    members: tuple[Member, ...]
+    observing: Observing
+    resident_bytes: int
+
+    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What this process keeps under a key, made where it does not."""
+        return RESIDENT.get(self.run, self.number, key, make, self.resident_bytes)
+
+
+def sums(shared: Shared, item: Reference | UnseenItem) -> Partial:
+    """The task: sums over a chunk's leaves, or over a block of unseen points, for each member."""
+    partial = Partial()
+    if isinstance(item, UnseenItem):
+        block = item.block
+        points_of, model = shared.members[item.members[0]].points_of, shared.members[item.members[0]].model
+        assert points_of is not None
+        key = ("unseen", points_of.seed, points_of.index, block.noise_class, block.leaf)
+        points = shared.kept(key, lambda: draw(block, points_of, shared.observing.survey, model))
+        return Partial.of(
+            (f"{m}-unseen-{block.noise_class}", block.leaf, unseen_sums(shared.members[m].model, points))
+            for m in item.members
+        )
+    partial = Partial()
+    for m, member in enumerate(shared.members):
+        terms = observed_sums(
+            member.model, item, shared.observing, member.points_of, shared.kept, replicate=member.replicate
+        )
+        partial = Partial.join([partial, Partial.of((f"{m}-{name}", leaf, value) for name, leaf, value in terms)])
+    return partial
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ClassSums:
+    """The sums of the noise classes over a chunk."""
+
+    partition: Partition
+    replicate: Replicate | None
+
+    def __call__(self, reference: Reference) -> dict[Key, ClassSums]:
+        chunk = reference.load()
+        if self.replicate is not None:
+            chunk = self.replicate.of_chunk(chunk, reference.first_leaf)
+        return self.partition.sums(chunk)
+
+
+class Readings:
+    """Reads the data for the models that go in, and counts how often."""
+
+    def __init__(
+        self, references: Sequence[Reference], *, plan: Plan, observing: Observing, executor: Executor
+    ) -> None:
+        self._references = references
+        self._groups = grouped(shared_out(references, plan.n_workers), plan.n_tasks)
+        self._observing, self._executor, self._plan = observing, executor, plan
+        self._run = uuid.uuid4().hex
+        self.count = 0
+
+    def __call__(self, members: Sequence[Member]) -> list[Found]:
+        """The sums of each member, from one reading."""
+        groups: list[Sequence[Any]] = [*self._groups, *self._unseen_groups(members)]
+        shared = Shared(self._run, self.count, tuple(members), self._observing, self._plan.budget_bytes)
+        self.count += 1
+        partial = self._executor.map_reduce(sums, shared, groups)
+        return [
+            Found(partial.total(f"{m}-observed"), partial.total(f"{m}-latent"), self._unseen(partial, m, member))
+            for m, member in enumerate(members)
+        ]
+
+    def classes(self, partition: Partition, replicate: Replicate | None) -> tuple[NoiseClass, ...]:
+        """The noise classes of a partition that has several: one more reading of the data."""
+        sums_of = joined(self._executor.map(_ClassSums(partition, replicate), self._references))
+        return classes_of(sums_of, self._observing.survey)
+
+    def map(self, function: Callable[[Reference], Any]) -> list[Any]:
+        """function of every chunk, in order; results must be small. One more reading."""
+        self.count += 1
+        return self._executor.map(function, self._references)
+
+    def close(self) -> None:
+        """Let go of what the workers keep."""
+        self._executor.release(self._run)
+
+    def _unseen_groups(self, members: Sequence[Member]) -> list[Sequence[UnseenItem]]:
+        alike: dict[int, list[int]] = {}
+        for m, member in enumerate(members):
+            if member.draws_unseen:
+                alike.setdefault(id(member.points_of), []).append(m)
+        items = [
+            UnseenItem(block, tuple(same))
+            for same in alike.values()
+            if (points_of := members[same[0]].points_of) is not None
+            for block in points_of.blocks()
+        ]
+        return grouped(items, min(len(items), self._plan.n_workers)) if items else []
+
+    def _unseen(self, partial: Partial, m: int, member: Member) -> tuple[Unseen, ...]:
+        if not member.draws_unseen or member.points_of is None:
+            return ()
+        return tuple(partial.total(f"{m}-unseen-{c}") for c in range(len(member.points_of.classes)))
