@@ -2,7 +2,7 @@
 of missing features, laid out features by samples as the kernels want it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -102,6 +102,24 @@ class Block:
     @property
     def n_samples(self) -> int:
         return int(self.points.shape[1])
+
+    def take(self, samples: np.ndarray) -> "Block":
+        """Some of the samples, by number."""
+
+        def part(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[..., samples]
+
+        noise = self.noise if self.noise.shape[1] == 1 else self.noise[:, samples]
+        return replace(
+            self,
+            rows=self.rows[samples],
+            points=self.points[:, samples],
+            noise=noise,
+            projection=part(self.projection),
+            weights=part(self.weights),
+            log_background=part(self.log_background),
+            log_reference=part(self.log_reference),
+        )
 
     @property
     def nbytes(self) -> int:

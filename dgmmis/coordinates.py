@@ -110,14 +110,6 @@ def complete_information(model: Model) -> tuple[np.ndarray, np.ndarray]:
     return blocks * signal[:, None, None], np.array(nu * (1 - nu))
 
 
-def component_entries(k: int, d: int) -> np.ndarray:
-    """Where in theta (k, b) each component's log weight, mean and factor are."""
-    t = packed_size(d)
-    weights = np.arange(k)[:, None]
-    means = k + np.arange(k * d).reshape(k, d)
-    return np.concatenate([weights, means, k + k * d + np.arange(k * t).reshape(k, t)], axis=1)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Free:
     """The free coordinates phi (f,) and how theta follows them.
@@ -132,8 +124,8 @@ class Free:
 
     @classmethod
     def of(cls, model: Model, constraints: Constraints, held: np.ndarray, pinned: np.ndarray) -> "Free":
-        """What the constraints leave free; means and covariances of `held` components (k,) stay, covariances of `pinned`
-        ones follow EM."""
+        """What the constraints leave free: not means and covariances of `held` components (k,), nor covariances of
+        `pinned` ones."""
         k, d = model.mixture.means.shape
         t = packed_size(d)
         i, j = packed_indices(d)

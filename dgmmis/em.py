@@ -14,6 +14,7 @@ from dgmmis.errors import DgmmisError, JobError, NumericalError
 from dgmmis.imputation import Unseen
 from dgmmis.model import Model
 from dgmmis.moments import Moments
+from dgmmis.monte_carlo import MonteCarlo
 from dgmmis.mstep import Repair, Update
 
 
@@ -49,16 +50,21 @@ class Stopping:
             quasi-Newton step expects. Parameters must also be within a small part (`ARRIVED`) of their statistical
             errors of the maximum.
         max_iter: passes over the data at most.
+        imputation_error: largest error of any parameter, and of the completeness, by the imputed points, in units of
+            its statistical error.
     """
 
     tol: float = 1e-6
     max_iter: int = 1000
+    imputation_error: float = 0.1
 
     def __post_init__(self) -> None:
         if not self.tol > 0:
             raise JobError("tol must be positive", got=self.tol)
         if self.max_iter < 1:
             raise JobError("max_iter must be at least 1", got=self.max_iter)
+        if not self.imputation_error > 0:
+            raise JobError("imputation_error must be positive", got=self.imputation_error)
 
     def settled(self, gain: float, distance: float, n_samples: float) -> bool:
         """Whether a gain of the objective and a `distance` from the maximum, in units of an object's information, are
@@ -81,6 +87,7 @@ class Pass:
         class_change: of the mean log-likelihood when the noise classes were last made finer: more than their error.
         latent_bias, latent_error: by how much the mean log-likelihood is too low for want of latent points, about, and
             the random error of an object's, root mean square.
+        monte_carlo: how far the imputed points put the estimates off; None where nobody asked.
         worn: whether the imputed points no longer represent the model.
     """
 
@@ -94,6 +101,7 @@ class Pass:
     class_change: float = 0.0
     latent_bias: float = 0.0
     latent_error: float = 0.0
+    monte_carlo: MonteCarlo | None = None
     worn: bool = False
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.chunk import Chunk
-from dgmmis.imputation import Unseen, closed_form, unseen_within
+from dgmmis.imputation import Unseen, closed_form, unseen_sums, unseen_within
 from dgmmis.information import block_terms, component_places, gradient, n_directions, point_weights, second_matrix
 from dgmmis.linalg import pack, packed_indices, packed_size
 from dgmmis.model import Model
 from dgmmis.noise_classes import NoiseClass
-from dgmmis.quadrature import Round, UnseenBlock, draw
+from dgmmis.quadrature import REPLICATES, Round, UnseenBlock, UnseenPoints, draw
 from dgmmis.selection import LinearBounds
 from dgmmis.survey import Survey
 
@@ -52,12 +52,15 @@ class Normaliser:
             blocks = unseen_blocks(model, first, points_of, survey, shares)
             for some in others:
                 blocks += unseen_blocks(model, some, points_of, survey, shares)
-        slopes = [-mass / part.completeness for mass, part in zip(masses, unseen, strict=True)]
-        return cls(
-            points_of,
-            np.stack([*slopes, np.zeros(n_directions(model))]),
-            -second_matrix(blocks, shares @ masses, model),
-        )
+        second = -second_matrix(np.asarray(blocks), shares @ masses, model)
+        return replace(cls.to_first_order(model, points_of, unseen), second=second)
+
+    @classmethod
+    def to_first_order(cls, model: Model, points_of: Round, unseen: Sequence[Unseen]) -> "Normaliser":
+        """The slopes alone: for the scores' outer products nothing else counts."""
+        p = n_directions(model)
+        slopes = [-gradient(part.moments, model) / part.completeness for part in unseen]
+        return cls(points_of, np.stack([*slopes, np.zeros(p)]), np.zeros((p, p)))
 
     def numbers(self, chunk: Chunk) -> np.ndarray:
         """Which of the slopes (n,) each row has."""
@@ -78,6 +81,12 @@ def unseen_blocks(
         for terms in block_terms(model, some, factor * point_weights(model, some)):
             total += terms.second
     return total
+
+
+def mass_slopes(model: Model, points: UnseenPoints) -> np.ndarray:
+    """dM/dtheta (r, p) as each replicate of the points has it, from the points of a block."""
+    parts = (unseen_sums(model, points.of_replicate(number)).moments for number in range(REPLICATES))
+    return REPLICATES * np.stack([gradient(moments, model) for moments in parts])
 
 
 def completeness_slope(model: Model, unseen: Sequence[Unseen], classes: Sequence[NoiseClass]) -> np.ndarray:

@@ -74,6 +74,10 @@ class Passes:
         """Use these imputed points from now on."""
         self._points_of, self._fresh_points = points_of, None
 
+    def mass_slopes(self, model: Model) -> list[np.ndarray]:
+        """How the unseen mass of each class changes with the parameters, by replicate; empty if there are no points."""
+        return self.readings.mass_slopes(self.member(model, self._bounds(model)))
+
     def __call__(self, model: Model) -> Pass:
         bounds = self._bounds(model)
         (found,) = self.readings([self.member(model, bounds)])

@@ -140,6 +140,11 @@ class UnseenPoints:
     leaf: Leaf
     replicate: np.ndarray
 
+    def of_replicate(self, number: int) -> "UnseenPoints":
+        """Those of one replicate."""
+        parts = (block.take(np.flatnonzero(self.replicate[block.rows] == number)) for block in self.leaf.blocks)
+        return replace(self, leaf=replace(self.leaf, blocks=tuple(part for part in parts if part.n_samples)))
+
     @property
     def nbytes(self) -> int:
         return self.leaf.nbytes + self.replicate.nbytes

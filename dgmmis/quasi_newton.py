@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from dgmmis.coordinates import Free, along, complete_information, component_entries, parameters, with_parameters
+from dgmmis.coordinates import Free, along, complete_information, parameters, with_parameters
 from dgmmis.em import Pass
-from dgmmis.information import gradient
+from dgmmis.information import component_places, gradient
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.mstep import STARVED, at_floor, raised_to_floor
@@ -228,9 +228,9 @@ class _Metric:
 
     @classmethod
     def of(cls, model: Model, free: Free, known: tuple[np.ndarray, float] | None) -> "_Metric":
-        k, d = model.mixture.means.shape
+        k = model.mixture.n_components
         blocks, behind = complete_information(model)
-        entries = component_entries(k, d)
+        entries = component_places(model)
         p = len(free.follows)
         weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)
         if known is None:

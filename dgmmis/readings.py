@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dgmmis.dataset.arrays import Reference
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.resident import RESIDENT
@@ -15,9 +17,10 @@ from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
+from dgmmis.normaliser import mass_slopes
 from dgmmis.observed import observed_sums
 from dgmmis.plan import Plan, shared_out
-from dgmmis.quadrature import Round, UnseenBlock, draw
+from dgmmis.quadrature import Round, UnseenBlock, UnseenPoints, draw
 from dgmmis.replicate import Replicate
 
 
@@ -78,13 +81,8 @@ class Shared:
 
 def sums(shared: Shared, item: Reference | UnseenItem) -> Partial:
     """The task: sums over a chunk's leaves, or over a block of unseen points, for each member."""
-    partial = Partial()
     if isinstance(item, UnseenItem):
-        block = item.block
-        points_of, model = shared.members[item.members[0]].points_of, shared.members[item.members[0]].model
-        assert points_of is not None
-        key = ("unseen", points_of.seed, points_of.index, block.noise_class, block.leaf)
-        points = shared.kept(key, lambda: draw(block, points_of, shared.observing.survey, model))
+        block, points = item.block, _points(shared, item)
         return Partial.of(
             (f"{m}-unseen-{block.noise_class}", block.leaf, unseen_sums(shared.members[m].model, points))
             for m in item.members
@@ -96,6 +94,21 @@ def sums(shared: Shared, item: Reference | UnseenItem) -> Partial:
         )
         partial = Partial.join([partial, Partial.of((f"{m}-{name}", leaf, value) for name, leaf, value in terms)])
     return partial
+
+
+def _mass_slopes(shared: Shared, item: UnseenItem) -> Partial:
+    member, block = shared.members[0], item.block
+    slopes = mass_slopes(member.model, _points(shared, item))
+    return Partial.of([(f"slopes-{block.noise_class}", block.leaf, slopes)])
+
+
+def _points(shared: Shared, item: UnseenItem) -> UnseenPoints:
+    member, block = shared.members[item.members[0]], item.block
+    points_of = member.points_of
+    assert points_of is not None
+    key = ("unseen", points_of.seed, points_of.index, block.noise_class, block.leaf)
+    points: UnseenPoints = shared.kept(key, lambda: draw(block, points_of, shared.observing.survey, member.model))
+    return points
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +147,14 @@ class Readings:
             Found(partial.total(f"{m}-observed"), partial.total(f"{m}-latent"), self._unseen(partial, m, member))
             for m, member in enumerate(members)
         ]
+
+    def mass_slopes(self, member: Member) -> list[np.ndarray]:
+        """How the unseen mass of each noise class changes with the parameters, by replicate (r, p): no reading."""
+        if not member.draws_unseen or member.points_of is None:
+            return []
+        shared = Shared(self._run, self.count, (member,), self._observing, self._plan.budget_bytes)
+        partial = self._executor.map_reduce(_mass_slopes, shared, self._unseen_groups([member]))
+        return [partial.total(f"slopes-{c}") for c in range(len(member.points_of.classes))]
 
     def classes(self, partition: Partition, replicate: Replicate | None) -> tuple[NoiseClass, ...]:
         """The noise classes of a partition that has several: one more reading of the data."""

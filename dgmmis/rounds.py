@@ -10,14 +10,15 @@ from dgmmis.callback import Callback, History
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em
 from dgmmis.errors import UnseenError
-from dgmmis.information import gradient
+from dgmmis.information import Information, n_directions, standard_errors
 from dgmmis.model import Model
+from dgmmis.monte_carlo import MonteCarlo, monte_carlo
 from dgmmis.mstep import maximize
 from dgmmis.noise_classes import NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import QuasiNewton
-from dgmmis.scoring import information
+from dgmmis.scoring import outer_products
 from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
@@ -36,10 +37,7 @@ GROWTH = 4
 """So many times as many points, latent points or noise classes where there are too few."""
 
 MONTE_CARLO_SHARE = 0.03
-"""Largest Monte-Carlo error of the number of unseen objects, in units of its binomial error.
-
-Parameters that only the unseen part of a component decides feel it several times enlarged: at 0.1 the number of objects
-of the box-with-hole survey scattered by 0.6 % between seeds, at 0.03 by 0.2 %, a tenth of its statistical error."""
+"""Largest Monte-Carlo error of the completeness of a given model, in units of its binomial error."""
 
 CLASS_SHARE = 0.05
 """Largest change of the mean log-likelihood from finer noise classes, times sqrt(N).
@@ -60,6 +58,9 @@ It makes the error of the gradient this part of its statistical one."""
 
 FEW_ROWS, ROWS_PER_PARAMETER = 2000, 20
 """Rows from which the information is estimated that quasi-Newton steps begin with."""
+
+FEW_LATENT = 32
+"""Latent points of each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +148,24 @@ class Resolution:
             return True
         return False
 
-    def judge(self, first: float, last: Pass) -> Verdict:
-        """What to do after a round whose objective was `first` at its beginning and that settled with `last`."""
+    def judge(self, first: float, last: Pass, imprecision: float | None = None) -> Verdict:
+        """What to do after a round whose objective was `first` at its beginning and that settled with `last`.
+
+        Args:
+            first: objective.
+            last: pass.
+            imprecision: the Monte-Carlo error in units of what it may be; None: that of the completeness says it.
+        """
         assert self._partition is not None
         effort, n = self._effort, last.n_samples
         most = max(MOST_POINTS, 1 << math.ceil(math.log2(n / 4 + 1)))
         fixed = isinstance(self._passes.observing.survey.selection, Injections)
         wanted, lacking = effort, False
-        if not _is_precise(last, 1 / (2 * math.sqrt(n)) * last.completeness if fixed else None):
+        if fixed or imprecision is None:
+            precise = _is_precise(last, 1 / (2 * math.sqrt(n)) * last.completeness if fixed else None)
+        else:
+            precise = imprecision <= 1
+        if not precise:
             lacking = True
             wanted = replace(wanted, n_points=effort.n_points if fixed else min(effort.n_points * GROWTH, most))
         if abs(last.latent_bias) * math.sqrt(n) > LATENT_BIAS or last.latent_error > LATENT_ERROR:
@@ -194,7 +205,8 @@ def rounds(
         UnseenError: even with the most points the completeness cannot be told from zero.
     """
     constraints = passes.constraints
-    ascent = QuasiNewton(constraints, _Known(passes, sample))
+    known = _Known(passes, sample)
+    ascent = QuasiNewton(constraints, known)
     resolution = Resolution(passes, sample, seed)
     while True:
         if passes.survey_is_partial:
@@ -217,13 +229,16 @@ def rounds(
         model = outcome.model
         if not passes.survey_is_partial:
             return outcome
-        if outcome.status is Status.MAX_ITERATIONS:
-            return replace(outcome, last=replace(outcome.last, class_change=resolution.class_change))
-        if outcome.status is Status.CONVERGED:
-            verdict = resolution.judge(history.records[n_records].objective, outcome.last)
+        settled = outcome.status is Status.CONVERGED
+        if settled or outcome.status is Status.MAX_ITERATIONS:
+            error = known.monte_carlo(model, outcome.last)
+            last = replace(outcome.last, class_change=resolution.class_change, monte_carlo=error)
+            if not settled:
+                return replace(outcome, last=last)
+            imprecision = error.share / stopping.imputation_error
+            verdict = resolution.judge(history.records[n_records].objective, outcome.last, imprecision)
             if verdict is not Verdict.MORE:
-                last = replace(outcome.last, class_change=resolution.class_change)
-                return Outcome(model, last, verdict.status(passes))
+                return Outcome(model, replace(last, class_change=resolution.class_change), verdict.status(passes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,11 +249,22 @@ class _Known:
     sample: Chunk
 
     def __call__(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
-        p = len(gradient(last.moments, model))
-        n = min(self.sample.n_samples, FEW_ROWS + ROWS_PER_PARAMETER * p)
+        n = min(self.sample.n_samples, FEW_ROWS + ROWS_PER_PARAMETER * n_directions(model))
         rows = self.sample.take(np.unique(np.linspace(0, self.sample.n_samples - 1, n).astype(int)))
-        known = information(model, rows, self.passes.observing, self.passes.points_of, last)
-        return known.outer / last.n_samples, n
+        observing, points_of = self.passes.observing, self.passes.points_of
+        outer = outer_products(model, rows, observing, points_of, last, latent_points=FEW_LATENT)
+        return outer, n
+
+    def monte_carlo(self, model: Model, last: Pass) -> MonteCarlo:
+        """How far the imputed points of the round put the estimates off."""
+        points_of = self.passes.points_of
+        slopes = self.passes.mass_slopes(model)
+        if points_of is None or not slopes:
+            return MonteCarlo.none(n_directions(model))
+        outer, _ = self(model, last)
+        known = Information(outer, outer, 1.0) * last.n_samples
+        errors = standard_errors(known, model, self.passes.constraints)
+        return monte_carlo(model, points_of.classes, last.unseen, slopes, errors, last.n_samples)
 
 
 def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Outcome:

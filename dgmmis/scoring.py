@@ -12,7 +12,16 @@ from dgmmis.em import Pass
 from dgmmis.errors import UnseenError
 from dgmmis.estep import leaf_log_density, leaf_responsibilities, responsibilities
 from dgmmis.imputation import unseen_here
-from dgmmis.information import Information, Terms, block_terms, latent_terms, n_directions, second_matrix
+from dgmmis.information import (
+    Information,
+    Terms,
+    block_scores,
+    block_terms,
+    latent_scores,
+    latent_terms,
+    n_directions,
+    second_matrix,
+)
 from dgmmis.latent import Latent, latent_posterior
 from dgmmis.latent_draw import LatentDraw, Observing
 from dgmmis.model import Model
@@ -115,6 +124,32 @@ def information(model: Model, sample: Chunk, observing: Observing, points_of: Ro
     return found * (last.n_samples / found.n_samples)
 
 
+def outer_products(
+    model: Model, sample: Chunk, observing: Observing, points_of: Round | None, last: Pass, *, latent_points: int
+) -> Float[np.ndarray, "p p"]:
+    """The scores' outer products, mean over the objects of a sample: what is quick to have of `information`."""
+    normaliser = None if points_of is None else Normaliser.to_first_order(model, points_of, last.unseen)
+    total, n = np.zeros((n_directions(model), n_directions(model))), 0.0
+    for start in range(0, sample.n_samples, LEAF_ROWS):
+        chunk = sample.take(slice(start, start + LEAF_ROWS))
+        w = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+        n += float(w.sum())
+        for part in _parts(model, chunk, observing, 0, latent_points):
+            for rows, scores in _scores(model, part):
+                if normaliser is not None:
+                    scores = scores - normaliser.slopes[normaliser.numbers(chunk)[rows]]
+                total += (scores * w[rows, None]).T @ scores
+    return total / n
+
+
+def _scores(model: Model, part: _Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if part.leaf is not None:
+        for block in part.leaf.blocks:
+            yield part.rows[block.rows], block_scores(model, block)
+    elif part.latent is not None:
+        yield part.rows, latent_scores(model, part.latent)
+
+
 def chunk_information(
     model: Model, chunk: Chunk, observing: Observing, normaliser: Normaliser | None = None
 ) -> Information:
@@ -144,13 +179,13 @@ def _leaf_information(model: Model, chunk: Chunk, observing: Observing, normalis
         for terms in _terms(model, part, w):
             rows = part.rows[terms.rows]
             centred = terms.scores - slopes[numbers[rows]]
-            weighted = centred * w[rows, None]
-            outer += weighted.T @ centred
+            root = centred * np.sqrt(w[rows, None])
+            outer += root.T @ root
             score += w[rows] @ terms.scores
             second = second + terms.second
             order = np.argsort(numbers[rows], kind="stable")
             first = np.flatnonzero(np.diff(numbers[rows][order], prepend=-2))
-            by_class[numbers[rows][order[first]]] += np.add.reduceat(weighted[order], first)
+            by_class[numbers[rows][order[first]]] += np.add.reduceat((centred * w[rows, None])[order], first)
     # sum w s s' with s = d log L is the outer products of s - d log Z, and these
     cross = by_class.T @ slopes
     curvature = outer + cross + cross.T - second_matrix(np.asarray(second), score, model)
@@ -167,15 +202,17 @@ def _terms(model: Model, part: _Part, weights: Vector) -> Iterator[Terms]:
         yield latent_terms(model, part.latent)
 
 
-def _parts(model: Model, chunk: Chunk, observing: Observing, seed: int) -> Iterator[_Part]:
+def _parts(
+    model: Model, chunk: Chunk, observing: Observing, seed: int, latent_points: int = SCORE_POINTS
+) -> Iterator[_Part]:
     tilts = observing.survey.tilts(chunk)
     plain = np.flatnonzero(~tilts)
     if len(plain):
         yield _Part(plain, laid_out(chunk.take(plain), 0, model.background))
     tilted = np.flatnonzero(tilts)
     address = (seed, Purpose.SCORE)
-    draw = LatentDraw.around(model, observing, SCORE_POINTS, address=address, patience=PATIENCE)
-    size = max(1, PIECE_POINTS // SCORE_POINTS)
+    draw = LatentDraw.around(model, observing, latent_points, address=address, patience=PATIENCE)
+    size = max(1, PIECE_POINTS // latent_points)
     for piece, start in enumerate(range(0, len(tilted), size)):
         rows = tilted[start : start + size]
         some = replace(chunk.take(rows), first_row=0)

@@ -37,7 +37,6 @@ from dgmmis.noise_law import ConstantNoise, OwnNoise
 from dgmmis.observed import LatentPiece, laid_out, observed_sums
 from dgmmis.prior import Constraints, Frozen
 from dgmmis.quadrature import Round, draw
-from dgmmis.scoring import information
 from dgmmis.selection import Box, HalfSpace
 from dgmmis.survey import Survey
 
@@ -345,11 +344,3 @@ def test_errors_of_truncated_surveys_are_those_of_the_exact_likelihood(name: str
     errors = result.standard_errors()
     np.testing.assert_allclose(errors.means, document["se"]["means"], rtol=5e-2)
     np.testing.assert_allclose(errors.covariances, document["se"]["covariances"], rtol=5e-2)
-    curved = standard_errors(
-        information(result.model, result.sample, result.observing, result.points_of, result.last),
-        result.model,
-        Constraints(),
-        "hessian",
-    )
-    assert curved.is_maximum
-    print(curved.means / document["se"]["means"], curved.covariances / document["se"]["covariances"])

@@ -9,7 +9,7 @@ from dgmmis import Box, FromFunction, GaussianMixture, HalfSpace, Injections, Su
 from dgmmis.chunk import Chunk
 from dgmmis.errors import DataError, JobError, ShapeError
 from dgmmis.initialize import START_METHODS, Start, first_model, first_models, spread
-from dgmmis.linalg import pack
+from dgmmis.linalg import pack, unpack
 from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise, SharedNoise
 from dgmmis.starts import Gaussians, Positions, gaussians, merged, row_weights, split
 from dgmmis.starts.gaussians import deconvolved
@@ -69,19 +69,13 @@ def _sample(kind: str) -> Chunk:
         )
     elif kind == "full":
         noise = _full(sigmas, rng)
-        roots = np.linalg.cholesky(np.stack([_unpacked(v) for v in noise.values]))
+        roots = np.linalg.cholesky(unpack(noise.values))
         points = points + np.einsum("nij,nj->ni", roots, rng.standard_normal(points.shape))
     elif kind == "missing":
         points = _holes(points)
     elif kind == "outliers":
         points[rng.choice(len(points), 4, replace=False)] += 1e6 * SCALE * rng.standard_normal((4, D))
     return Chunk(points, noise)
-
-
-def _unpacked(values: np.ndarray) -> np.ndarray:
-    full = np.zeros((D, D))
-    full[np.tril_indices(D)] = values
-    return full + np.tril(full, -1).T
 
 
 def _alike(one: GaussianMixture, other: GaussianMixture) -> bool:
@@ -143,12 +137,11 @@ def test_random_means_are_rows_and_a_grid_has_equal_shares() -> None:
 def test_weights_count_as_rows_do() -> None:
     points = _drawn(800)
     times = np.random.default_rng(0).integers(0, 4, len(points))
-    weighted = Chunk(points, NoNoise(), times.astype(float))
-    repeated = Chunk(np.repeat(points, times, axis=0), NoNoise())
-    chunks = (weighted, repeated)
-    for k, method in ((1, "kmeans"), (4, "grid")):
-        one, other = (first_model(Start(k, method), chunk, 0).mixture for chunk in chunks)
-        assert np.allclose(one.means, other.means, rtol=0, atol=0.05 * SCALE)
+    for k, method, some in ((1, "kmeans", [0, 1, 2]), (4, "grid", [1])):
+        weighted = Chunk(points[:, some], NoNoise(), times.astype(float))
+        repeated = Chunk(np.repeat(points[:, some], times, axis=0), NoNoise())
+        one, other = (first_model(Start(k, method), chunk, 0).mixture for chunk in (weighted, repeated))
+        assert np.allclose(one.means, other.means, rtol=0, atol=0.05 * SCALE[some])
         assert np.allclose(one.weights, other.weights, atol=0.01)
     nobody = Chunk(points, NoNoise(), np.where(points[:, 1] > 100, 1.0, 0.0))
     assert np.all(first_model(Start(4), nobody, 0).mixture.means[:, 1] > 100)
@@ -246,7 +239,7 @@ def test_few_rows_and_outliers() -> None:
 
 def test_a_small_component_far_away_is_no_outlier() -> None:
     rng = np.random.default_rng(7)
-    points = np.concatenate([rng.standard_normal((2940, 2)), 1e4 + rng.standard_normal((60, 2))])
+    points = np.concatenate([rng.standard_normal((2970, 2)), 1e4 + rng.standard_normal((30, 2))])
     for model in first_models(Start(3), Chunk(points, NoNoise()), None, 0, 5):
         assert np.any(np.abs(model.mixture.means - 1e4).max(axis=1) < 1)
 
@@ -292,7 +285,7 @@ def test_the_scatter_less_the_noise_is_that_of_the_truth_and_stays_positive() ->
     covariance = np.array([[2.0, 0.8, 0.0], [0.8, 1.0, -0.3], [0.0, -0.3, 0.5]]) * SCALE[:, None] * SCALE
     x = rng.multivariate_normal(np.zeros(D), covariance, 40_000)
     noise = _full(rng.uniform(0.2, 2.0, x.shape), rng)
-    roots = np.linalg.cholesky(np.stack([_unpacked(v) for v in noise.values]))
+    roots = np.linalg.cholesky(unpack(noise.values))
     y = _holes(x + np.einsum("nij,nj->ni", roots, rng.standard_normal(x.shape)))
     rows = Chunk(y, noise).take(np.flatnonzero(~np.isnan(y).all(axis=1)))
     positions = Positions.of(rows, np.ones(rows.n_samples), 1, spread(rows))

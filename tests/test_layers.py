@@ -25,7 +25,8 @@ posterior
 latent quadrature
 latent_draw
 imputation information mstep criteria starts
-initialize normaliser
+initialize normaliser boundary
+monte_carlo
 dataset execution em
 quasi_newton observed subsample
 plan

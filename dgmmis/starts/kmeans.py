@@ -12,8 +12,8 @@ import numpy as np
 from dgmmis.starts.positions import Positions
 from dgmmis.types import Means, Vector
 
-LEAST_SHARE = 0.05
-"""A centre speaks for at least so much of an even share of the rows."""
+LEAST_SHARE, LEAST_OF_ALL = 0.05, 0.005
+"""A centre speaks for at least so much of an even share of the rows, or of all rows, whichever is less."""
 OUTLYING = 30.0
 """A row is left out of the means where its squared distance is so many times its cluster's median."""
 MOST_STEPS = 10
@@ -72,7 +72,9 @@ def _seeds(positions: Positions, k: int, wanted: int, rng: np.random.Generator) 
     """Up to k centres (k, d) at rows, by k-means++ with several trials."""
     weights, total = positions.weights, float(positions.weights.sum())
     trials = 2 + int(np.log(k))
-    least, failures = LEAST_SHARE * total / wanted, 0
+    n, d = positions.values.shape
+    # and for more rows than a covariance needs
+    least, failures = total * max(min(LEAST_SHARE / wanted, LEAST_OF_ALL), (d + 1) / n), 0
     eligible = np.array(weights)
     row = _drawn(eligible, 1, rng)[0]
     centres = [positions.as_centre(int(row))]

@@ -71,8 +71,9 @@ def merged(parts: Gaussians, k: int, background: Background | None = None, fract
 
 
 def split(parts: Gaussians, k: int) -> Gaussians:
-    """k of them: again and again the heaviest becomes two halves, half a sigma to either side along its longest axis; the
-    mean and the covariance of both together stay what they were.
+    """k of them: again and again the heaviest becomes two halves, half a sigma to either side along its longest axis.
+
+    The mean and the covariance of both together stay what they were.
 
     So data with fewer distinct rows than components have a start whose components can part.
     """
