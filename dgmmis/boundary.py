@@ -22,7 +22,7 @@ from dgmmis.information import Information
 from dgmmis.linalg import packed_indices, packed_size, unpack
 from dgmmis.model import Model
 from dgmmis.moments import Moments
-from dgmmis.mstep import ROUNDING
+from dgmmis.mstep import ROUNDING, STARVED
 from dgmmis.prior import Constraints
 from dgmmis.types import Feature, Matrix
 
@@ -60,9 +60,8 @@ class AtBoundary:
     def __str__(self) -> str:
         who = "the covariance of all components" if self.component is None else f"component {self.component}"
         spoken = np.flatnonzero(self.sizes >= SPOKEN * self.sizes.max())
-        terms = [f"{abs(self.direction[f]):.3g} feature {f}" for f in spoken]
-        signs = ["- " if self.direction[f] < 0 else "+ " for f in spoken]
-        along = " ".join(sign + term for sign, term in zip(signs, terms, strict=True)).removeprefix("+ ")
+        terms = [f"{'-' if self.direction[f] < 0 else '+'} {abs(self.direction[f]):.3g} feature {f}" for f in spoken]
+        along = " ".join(terms).removeprefix("+ ") if len(spoken) > 1 else f"feature {spoken[0]}"
         return (
             f"{who} has no spread of its own along {along}: its variance there, {self.variance:.2g}, is at the edge of "
             f"what is possible, and the likelihood would have it smaller still (slope {self.z:.2g} standard errors)"
@@ -81,12 +80,10 @@ def boundary(model: Model, moments: Moments, known: Information, constraints: Co
         known: their information.
         constraints: of the fit.
     """
+    if constraints.prior is not None:
+        return ()
     k, d = model.mixture.means.shape
-    score = moments.covariance_score
-    slope = constraints.prior_slope(model.mixture.covariances)
-    if slope is not None:
-        score = score + 2 * slope
-    slopes = unpack(score) / 2
+    slopes = unpack(moments.covariance_score) / 2
     first = k + k * d + packed_size(d) * np.arange(k + 1)
     outer = [known.outer[a:b, a:b] for a, b in zip(first[:-1], first[1:], strict=True)]
     unit = np.sqrt(_spread(model) if constraints.floor is None else constraints.floor)
@@ -98,7 +95,7 @@ def boundary(model: Model, moments: Moments, known: Information, constraints: Co
         return tuple(_edges(None, model.mixture.covariances[0], slopes.sum(axis=0), pooled, unit, least))
     found: list[AtBoundary] = []
     for c in range(k):
-        if c in constraints.frozen.covariances:
+        if c in constraints.frozen.covariances or moments.weight[c] <= STARVED:
             continue
         if constraints.covariance_type == "spherical":
             found += _shrunk(c, model.mixture.covariances[c], slopes[c], outer[c], unit, least)

@@ -23,6 +23,7 @@ class Record:
         background_fraction: nu.
         n_samples: sum of the weights of the observed objects.
         seconds: that the pass took.
+        candidate: which of several fits side by side it is of; empty for the only one.
         repairs: sentences about components that collapsed or starved in the last M-step.
     """
 
@@ -38,6 +39,7 @@ class Record:
     n_samples: float
     seconds: float
     repairs: tuple[str, ...] = ()
+    candidate: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,26 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dgmmis.callback import Callback, Callbacks, History, Record
+from dgmmis.callback import Callback, Callbacks, Record
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
-from dgmmis.em import Pass, Status, Stopping, passed
+from dgmmis.em import Pass, Status, Stopping
 from dgmmis.errors import JobError, ShapeError
 from dgmmis.execution.executor import Executor
-from dgmmis.information import StandardErrors, gradient, standard_errors
-from dgmmis.initialize import Start, first_model
+from dgmmis.information import StandardErrors, density_slopes, standard_errors
+from dgmmis.initialize import Start, first_models
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.mstep import constrained
 from dgmmis.noise_classes import NoiseClass
+from dgmmis.normaliser import completeness_slope
 from dgmmis.plan import Plan
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
-from dgmmis.rounds import evaluated, rounds
+from dgmmis.rounds import evaluated
 from dgmmis.scoring import information
+from dgmmis.search import Candidate, Search, Searching
 from dgmmis.survey import Survey
-from dgmmis.types import Vector
+from dgmmis.types import Points, Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +50,7 @@ class Fit:
         n_passes: passes over the data.
         seconds: in all.
         plan: of a pass.
+        candidates: what became of each start and of each move.
     """
 
     model: Model
@@ -66,6 +69,7 @@ class Fit:
     n_passes: int
     seconds: float
     plan: Plan
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -91,10 +95,14 @@ class Fit:
         """Z of each noise class (g,)."""
         return np.array([part.completeness for part in self.last.unseen])
 
-    def standard_errors(self) -> StandardErrors:
-        """Of the parameters, from the scores of a sample of the objects; a prior is not counted."""
+    def standard_errors(self, form: str = "information") -> StandardErrors:
+        """Of the parameters, from the scores of a sample of the objects (`uncertainty` has those of all of them).
+
+        Args:
+            form: "information", "hessian" or "sandwich" (`information.standard_errors`).
+        """
         known = information(self.model, self.sample, self.observing, self.points_of, self.last)
-        return standard_errors(known, self.model, self.constraints)
+        return standard_errors(known, self.model, self.constraints, form)
 
     def n_objects(self, errors: StandardErrors) -> tuple[float, float]:
         """The expected number of objects before selection, sum_c N_c / Z_c, and its standard error.
@@ -104,14 +112,18 @@ class Fit:
         n = self.n_samples
         if self.points_of is None:
             return n, 0.0
-        slope, binomial = np.zeros(len(errors.covariance)), 0.0
-        for of, part in zip(self.points_of.classes, self.last.unseen, strict=True):
-            z = part.completeness
-            slope += n * of.share / z**2 * gradient(part.moments, self.model)
-            binomial += n * of.share * (1 - z) / z**2
-        points = n * self.completeness_error / self.completeness**2
-        variance = float(slope @ errors.covariance @ slope) + binomial + points**2
-        return n / self.completeness, float(np.sqrt(variance))
+        z, classes = self.completeness, self.points_of.classes
+        slope = completeness_slope(self.model, self.last.unseen, classes)
+        parameters = n / z**2 * float(errors.of(slope[None])[0])
+        parts = zip(classes, self.last.unseen, strict=True)
+        binomial = sum(n * of.share * (1 - part.completeness) / part.completeness**2 for of, part in parts)
+        points = n * self.completeness_error / z**2
+        return n / z, float(np.sqrt(parameters**2 + binomial + points**2))
+
+    def density(self, points: Points, errors: StandardErrors) -> tuple[Vector, Vector]:
+        """The population's density p(x) at points (n, d), before selection and without noise, and its standard error."""
+        slopes = density_slopes(self.model, points)
+        return np.exp(self.model.log_density(points)), errors.of(slopes)
 
 
 def fit(
@@ -121,6 +133,7 @@ def fit(
     survey: Survey | None = None,
     constraints: Constraints | None = None,
     stopping: Stopping | None = None,
+    search: Search | None = None,
     seed: int = 0,
     executor: Executor | None = None,
     callbacks: Sequence[Callback] = (),
@@ -133,6 +146,7 @@ def fit(
         survey: selection and noise law; None: everything was seen.
         constraints: prior, frozen parameters, covariance structure.
         stopping: tolerance and largest number of passes.
+        search: how many starts, and moves from the maximum to a better one; None: one start and no moves.
         seed: of everything random; the same data, seed and chunks give the same bits on any executor.
         executor: who does the work; None: threads here for small work, else a local cluster started for this fit.
         callbacks: receive the events.
@@ -142,16 +156,16 @@ def fit(
     """
     started = time.perf_counter()
     stopping = stopping or Stopping()
-    constraints = constraints or Constraints()
+    constraints, search = constraints or Constraints(), search or Search()
     _check_start(data, start, constraints)
     with prepared(data, start.n_components, survey=survey, constraints=constraints, executor=executor) as ready:
         passes, sample = ready.passes, ready.sample
-        model = constrained(first_model(start, sample, seed), passes.constraints)
-        history = History()
-        callback = Callbacks([history, *callbacks])
-        callback.on_start(model, stopping.max_iter, stopping.tol)
-        loop = rounds(passes, model, sample=sample, stopping=stopping, seed=seed, callback=callback, history=history)
-        outcome = passed(loop, passes)
+        first = first_models(start, sample, passes.observing.survey, seed, search.n_starts)
+        models = [constrained(model, passes.constraints) for model in first]
+        callback = Callbacks(callbacks)
+        callback.on_start(models[0], stopping.max_iter, stopping.tol)
+        searching = Searching(passes, sample, search, stopping, callback)
+        outcome, passes, history = searching.best_of(models, seed)
         callback.on_end(outcome.status.value)
     return Fit(
         model=outcome.model,
@@ -170,6 +184,7 @@ def fit(
         n_passes=passes.count,
         seconds=time.perf_counter() - started,
         plan=ready.plan,
+        candidates=tuple(searching.candidates),
     )
 
 

@@ -113,7 +113,7 @@ def observed_sums(
             d = max(d, tilted.chunk.points.shape[1])
             rows = max(1, min(PIECE_POINTS // points_of.latent_points, PIECE_NUMBERS // (k * d**2)))
             for start in range(0, len(tilted.numbers), rows):
-                key = (item.key, "latent", points_of.seed, points_of.index, leaf.index, start)
+                key = (item.key, "latent", points_of.name, leaf.index, start)
                 some = slice(start, start + rows)
                 drawn = partial(_piece, tilted, some, leaf.index, observing, points_of, model.background)
                 piece: LatentPiece = keep(key, drawn) if replicate is None else drawn()

@@ -9,7 +9,8 @@ Where the noise of the unseen is known for a class, they are measured values y, 
 Where it is a function of the true position, they are positions x, each with a y that was drawn for it.
 """
 
-from dataclasses import dataclass, replace
+import uuid
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -62,6 +63,8 @@ class Round:
     counts: np.ndarray
     latent_points: int
     n_injections: int = 0
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """What workers keep the points under."""
 
     @classmethod
     def of(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dgmmis.chunk import LEAF_ROWS, Chunk
 from dgmmis.dataset.arrays import Reference
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.resident import RESIDENT
@@ -102,11 +103,20 @@ def _mass_slopes(shared: Shared, item: UnseenItem) -> Partial:
     return Partial.of([(f"slopes-{block.noise_class}", block.leaf, slopes)])
 
 
+def _summed(function: Callable[[Chunk], Any], item: Reference) -> Partial:
+    chunk = item.load()
+    starts = range(0, chunk.n_samples, LEAF_ROWS)
+    return Partial.of(
+        ("sum", item.first_leaf + number, function(chunk.take(slice(start, start + LEAF_ROWS))))
+        for number, start in enumerate(starts)
+    )
+
+
 def _points(shared: Shared, item: UnseenItem) -> UnseenPoints:
     member, block = shared.members[item.members[0]], item.block
     points_of = member.points_of
     assert points_of is not None
-    key = ("unseen", points_of.seed, points_of.index, block.noise_class, block.leaf)
+    key = ("unseen", points_of.name, block.noise_class, block.leaf)
     points: UnseenPoints = shared.kept(key, lambda: draw(block, points_of, shared.observing.survey, member.model))
     return points
 
@@ -161,10 +171,10 @@ class Readings:
         sums_of = joined(self._executor.map(_ClassSums(partition, replicate), self._references))
         return classes_of(sums_of, self._observing.survey)
 
-    def map(self, function: Callable[[Reference], Any]) -> list[Any]:
-        """function of every chunk, in order; results must be small. One more reading."""
+    def summed(self, function: Callable[[Chunk], Any]) -> Any:
+        """The sum of function(rows) over the leaves: one more reading of the data."""
         self.count += 1
-        return self._executor.map(function, self._references)
+        return self._executor.map_reduce(_summed, function, self._groups).total("sum")
 
     def close(self) -> None:
         """Let go of what the workers keep."""

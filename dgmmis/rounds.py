@@ -205,7 +205,7 @@ def rounds(
         UnseenError: even with the most points the completeness cannot be told from zero.
     """
     constraints = passes.constraints
-    known = _Known(passes, sample)
+    known = Known(passes, sample)
     ascent = QuasiNewton(constraints, known)
     resolution = Resolution(passes, sample, seed)
     while True:
@@ -242,7 +242,7 @@ def rounds(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Known:
+class Known:
     """What some of the rows say of the parameters: where quasi-Newton steps begin."""
 
     passes: Passes

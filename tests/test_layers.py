@@ -28,11 +28,12 @@ imputation information mstep criteria starts
 initialize normaliser boundary
 monte_carlo
 dataset execution em
-quasi_newton observed subsample
+quasi_newton split_merge observed subsample
 plan
 readings scoring
 passes
 rounds
+search
 preparation
 fit
 job

@@ -10,17 +10,20 @@ from dgmmis.information.curvature import second_matrix
 from dgmmis.information.errors import Information, StandardErrors, standard_errors
 from dgmmis.information.parameters import component_places, free_directions, gradient, n_directions
 from dgmmis.information.scores import (
+    Pairs,
     Terms,
     block_scores,
     block_terms,
     density_slopes,
     latent_scores,
     latent_terms,
+    pairs_of,
     point_weights,
 )
 
 __all__ = [
     "Information",
+    "Pairs",
     "StandardErrors",
     "Terms",
     "block_scores",
@@ -32,6 +35,7 @@ __all__ = [
     "latent_scores",
     "latent_terms",
     "n_directions",
+    "pairs_of",
     "point_weights",
     "second_matrix",
     "standard_errors",

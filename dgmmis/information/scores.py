@@ -38,7 +38,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pairs:
+class Pairs:
     """Some rows of a block under each component.
 
     Args:
@@ -69,14 +69,14 @@ class _Pairs:
 def block_scores(model: Model, block: Block) -> np.ndarray:
     """d/dtheta log p(y_n) (n, p) of each sample of a block, in the order of `gradient`."""
     out = np.empty((block.n_samples, n_directions(model)))
-    for pairs in _pairs(model, block):
+    for pairs in pairs_of(model, block):
         out[pairs.rows] = pairs.scores(model)
     return out
 
 
 def block_terms(model: Model, block: Block, weights: Vector) -> Iterator[Terms]:
     """The derivatives of a block's log densities, batch by batch; weights (n,) of its samples count in `second`."""
-    for pairs in _pairs(model, block):
+    for pairs in pairs_of(model, block):
         second = second_blocks(model, weights[pairs.rows, None] * pairs.q, pairs.g, pairs.h)
         yield Terms(block.rows[pairs.rows], pairs.scores(model), second)
 
@@ -85,7 +85,7 @@ def latent_scores(model: Model, latent: Latent) -> np.ndarray:
     """d/dtheta log L_n (n, p) of objects with latent points: the mean over their points, as probable as each is."""
     posterior = latent_posterior(model, latent)
     signal, scores = Model(model.mixture), np.zeros((len(latent.first), n_directions(model)))
-    for pairs in _pairs(signal, latent.block):
+    for pairs in pairs_of(signal, latent.block):
         _add_shares(scores, pairs, signal, posterior)
     return _with_fraction(scores, model, posterior)
 
@@ -97,7 +97,7 @@ def latent_terms(model: Model, latent: Latent) -> Terms:
     k, d = model.mixture.means.shape
     second = np.zeros((k, 1 + d + packed_size(d), 1 + d + packed_size(d)))
     weights = latent.weights[posterior.owner] * posterior.shares
-    for pairs in _pairs(signal, latent.block):
+    for pairs in pairs_of(signal, latent.block):
         _add_shares(scores, pairs, signal, posterior)
         second += second_blocks(signal, weights[pairs.rows, None] * pairs.q, pairs.g, pairs.h)
     return Terms(np.arange(len(scores)), _with_fraction(scores, model, posterior), second)
@@ -132,7 +132,7 @@ def density_slopes(model: Model, points: ArrayLike, noise_covariance: object = N
     return out
 
 
-def _add_shares(scores: np.ndarray, pairs: _Pairs, signal: Model, posterior: LatentPosterior) -> None:
+def _add_shares(scores: np.ndarray, pairs: Pairs, signal: Model, posterior: LatentPosterior) -> None:
     """Add points' scores to their objects', which may have others in other batches."""
     owner = posterior.owner[pairs.rows]
     first = np.flatnonzero(np.diff(owner, prepend=-1))
@@ -146,7 +146,7 @@ def _with_fraction(scores: np.ndarray, model: Model, posterior: LatentPosterior)
     return scores
 
 
-def _pairs(model: Model, block: Block) -> Iterator[_Pairs]:
+def pairs_of(model: Model, block: Block) -> Iterator[Pairs]:
     """A block batch by batch."""
     mixture, features, projection = model.mixture, block.features, block.projection
     (k, d), (m, n) = mixture.means.shape, block.points.shape
@@ -168,4 +168,4 @@ def _pairs(model: Model, block: Block) -> Iterator[_Pairs]:
         g, h = np.zeros((len(y), k, d)), np.zeros((len(inverse), k, packed_size(d)))
         g[:, :, features] = np.einsum("bmd,bkml,bkl->bkd", look, inverse, offset, optimize=True)
         h[:, :, places] = pack(np.einsum("bmd,bkml,ble->bkde", look, inverse, look, optimize=True))
-        yield _Pairs(rows, q[rows], g, h)
+        yield Pairs(rows, q[rows], g, h)

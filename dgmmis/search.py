@@ -1,0 +1,193 @@
+"""The search for the best of the maxima: several starts, and split-and-merge moves, that share readings of the data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dgmmis.callback import Callback, Callbacks, History, Step
+from dgmmis.chunk import Chunk
+from dgmmis.em import Outcome, Stopping, em
+from dgmmis.errors import DgmmisError, JobError
+from dgmmis.model import Model
+from dgmmis.mstep import constrained, maximize
+from dgmmis.passes import Passes, together
+from dgmmis.quasi_newton import QuasiNewton
+from dgmmis.rounds import Known, rounds
+from dgmmis.split_merge import ShapesOf, moved, moves
+
+MOVE_PASSES = 50
+"""Of each move, at most, before the best is taken."""
+
+STARVED = 1.0
+"""A component with fewer objects than this is worth more elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How hard to look for the best of the maxima.
+
+    Args:
+        n_starts: first models. All are followed to their maxima, since who is ahead on the way says little.
+        split_merge: rounds of split-and-merge moves at most; they end with the first that gains nothing.
+    """
+
+    n_starts: int = 1
+    split_merge: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_starts < 1:
+            raise JobError("n_starts must be at least 1", got=self.n_starts)
+        if self.split_merge < 0:
+            raise JobError("split_merge must be 0 or more rounds of moves", got=self.split_merge)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What became of a start or of a move.
+
+    Args:
+        name: which.
+        objective: where it was left, or NaN.
+        n_passes: its passes.
+        sentence: what became of it.
+    """
+
+    name: str
+    objective: float
+    n_passes: int
+    sentence: str
+
+
+@dataclass(slots=True, eq=False)
+class _Runner:
+    """A start under way."""
+
+    name: str
+    passes: Passes
+    model: Model
+    seed: int
+    history: History = field(default_factory=History)
+    end: Outcome | DgmmisError | None = None
+
+    @property
+    def objective(self) -> float:
+        return self.end.last.objective if isinstance(self.end, Outcome) else -np.inf
+
+
+class Searching:
+    """A search under way; stateful on purpose, one for a fit."""
+
+    def __init__(self, passes: Passes, sample: Chunk, search: Search, stopping: Stopping, callback: Callback) -> None:
+        self._passes, self._sample, self._search = passes, sample, search
+        self._stopping, self._callback = stopping, callback
+        self.candidates: list[Candidate] = []
+
+    def best_of(self, models: Sequence[Model], seed: int) -> tuple[Outcome, Passes, History]:
+        """The best maximum that first models lead to; its passes and its records.
+
+        Raises:
+            DgmmisError: what the only one, or the first of all, met, if none came to an end.
+        """
+        runners = [
+            _Runner(f"start {m}", self._passes.beside(), model, seed if m == 0 else _seed_of(seed, m))
+            for m, model in enumerate(models)
+        ]
+        self._run(runners)
+        best = max(runners, key=lambda runner: runner.objective)
+        for runner in runners:
+            said = "the best" if runner is best else "less than the best"
+            self._report(runner.name, runner.end, runner.history, said)
+        if isinstance(best.end, DgmmisError):
+            raise best.end
+        assert best.end is not None
+        outcome, passes, history = best.end, best.passes, best.history
+        return self._improved(outcome, passes, history, best.seed)
+
+    def _report(self, name: str, end: Outcome | DgmmisError | None, history: History, sentence: str) -> None:
+        if isinstance(end, Outcome):
+            self.candidates.append(Candidate(name, end.last.objective, len(history.records), sentence))
+        else:
+            self.candidates.append(Candidate(name, np.nan, len(history.records), str(end)))
+
+    def _run(self, runners: Sequence[_Runner]) -> None:
+        loops = []
+        for runner in runners:
+            callback = Callbacks([runner.history, _Named(runner.name if len(runners) > 1 else "", self._callback)])
+            loop = rounds(
+                runner.passes,
+                runner.model,
+                sample=self._sample,
+                stopping=self._stopping,
+                seed=runner.seed,
+                callback=callback,
+                history=runner.history,
+            )
+            loops.append((runner.passes, loop))
+        for runner, end in zip(runners, together(loops), strict=True):
+            runner.end = end
+
+    def _improved(
+        self, outcome: Outcome, passes: Passes, history: History, seed: int
+    ) -> tuple[Outcome, Passes, History]:
+        """The outcome of split-and-merge moves, as long as they gain; a starved component is worth one in any case."""
+        for number in range(max(self._search.split_merge, 1)):
+            starved = [int(c) for c in np.flatnonzero(outcome.last.moments.weight < STARVED)]
+            if number >= self._search.split_merge and not starved:
+                break
+            if len(history.records) >= self._stopping.max_iter:
+                break
+            better = self._best_move(outcome, passes, starved)
+            if better is None:
+                break
+            runner = _Runner("", passes, better, _seed_of(seed, 1000 + number), history)
+            self._run([runner])
+            if not isinstance(runner.end, Outcome):
+                break
+            outcome = runner.end
+        return outcome, passes, history
+
+    def _best_move(self, outcome: Outcome, passes: Passes, starved: Sequence[int]) -> Model | None:
+        """Where the best of the moves leads; None if none of them gains."""
+        constraints = passes.constraints
+        frozen = constraints.frozen
+        shapes = passes.readings.summed(ShapesOf(outcome.model))
+        tried = moves(shapes, starved, frozen.weights | frozen.means | frozen.covariances)
+        stopping = replace(self._stopping, tol=max(self._stopping.tol, 1e-6), max_iter=MOVE_PASSES)
+        loops, histories = [], [History() for _ in tried]
+        for move, history in zip(tried, histories, strict=True):
+            beside = passes.beside()
+            loop = em(
+                constrained(moved(outcome.model, move, shapes), constraints),
+                maximize=lambda moments, at: maximize(moments, at, constraints),
+                stopping=stopping,
+                ascent=QuasiNewton(constraints, Known(beside, self._sample)),
+                callback=history,
+            )
+            loops.append((beside, loop))
+        # the same imputed points for all of them: their objectives can be compared to the last digit
+        ends = together(loops) if loops else []
+        least = outcome.last.objective + max(self._stopping.tol, 1e-9)
+        best: tuple[float, Model] | None = None
+        for move, end, history in zip(tried, ends, histories, strict=True):
+            better = isinstance(end, Outcome) and end.last.objective > least
+            self._report(str(move), end, history, "better than before" if better else "no better than before")
+            if isinstance(end, Outcome) and better and (best is None or end.last.objective > best[0]):
+                best = (end.last.objective, end.model)
+        return None if best is None else best[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Named(Callback):
+    """Says whose steps they are."""
+
+    name: str
+    callback: Callback
+
+    def on_step(self, step: Step) -> None:
+        self.callback.on_step(replace(step, record=replace(step.record, candidate=self.name)))
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """A seed of its own for a candidate's imputed points."""
+    return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])
