@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dgmmis.estimator import GMMis as GMMis
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
+    from dgmmis.information import StandardErrors as StandardErrors
     from dgmmis.initialize import Start as Start
     from dgmmis.mixture import GaussianMixture as GaussianMixture
     from dgmmis.model import Model as Model
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from dgmmis.prior import Constraints as Constraints
     from dgmmis.prior import Frozen as Frozen
     from dgmmis.prior import InverseWishart as InverseWishart
+    from dgmmis.pygmmis import load_pygmmis as load_pygmmis
+    from dgmmis.search import Search as Search
     from dgmmis.selection import Ball as Ball
     from dgmmis.selection import Box as Box
     from dgmmis.selection import FromFunction as FromFunction
@@ -55,8 +58,17 @@ if TYPE_CHECKING:
     from dgmmis.selection import Injections as Injections
     from dgmmis.selection import Selection as Selection
     from dgmmis.survey import Survey as Survey
+    from dgmmis.uncertainty import Bootstrap as Bootstrap
+    from dgmmis.uncertainty import bootstrap as bootstrap
+    from dgmmis.uncertainty import errors_of as errors_of
 
 _HOMES = {
+    "StandardErrors": "dgmmis.information",
+    "errors_of": "dgmmis.uncertainty",
+    "load_pygmmis": "dgmmis.pygmmis",
+    "bootstrap": "dgmmis.uncertainty",
+    "Bootstrap": "dgmmis.uncertainty",
+    "Search": "dgmmis.search",
     "ArrayDataset": "dgmmis.dataset.arrays",
     "Background": "dgmmis.background",
     "Ball": "dgmmis.selection",

@@ -7,14 +7,15 @@ variance, C + e a a' with v' a = 1 has the variance lambda + e, and
     s = d log L / d lambda = a' W a / 2 (W: `Moments`),    I = sum_n (d log p_n / d lambda)^2.
 
 At a maximum inside s vanishes. At the edge it stays negative while lambda becomes small, and the scoring step, which
-would take the variance to lambda + s / I, ends at or below zero: the maximum is on the other side. z = s / sqrt(I) is the
-slope in its standard errors, were all else known. s^2 / I is at most what the log-likelihood has to gain in all
+would take the variance to lambda + s / I, ends at or below zero: the maximum is on the other side. z = s / sqrt(I) is
+the slope in its standard errors, were all else known. s^2 / I is at most what the log-likelihood has to gain in all
 directions together, twice, so that at a maximum inside |z| is no larger than the distance at which a fit settles
 (`em.ARRIVED`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def boundary(model: Model, moments: Moments, known: Information, constraints: Co
     k, d = model.mixture.means.shape
     slopes = unpack(moments.covariance_score) / 2
     first = k + k * d + packed_size(d) * np.arange(k + 1)
-    outer = [known.outer[a:b, a:b] for a, b in zip(first[:-1], first[1:], strict=True)]
+    outer = [known.outer[a:b, a:b] for a, b in pairwise(first)]
     unit = np.sqrt(_spread(model) if constraints.floor is None else constraints.floor)
     least = 0.0 if constraints.floor is None else 1.0 + MARGIN
     if constraints.covariance_type == "tied":

@@ -22,12 +22,13 @@ from dgmmis.em import Stopping
 from dgmmis.errors import JobError, NotConvergedWarning, RefusedError, RepairWarning, ShapeError, nearest_name
 from dgmmis.fit import fit
 from dgmmis.information import StandardErrors
-from dgmmis.initialize import Start
+from dgmmis.initialize import START_METHODS, Start
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_law import OwnNoise
 from dgmmis.prior import Constraints, Frozen, InverseWishart
 from dgmmis.scoring import log_normalisers, score_rows
+from dgmmis.search import Search
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
@@ -52,9 +53,13 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         prior: InverseWishart on the covariances.
         frozen: {"weights": [k...], "means": [k...], "covariances": [k...]}: components whose parameter stays as `init`
             has it.
-        init: "kmeans", "random", or a GaussianMixture.
-        tol: smallest gain of the mean log-likelihood per pass that is worth going on for.
-        max_iter: passes over the data at most.
+        init: "kmeans", "random", "grid", a GaussianMixture, or the path of a run.
+        n_init: so many starts, each from another first model; the best maximum wins. They share their readings of the
+            data.
+        split_merge: rounds of split-and-merge moves at most, from the maximum to a better one.
+        tol: smallest gain of the mean log-likelihood that is worth going on for.
+        max_iter: passes over the data at most, of a start.
+        imputation_error: largest error of any parameter by the imputed points, in units of its statistical error.
         random_state: a seed, or a RandomState to draw one from; None: 0. The same data and seed give the same bits.
 
     Attributes:
@@ -63,8 +68,8 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         background_amplitude_: the background's fraction.
         completeness_: the fraction of the population that was seen, Z; `completeness_error_` its Monte-Carlo error.
         log_likelihood_: mean per object, normalised under selection.
-        n_iter_: passes over the data. converged_, status_: whether it settled, and why it ended in a sentence.
-        history_: a Record for every accepted pass.
+        n_passes_, n_iter_: readings of the data in all, and passes of the start that won. converged_, status_: whether it settled, and why it ended in a sentence.
+        history_: a Record for every accepted pass. candidates_: what became of each start and of each move.
         standard_errors_: of weights, means, covariances and background_amplitude (computed when first asked for).
         n_objects_, n_objects_error_: expected number of objects before selection, and its standard error.
         result_: the Fit.
@@ -82,9 +87,12 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         background: Background | None = None,
         prior: InverseWishart | None = None,
         frozen: Mapping[str, Sequence[int]] | None = None,
-        init: str | GaussianMixture = "kmeans",
+        init: str | Path | GaussianMixture = "kmeans",
+        n_init: int = 1,
+        split_merge: int = 0,
         tol: float = 1e-6,
         max_iter: int = 1000,
+        imputation_error: float = 0.1,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -96,8 +104,11 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.prior = prior
         self.frozen = frozen
         self.init = init
+        self.n_init = n_init
+        self.split_merge = split_merge
         self.tol = tol
         self.max_iter = max_iter
+        self.imputation_error = imputation_error
         self.random_state = random_state
 
     def fit(
@@ -127,12 +138,21 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
             prior=self.prior,
             frozen=Frozen.parse(self.frozen, self.n_components),
         )
-        start = Start(self.n_components, self.init, self.background)
+        start = Start(self.n_components, _method(self.init), self.background)
         survey = Survey(self.selection, self.noise_law, self.selection_on)
-        stopping = Stopping(self.tol, self.max_iter)
+        stopping = Stopping(self.tol, self.max_iter, self.imputation_error)
+        search = Search(self.n_init, self.split_merge)
         with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:
             data = _catalogue(X, noise_covariance, projection, sample_weight, Path(folder))
-            result = fit(data, start, survey=survey, constraints=constraints, stopping=stopping, seed=self._seed())
+            result = fit(
+                data,
+                start,
+                survey=survey,
+                constraints=constraints,
+                stopping=stopping,
+                search=search,
+                seed=self._seed(),
+            )
         self.result_, self.model_, self._constraints = result, result.model, constraints
         self._errors: StandardErrors | None = None
         self.mixture_ = result.model.mixture
@@ -140,9 +160,10 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.covariances_ = self.mixture_.covariances
         self.background_amplitude_ = result.model.background_fraction
         self.completeness_, self.completeness_error_ = result.completeness, result.completeness_error
-        self.log_likelihood_, self.n_iter_ = result.log_likelihood, result.n_passes
+        self.log_likelihood_, self.n_passes_ = result.log_likelihood, result.n_passes
+        self.n_iter_ = result.records[-1].iteration + 1
         self.converged_, self.status_ = result.converged, result.status.value
-        self.history_ = result.records
+        self.history_, self.candidates_ = result.records, result.candidates
         self.n_features_in_ = data.n_features
         if not result.converged:
             warnings.warn(result.status.value, NotConvergedWarning, stacklevel=2)
@@ -288,6 +309,20 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if alike and chunk.projection is None and not isinstance(self.result_.survey.noise_law, OwnNoise):
             return np.full(chunk.n_samples, np.log(self.completeness_))
         return log_normalisers(self._fitted(), chunk, self.result_.observing)
+
+
+def _method(init: str | Path | GaussianMixture) -> str | GaussianMixture:
+    """How to start: an earlier run by its mixture."""
+    if isinstance(init, GaussianMixture) or init in START_METHODS:
+        return init if isinstance(init, GaussianMixture) else str(init)
+    if not Path(init).exists():
+        raise JobError(
+            f"init '{init}' is neither a way to start nor the path of a run",
+            do=nearest_name(str(init), START_METHODS),
+        )
+    from dgmmis.dataset.checkpoint import read_run
+
+    return read_run(Path(init)).model.mixture
 
 
 def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: Any, folder: Path) -> Catalogue:

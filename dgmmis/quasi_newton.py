@@ -58,7 +58,7 @@ class _Place:
 class QuasiNewton:
     """Proposes steps from what passes found; stateful on purpose, one for a fit."""
 
-    def __init__(self, constraints: Constraints, known_of: KnownOf | None = None) -> None:
+    def __init__(self, constraints: Constraints, known_of: KnownOf | None = None, *, is_near: bool = False) -> None:
         self._constraints, self._known_of = constraints, known_of
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
         self._place: _Place | None = None
@@ -67,7 +67,7 @@ class QuasiNewton:
         self._n_shortened = 0
         self._reach = REACH
         self._stretch = 1.0
-        self._is_near = False
+        self._is_near = is_near
         self._metric: _Metric | None = None
         self._age = 0
         self.distance = np.inf

@@ -24,6 +24,9 @@ from dgmmis.plan import Plan, shared_out
 from dgmmis.quadrature import Round, UnseenBlock, UnseenPoints, draw
 from dgmmis.replicate import Replicate
 
+LeafFunction = Callable[[int, Chunk], Any]
+"""(number of a leaf, its rows) -> what can be summed."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
@@ -103,12 +106,12 @@ def _mass_slopes(shared: Shared, item: UnseenItem) -> Partial:
     return Partial.of([(f"slopes-{block.noise_class}", block.leaf, slopes)])
 
 
-def _summed(function: Callable[[Chunk], Any], item: Reference) -> Partial:
+def _summed(function: LeafFunction, item: Reference) -> Partial:
     chunk = item.load()
     starts = range(0, chunk.n_samples, LEAF_ROWS)
     return Partial.of(
-        ("sum", item.first_leaf + number, function(chunk.take(slice(start, start + LEAF_ROWS))))
-        for number, start in enumerate(starts)
+        ("sum", leaf, function(leaf, chunk.take(slice(start, start + LEAF_ROWS))))
+        for leaf, start in enumerate(starts, item.first_leaf)
     )
 
 
@@ -171,8 +174,8 @@ class Readings:
         sums_of = joined(self._executor.map(_ClassSums(partition, replicate), self._references))
         return classes_of(sums_of, self._observing.survey)
 
-    def summed(self, function: Callable[[Chunk], Any]) -> Any:
-        """The sum of function(rows) over the leaves: one more reading of the data."""
+    def summed(self, function: LeafFunction) -> Any:
+        """The sum of function(number, rows) over the leaves: one more reading of the data."""
         self.count += 1
         return self._executor.map_reduce(_summed, function, self._groups).total("sum")
 
@@ -181,10 +184,10 @@ class Readings:
         self._executor.release(self._run)
 
     def _unseen_groups(self, members: Sequence[Member]) -> list[Sequence[UnseenItem]]:
-        alike: dict[int, list[int]] = {}
+        alike: dict[str, list[int]] = {}
         for m, member in enumerate(members):
-            if member.draws_unseen:
-                alike.setdefault(id(member.points_of), []).append(m)
+            if member.draws_unseen and member.points_of is not None:
+                alike.setdefault(member.points_of.name, []).append(m)
         items = [
             UnseenItem(block, tuple(same))
             for same in alike.values()

@@ -77,6 +77,7 @@ def run_job(
             survey=job.survey(),
             constraints=job.constraints(),
             stopping=job.stopping(),
+            search=job.search(),
             seed=job.fit.seed,
             executor=executor,
             callbacks=callbacks,
@@ -95,6 +96,8 @@ def run_job(
         "background_fraction": result.model.background_fraction,
         **errors,
         "n_passes": result.n_passes,
+        **_imputation(result),
+        "candidates": [{k: v if v == v else None for k, v in asdict(c).items()} for c in result.candidates],
         "seconds": result.seconds,
         "repairs": list(result.repairs),
         "data": str(data.path),
@@ -113,6 +116,14 @@ def run_job(
     )
     write_run(out, run)
     return run
+
+
+def _imputation(result: Fit) -> dict[str, Any]:
+    """The points that stood for the unseen, and the largest error that they made, in statistical errors."""
+    points_of, error = result.points_of, result.last.monte_carlo
+    if points_of is None or error is None:
+        return {}
+    return {"imputed_points": points_of.n_points, "rounds": points_of.index + 1, "imputation_error": error.share}
 
 
 def _errors(result: Fit) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class ShapesOf:
 
     model: Model
 
-    def __call__(self, chunk: Chunk) -> Shapes:
+    def __call__(self, leaf: int, chunk: Chunk) -> Shapes:
+        del leaf
         model = self.model
         if model.background is not None:
             behind = model.background.log_density(chunk.points, chunk.noise, chunk.projection)

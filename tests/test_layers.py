@@ -36,7 +36,7 @@ rounds
 search
 preparation
 fit
-job
+uncertainty job
 simulate runs
 progress summary
 estimator cli plotting dashboard report model_selection testing

@@ -95,12 +95,7 @@ class FoldReference:
 
     def split(self, n: int) -> "tuple[FoldReference, ...]":
         return tuple(
-            replace(
-                self,
-                start=self.start + a,
-                stop=self.start + b,
-                first_leaf=self.first_leaf + (self.start + a) // LEAF_ROWS,
-            )
+            replace(self, start=self.start + a, stop=self.start + b, first_leaf=self.first_leaf + a // LEAF_ROWS)
             for a, b in leaf_pieces(self.n_rows, n)
         )
 

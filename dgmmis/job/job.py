@@ -12,7 +12,7 @@ from dgmmis.background import Background
 from dgmmis.em import Stopping
 from dgmmis.errors import DgmmisError, JobError, nearest_name
 from dgmmis.execution.cluster import ClusterSpec
-from dgmmis.initialize import Start
+from dgmmis.initialize import START_METHODS, Start
 from dgmmis.job.job_tables import (
     BackgroundTable,
     ClusterTable,
@@ -24,6 +24,7 @@ from dgmmis.job.job_tables import (
 )
 from dgmmis.mixture import GaussianMixture
 from dgmmis.prior import Constraints, Frozen, InverseWishart
+from dgmmis.search import Search
 from dgmmis.survey import Survey
 from dgmmis.tables import background_from_table, survey_from_tables
 
@@ -82,7 +83,10 @@ class Job:
         )
 
     def stopping(self) -> Stopping:
-        return Stopping(tol=float(self.fit.tol), max_iter=self.fit.max_iter)
+        return Stopping(float(self.fit.tol), self.fit.max_iter, float(self.fit.imputation_error))
+
+    def search(self) -> Search:
+        return Search(self.fit.n_starts, self.fit.split_merge)
 
     def cluster_spec(self) -> ClusterSpec:
         table, address = self.cluster, self.cluster.address
@@ -148,11 +152,12 @@ def _check(job: Job) -> None:
     """Make every value once, so that what is wrong is said now."""
     try:
         job.shape_of_background()
-        if job.model.init in ("kmeans", "random"):
+        if job.model.init in START_METHODS:
             job.start()
         job.survey()
         job.constraints()
         job.stopping()
+        job.search()
         if job.fit.seed < 0:
             raise JobError("[fit] seed must not be negative", got=job.fit.seed)
         job.cluster_spec()

@@ -1,7 +1,7 @@
 """Cross-validation: how probable the rows of each fold are under the model of all the others."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import sqrt
 
 import numpy as np
@@ -14,11 +14,12 @@ from dgmmis.em import Status, Stopping
 from dgmmis.errors import NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.tree import Partial
-from dgmmis.fit import fit
+from dgmmis.fit import Fit, fit
 from dgmmis.initialize import Start
 from dgmmis.model import Model
 from dgmmis.model_selection.scores import Judge, in_groups, judged, leaf_chunks, tasks, weights_of, working
 from dgmmis.prior import Constraints
+from dgmmis.search import Search
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
 
@@ -28,7 +29,7 @@ GROUPS = 256
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of the mean log-likelihoods of two cross-validations on the same folds, and its standard error over the objects."""
+    """Of the held-out mean log-likelihoods of two ways to fit, and its standard error over the objects."""
 
     value: float
     standard_error: float
@@ -107,6 +108,31 @@ class CrossValidation:
         return Difference(value, error)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitting:
+    """A way to fit: what `fit` is given beside data and start."""
+
+    survey: Survey | None
+    constraints: Constraints | None
+    stopping: Stopping | None
+    search: Search | None
+    seed: int
+    executor: Executor
+
+    def __call__(self, data: Catalogue, start: Start) -> Fit:
+        return fit(data, start, **{of.name: getattr(self, of.name) for of in fields(self)})
+
+    def validated(self, data: Catalogue, start: Start, n_folds: int) -> CrossValidation:
+        """`cross_validate` with this way."""
+        parts = []
+        for fold in Fold.all(n_folds, self.seed):
+            result, rest = self(training(data, fold), start), held_out(data, fold)
+            last, judge = judged(rest, result.model, survey=result.survey, seed=self.seed, executor=self.executor)
+            groups = _group_sums(rest, judge, fold, self.executor)
+            parts.append(HeldOut(fold, judge, result.status, last.log_likelihood, last.n_samples, groups))
+        return CrossValidation(tuple(parts))
+
+
 def cross_validate(
     data: Catalogue,
     start: Start,
@@ -115,6 +141,7 @@ def cross_validate(
     survey: Survey | None = None,
     constraints: Constraints | None = None,
     stopping: Stopping | None = None,
+    search: Search | None = None,
     seed: int = 0,
     executor: Executor | None = None,
 ) -> CrossValidation:
@@ -124,7 +151,7 @@ def cross_validate(
 
     Args:
         data: the catalogue.
-        start, survey, constraints, stopping, executor: as for `fit`.
+        start, survey, constraints, stopping, search, executor: as for `fit`.
         n_folds: L.
         seed: of the folds, and of everything else that is random.
 
@@ -132,22 +159,8 @@ def cross_validate(
         DgmmisError: as for `fit`; a fold without rows.
     """
     with working(data, start.n_components, survey, executor) as executor:
-        parts = []
-        for fold in Fold.all(n_folds, seed):
-            result = fit(
-                training(data, fold),
-                start,
-                survey=survey,
-                constraints=constraints,
-                stopping=stopping,
-                seed=seed,
-                executor=executor,
-            )
-            rest = held_out(data, fold)
-            last, judge = judged(rest, result.model, survey=result.survey, seed=seed, executor=executor)
-            groups = _group_sums(rest, judge, fold, executor)
-            parts.append(HeldOut(fold, judge, result.status, last.log_likelihood, last.n_samples, groups))
-    return CrossValidation(tuple(parts))
+        way = Fitting(survey, constraints, stopping, search, seed, executor)
+        return way.validated(data, start, n_folds)
 
 
 @dataclass(frozen=True, slots=True)

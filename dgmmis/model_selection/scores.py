@@ -78,7 +78,7 @@ def judged(
 
 @contextmanager
 def working(data: Catalogue, n_components: int, survey: Survey | None, executor: Executor | None) -> Iterator[Executor]:
-    """The executor for several fits and evaluations of a catalogue, or of parts of it: the one given, or one for all."""
+    """The executor for several fits of a catalogue, or of parts of it: the one given, or one started for all."""
     if executor is not None:
         yield executor
         return

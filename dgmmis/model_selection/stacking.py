@@ -1,44 +1,33 @@
 """Stacking: one mixture out of several, weighted so that their average is most probable where it was not fitted.
 
 Stacking of densities (Smyth & Wolpert 1999): with p_mn the density of object n under model m, fitted without the fold
-of n, maximise sum_n w_n log sum_m beta_m p_mn over beta_m >= 0, sum_m beta_m = 1. The problem is concave, and a pass
-needs M + M^2 sums: the mean of r_m = p_m / sum_l beta_l p_l, and of r r'. At the maximum mean r_m <= 1, and no weights
-are better per object by more than max_m mean r_m - 1 (Lindsay 1983), which says when to stop. beta_m <- beta_m mean r_m
-is EM; a Newton step, as of mixsqp (Kim, Carbonetto, Stephens & Anitescu 2020), takes its place where it gains more.
+of n, the weights maximise sum_n w_n log sum_m beta_m p_mn over beta_m >= 0, sum_m beta_m = 1 (`average`).
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from dgmmis.background import Background, FixedMixture, Uniform
+from dgmmis.chunk import LEAF_ROWS
 from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.dataset.folds import held_out
-from dgmmis.errors import DataError, NumericalError, RefusedError, ShapeError
+from dgmmis.errors import DataError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.resident import RESIDENT
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import Fit
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.model_selection.average import Sums, maximised
 from dgmmis.model_selection.cross_validation import CrossValidation
 from dgmmis.model_selection.scores import Judge, in_groups, judged, leaf_chunks, tasks, weights_of, working
 from dgmmis.plan import Work, make_plan
 from dgmmis.survey import Survey
 from dgmmis.types import Vector, Weights
-
-ENOUGH = 1e-3
-"""What the total log-likelihood may lack of its maximum."""
-
-MAX_PASSES = 500
-
-RIDGE = 1e-12
-"""Of the curvature, in units of its largest entry: models that agree everywhere leave it singular."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,39 +51,6 @@ class Stack:
     of_each: Vector
     lacking: float
     n_passes: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sums:
-    """Sums over objects at some weights: of w, of w log sum_m beta_m p_m, of w log p_m (m,), w r (m,), w r r' (m, m)."""
-
-    weight: float
-    log_likelihood: float
-    of_each: Vector
-    ratios: Vector
-    products: Float[np.ndarray, "m m"]
-
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(
-            self.weight + other.weight,
-            self.log_likelihood + other.log_likelihood,
-            self.of_each + other.of_each,
-            self.ratios + other.ratios,
-            self.products + other.products,
-        )
-
-    @classmethod
-    def of(cls, log_density: Float[np.ndarray, "n m"], w: Vector, beta: Weights) -> "Sums":
-        """Over some rows with log densities log p_mn."""
-        log_density, w = log_density[w > 0], w[w > 0]
-        with np.errstate(divide="ignore", invalid="ignore"):  # a row that the weights in hand give no density
-            highest = log_density.max(axis=1)
-            p = np.exp(log_density - highest[:, None])
-            average = p @ beta
-            ratios = p / average[:, None]
-            total = float(w @ (highest + np.log(average)))
-            of_each = w @ log_density
-        return cls(float(w.sum()), total, of_each, w @ ratios, (ratios * w[:, None]).T @ ratios)
 
 
 def stacked(models: Sequence[Model], weights: Sequence[float] | Weights) -> Model:
@@ -142,9 +98,9 @@ def stack(
 ) -> Stack:
     """Average models, weighted so that the held-out log-likelihood of the average is greatest.
 
-    Under a selection each model's density is divided by its own Z, so that beta_m are shares of the catalogue; the model
-    that is returned has the population's, beta_m / Z_m to a sum of one. Both are the same likelihood where Z is the same
-    for all objects, and nearly so where noise classes differ in it.
+    Under a selection each model's density is divided by its own Z, so that beta_m are shares of the catalogue; the
+    model that is returned has those of the population, beta_m / Z_m to a sum of one. Both are the same likelihood where
+    Z is the same for all objects, and nearly so where noise classes differ in it.
 
     Args:
         models: fits of the data; or models found without them.
@@ -199,25 +155,105 @@ def stack(
     )
 
 
-def maximised(sums: Callable[[Weights], Sums], n_models: int) -> tuple[Weights, Sums, float]:
-    """Weights (m,) of the greatest log-likelihood, the sums there, and what it may lack of the maximum per object.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """What every task of a pass needs: for each set of rows the models that judge it, and the weights in hand."""
 
-    Raises:
-        NumericalError: an object without density under all models.
-    """
-    beta = np.full(n_models, 1 / n_models)
-    here, passes = sums(beta), 1
-    if not isfinite(here.log_likelihood):
-        raise NumericalError("an object has no density under any of the models", do="add a model that could give it")
-    while True:
-        lacking = max(0.0, float(here.ratios.max() / here.weight) - 1)
-        if lacking * here.weight <= ENOUGH or passes >= MAX_PASSES:
-            return beta, here, lacking
-        trial = _newton(here)
-        found, passes = sums(trial), passes + 1
-        if not found.log_likelihood > here.log_likelihood:
-            trial = beta * here.ratios / here.ratios @ beta if False else beta * here.ratios / (beta @ here.ratios)
-            found, passes = sums(trial), passes + 1
-            if not found.log_likelihood > here.log_likelihood:  # rounding
-                return beta, here, lacking
-        beta, here = trial, found
+    run: str
+    number: int
+    sets: tuple[tuple[Judge, ...], ...]
+    beta: Weights
+    seed: int
+    resident_bytes: int
+
+
+def _summed(shared: _Shared, item: tuple[int, Reference]) -> Partial:
+    """The task: sums over the leaves of a reference; the models' log densities at its rows are kept."""
+    number, reference = item
+
+    def log_densities() -> np.ndarray:
+        """One row for each object, its weight last."""
+        leaves = []
+        for _, chunk in leaf_chunks(reference):
+            scores = [judge.scores(chunk, shared.seed).log_density for judge in shared.sets[number]]
+            leaves.append(np.stack([*scores, weights_of(chunk)], axis=1))
+        return np.concatenate(leaves)
+
+    key = ("stack", number, reference.key)
+    kept: np.ndarray = RESIDENT.get(shared.run, shared.number, key, log_densities, shared.resident_bytes)
+    return Partial.of(
+        (f"set {number}", reference.first_leaf + leaf, Sums.of(rows[:, :-1], rows[:, -1], shared.beta))
+        for leaf, start in enumerate(range(0, len(kept), LEAF_ROWS))
+        for rows in [kept[start : start + LEAF_ROWS]]
+    )
+
+
+class _Reading:
+    """Sums at some weights over all sets of rows, and how often they were asked for."""
+
+    def __init__(
+        self,
+        sets: Sequence[tuple[Judge, ...]],
+        parts: Sequence[Catalogue],
+        *,
+        budget: int,
+        seed: int,
+        executor: Executor,
+    ) -> None:
+        items = [(number, reference) for number, part in enumerate(parts) for reference in tasks(part, executor)]
+        self._groups: list[Sequence[Any]] = in_groups(items, executor)
+        self._sets, self._budget, self._seed, self._executor = tuple(sets), budget, seed, executor
+        self._run = uuid.uuid4().hex
+        self.count = 0
+
+    def __call__(self, beta: Weights) -> Sums:
+        shared = _Shared(self._run, self.count, self._sets, beta, self._seed, self._budget)
+        self.count += 1
+        partial = self._executor.map_reduce(_summed, shared, self._groups)
+        first, *others = (partial.total(f"set {number}") for number in range(len(self._sets)))
+        total: Sums = first
+        for other in others:
+            total = total + other
+        return total
+
+    def close(self) -> None:
+        """Let go of what the workers keep."""
+        self._executor.release(self._run)
+
+
+def _check(
+    models: Sequence[Fit | Model],
+    given: Sequence[Model],
+    data: Catalogue,
+    validated: Sequence[CrossValidation] | None,
+) -> None:
+    if not given:
+        raise ShapeError("nothing to stack", do="give at least one model")
+    _check_features(given, data.n_features)
+    if validated is None:
+        if any(isinstance(one, Fit) for one in models):
+            raise RefusedError(
+                "fits without cross-validations: the data they were fitted to would prefer the largest",
+                do="give validated=[cross_validate(data, start), ...]; or the models alone if the data are new to them",
+            )
+        return
+    if len(validated) != len(models):
+        raise ShapeError("a cross-validation is needed for each model", expected=len(models), got=len(validated))
+    for other in validated[1:]:
+        other - validated[0]  # refuses other rows or folds
+
+
+def _check_features(models: Sequence[Model], d: int) -> None:
+    for m, model in enumerate(models):
+        if model.mixture.n_features != d:
+            raise ShapeError(f"model {m} does not fit", expected=f"{d} features", got=model.mixture.n_features)
+
+
+def _is_same(one: Background, other: Background) -> bool:
+    """Whether two backgrounds are the same density, as far as can be told."""
+    if isinstance(one, Uniform) and isinstance(other, Uniform):
+        return bool(np.array_equal(one.lower, other.lower) and np.array_equal(one.upper, other.upper))
+    if isinstance(one, FixedMixture) and isinstance(other, FixedMixture):
+        pairs = ((getattr(of.mixture, name) for of in (one, other)) for name in ("weights", "means", "covariances"))
+        return all(np.array_equal(a, b) for a, b in pairs)
+    return one is other
