@@ -63,15 +63,10 @@ if TYPE_CHECKING:
     from dgmmis.uncertainty import errors_of as errors_of
 
 _HOMES = {
-    "StandardErrors": "dgmmis.information",
-    "errors_of": "dgmmis.uncertainty",
-    "load_pygmmis": "dgmmis.pygmmis",
-    "bootstrap": "dgmmis.uncertainty",
-    "Bootstrap": "dgmmis.uncertainty",
-    "Search": "dgmmis.search",
     "ArrayDataset": "dgmmis.dataset.arrays",
     "Background": "dgmmis.background",
     "Ball": "dgmmis.selection",
+    "Bootstrap": "dgmmis.uncertainty",
     "Box": "dgmmis.selection",
     "Callback": "dgmmis.callback",
     "ConstantNoise": "dgmmis.noise_law",
@@ -103,15 +98,20 @@ _HOMES = {
     "OwnNoise": "dgmmis.noise_law",
     "Record": "dgmmis.callback",
     "RepairWarning": "dgmmis.errors",
+    "Search": "dgmmis.search",
     "Selection": "dgmmis.selection",
     "SharedNoise": "dgmmis.noise",
+    "StandardErrors": "dgmmis.information",
     "Start": "dgmmis.initialize",
     "Status": "dgmmis.em",
     "Step": "dgmmis.callback",
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
     "Uniform": "dgmmis.background",
+    "bootstrap": "dgmmis.uncertainty",
+    "errors_of": "dgmmis.uncertainty",
     "evaluate": "dgmmis.fit",
+    "load_pygmmis": "dgmmis.pygmmis",
     "read_run": "dgmmis.dataset.checkpoint",
 }
 """Public name -> the module where it lives."""

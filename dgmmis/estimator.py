@@ -68,7 +68,8 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         background_amplitude_: the background's fraction.
         completeness_: the fraction of the population that was seen, Z; `completeness_error_` its Monte-Carlo error.
         log_likelihood_: mean per object, normalised under selection.
-        n_passes_, n_iter_: readings of the data in all, and passes of the start that won. converged_, status_: whether it settled, and why it ended in a sentence.
+        n_passes_, n_iter_: readings of the data in all, and passes of the start that won.
+        converged_, status_: whether it settled, and why it ended in a sentence.
         history_: a Record for every accepted pass. candidates_: what became of each start and of each move.
         standard_errors_: of weights, means, covariances and background_amplitude (computed when first asked for).
         n_objects_, n_objects_error_: expected number of objects before selection, and its standard error.

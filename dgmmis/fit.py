@@ -121,7 +121,7 @@ class Fit:
         return n / z, float(np.sqrt(parameters**2 + binomial + points**2))
 
     def density(self, points: Points, errors: StandardErrors) -> tuple[Vector, Vector]:
-        """The population's density p(x) at points (n, d), before selection and without noise, and its standard error."""
+        """The population's density p(x) at points (n, d), before selection, without noise, and its standard error."""
         slopes = density_slopes(self.model, points)
         return np.exp(self.model.log_density(points)), errors.of(slopes)
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.chunk import Block
-from dgmmis.errors import UnseenError
+from dgmmis.errors import RefusedError, UnseenError
 from dgmmis.estep import expect
 from dgmmis.linalg import pack, symmetrize, unpack
 from dgmmis.model import Model
@@ -71,7 +71,16 @@ class Unseen:
         return self.moments.n_samples**2 / self.squares if self.squares > 0 else 0.0
 
     def complement(self, model: Model) -> "Unseen":
-        """What was not seen, where these are sums over what was: the whole population less them."""
+        """What was not seen, where these are sums over what was: the whole population less them.
+
+        Raises:
+            RefusedError: with a cutoff the sums over the whole population are not known.
+        """
+        if model.cutoff is not None:
+            raise RefusedError(
+                "injections and a cutoff do not go together",
+                do="leave the cutoff out, or give the selection as a function",
+            )
         nu, zero = model.background_fraction, Moments.zero(*model.mixture.means.shape)
         whole = replace(zero, weight=(1 - nu) * model.mixture.weights, background=nu, n_samples=1.0)
         return Unseen(whole + self.moments * -1.0, 1.0 - self.mass, self.squares)
@@ -155,7 +164,7 @@ def unseen_here(model: Model, points_of: Round, survey: Survey) -> list[Unseen]:
 def closed_form(model: Model, survey: Survey, classes: Sequence[NoiseClass]) -> LinearBounds | None:
     """The bounds within which objects are seen, where the completeness within them has a closed form."""
     by_position = survey.imputes_positions and survey.selection_on != "true"
-    if survey.selection is None or model.background is not None or by_position:
+    if survey.selection is None or model.background is not None or model.cutoff is not None or by_position:
         return None
     bounds = linear_bounds(survey.selection, classes[0].width)
     gaps = any(len(of.measured) < of.width for of in classes)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.chunk import Block
+from dgmmis.errors import RefusedError
 from dgmmis.estep import expect, log_density
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -105,9 +106,19 @@ class LatentPosterior:
 
 
 def latent_posterior(model: Model, latent: Latent) -> LatentPosterior:
-    """The E-step of objects with latent points."""
+    """The E-step of objects with latent points. A cutoff acts on the points.
+
+    Raises:
+        RefusedError: a cutoff and a background: at a point it would have to decide between them, but the background's
+            part is an integral over the object.
+    """
     nu = model.background_fraction
-    terms = latent.log_weights + log_density(Model(model.mixture), latent.block) + np.log1p(-nu)
+    if model.cutoff is not None and nu > 0:
+        raise RefusedError(
+            "a cutoff beside a background, where objects were selected on what was not measured",
+            do="leave the cutoff out",
+        )
+    terms = latent.log_weights + log_density(model.signal, latent.block) + np.log1p(-nu)
     owner = np.repeat(np.arange(len(latent.first)), np.diff(np.append(latent.first, len(terms))))
     log_signal = _log_sums(terms, latent.first, owner)
     log_objects, behind = log_signal, np.zeros(len(log_signal))
@@ -123,7 +134,7 @@ def latent_sums(model: Model, latent: Latent) -> LatentSums:
     """The sums of objects with latent points, and how well these resolve them."""
     found = latent_posterior(model, latent)
     weights = latent.weights
-    moments = expect(Model(model.mixture), replace(latent.block, weights=weights[found.owner] * found.shares)).moments
+    moments = expect(model.signal, replace(latent.block, weights=weights[found.owner] * found.shares)).moments
     moments = replace(
         moments,
         background=float(weights @ found.behind),

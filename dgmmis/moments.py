@@ -23,6 +23,8 @@ class Moments:
         background: sum_n of the background's responsibilities.
         log_likelihood: sum_n log p(y_n).
         n_samples: sum_n w_n, the weights of the samples.
+        dropped: sum_n of the responsibilities that the model's cutoff took away, 1 - p_cut(y_n) / p(y_n); 0 without.
+        beyond: sum_n over the samples that lie beyond the cutoff of every component.
 
     The expectations of Bovy, Hogg & Roweis 2011 (eqs. 14-16) follow: sum_n q_nk (b_nk - mu_k) = C_k u_k and
     sum_n q_nk [(b_nk - mu_k)(b_nk - mu_k)' + B_nk] = A_k C_k + C_k W_k C_k. The products with C_k stay out of the loop
@@ -35,6 +37,8 @@ class Moments:
     background: float
     log_likelihood: float
     n_samples: float
+    dropped: float = 0.0
+    beyond: float = 0.0
 
     @classmethod
     def zero(cls, k: int, d: int) -> "Moments":
@@ -49,6 +53,8 @@ class Moments:
             self.background + other.background,
             self.log_likelihood + other.log_likelihood,
             self.n_samples + other.n_samples,
+            self.dropped + other.dropped,
+            self.beyond + other.beyond,
         )
 
     def __mul__(self, factor: float) -> "Moments":
@@ -59,13 +65,15 @@ class Moments:
             self.background * factor,
             self.log_likelihood * factor,
             self.n_samples * factor,
+            self.dropped * factor,
+            self.beyond * factor,
         )
 
     @property
     def is_finite(self) -> bool:
         """Whether every sum is a number."""
         arrays = (self.weight, self.mean_score, self.covariance_score)
-        scalars = (self.background, self.log_likelihood, self.n_samples)
+        scalars = (self.background, self.log_likelihood, self.n_samples, self.dropped, self.beyond)
         return all(bool(np.all(np.isfinite(a))) for a in arrays) and bool(np.all(np.isfinite(scalars)))
 
     def first(self, covariances: Covariances) -> Means:

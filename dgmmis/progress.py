@@ -58,7 +58,8 @@ class Progress(Callback):
 
     def _remaining(self) -> str:
         """How long until the gain is down to the tolerance, from its decline over the last passes."""
-        recent = [r for r in self._records[-12:] if r.gain > 0]
+        of_last = [r for r in self._records if r.candidate == self._records[-1].candidate]
+        recent = [r for r in of_last[-12:] if r.gain > 0]
         if len(recent) < 4:
             return ""
         slope = np.polyfit([r.iteration for r in recent], [math.log(r.gain) for r in recent], 1)[0]
@@ -71,8 +72,11 @@ class Progress(Callback):
 
 def line(record: Record) -> str:
     """A record in one line."""
-    parts = [f"pass {record.iteration:4d}", f"objective {record.objective:.7f}"]
+    parts = [record.candidate] if record.candidate else []
+    parts += [f"pass {record.iteration:4d}", f"objective {record.objective:.7f}"]
     parts.append(f"gain {record.gain:9.2e}" if math.isfinite(record.gain) else f"round {record.round:3d}")
+    if math.isfinite(record.distance):
+        parts.append(f"{record.distance:.2g} sigma to go")
     if record.completeness < 1:
         parts.append(f"completeness {record.completeness:.4f}")
     if record.background_fraction > 0:

@@ -1,10 +1,13 @@
 """What the commands do: a job becomes a plan or a run; a run scores data and draws samples."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dgmmis.callback import Callback
 from dgmmis.catalogue import Drawn, draws, noise_kind
@@ -17,12 +20,14 @@ from dgmmis.errors import JobError, RefusedError, StoreError, nearest_name
 from dgmmis.execution.cluster import connect, local_resources
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import Fit, evaluate, fit
+from dgmmis.information import StandardErrors
 from dgmmis.initialize import START_METHODS
 from dgmmis.job import Job
 from dgmmis.linalg import packed_size
 from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.survey import Survey
+from dgmmis.uncertainty import Bootstrap, bootstrap
 
 MOST_PARAMETERS = 500
 """With more of them standard errors take longer than a pass."""
@@ -82,9 +87,23 @@ def run_job(
             executor=executor,
             callbacks=callbacks,
         )
+        replicates = None
+        if job.fit.bootstrap:
+            replicates = bootstrap(
+                data,
+                result.model,
+                job.fit.bootstrap,
+                survey=job.survey(),
+                constraints=job.constraints(),
+                stopping=job.stopping(),
+                seed=job.fit.seed,
+                executor=executor,
+            )
     finally:
         executor.close()
     errors = _errors(result)
+    if replicates is not None:
+        errors["bootstrap"] = _bootstrapped(result, replicates)
     document = {
         "status": result.status.value,
         "converged": result.converged,
@@ -97,13 +116,13 @@ def run_job(
         **errors,
         "n_passes": result.n_passes,
         **_imputation(result),
-        "candidates": [{k: v if v == v else None for k, v in asdict(c).items()} for c in result.candidates],
+        "candidates": [_finite(asdict(candidate)) for candidate in result.candidates],
         "seconds": result.seconds,
         "repairs": list(result.repairs),
         "data": str(data.path),
         "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,
-        "history": [{k: v if v == v else None for k, v in asdict(record).items()} for record in result.records],
+        "history": [_finite(asdict(record)) for record in result.records],
     }
     run = Run(
         result.model,
@@ -116,6 +135,11 @@ def run_job(
     )
     write_run(out, run)
     return run
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows neither NaN nor infinity."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _imputation(result: Fit) -> dict[str, Any]:
@@ -133,15 +157,29 @@ def _errors(result: Fit) -> dict[str, Any]:
         return {"n_objects": result.n_samples / result.completeness}
     errors = result.standard_errors()
     n_objects, n_objects_error = result.n_objects(errors)
+    return {"n_objects": n_objects, "n_objects_error": n_objects_error, "standard_errors": _by_name(errors)}
+
+
+def _bootstrapped(result: Fit, replicates: Bootstrap) -> dict[str, Any]:
+    """The scatter of the replicates; the objects before selection with the binomial scatter of who was seen."""
+    z, n = replicates.completeness, result.n_samples
+    scatter = float(np.std(n / z, ddof=1))
+    binomial = n * (1 - result.completeness) / result.completeness**2
     return {
-        "n_objects": n_objects,
-        "n_objects_error": n_objects_error,
-        "standard_errors": {
-            "weights": errors.weights.tolist(),
-            "means": errors.means.tolist(),
-            "covariances": errors.covariances.tolist(),
-            "background_fraction": errors.background_amplitude,
-        },
+        "n_replicates": len(replicates.models),
+        "n_passes": replicates.n_passes,
+        "n_objects_error": float(np.sqrt(scatter**2 + binomial)),
+        "completeness_error": float(np.std(z, ddof=1)),
+        **_by_name(replicates.standard_errors),
+    }
+
+
+def _by_name(errors: StandardErrors) -> dict[str, Any]:
+    return {
+        "weights": errors.weights.tolist(),
+        "means": errors.means.tolist(),
+        "covariances": errors.covariances.tolist(),
+        "background_fraction": errors.background_amplitude,
     }
 
 

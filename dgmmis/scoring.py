@@ -83,7 +83,7 @@ def score_rows(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 
             latent = part.latent
             posterior = latent_posterior(model, latent)
             log_l[part.rows] = posterior.log_density
-            of_points = responsibilities(Model(model.mixture), latent.block).T
+            of_points = responsibilities(model.signal, latent.block).T
             q[part.rows] = np.add.reduceat(posterior.shares[:, None] * of_points, latent.first, axis=0)
     return Scores(log_l, q)
 

@@ -28,6 +28,7 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
         ("log-likelihood", f"{d['log_likelihood']:.7f} per object, {d['n_samples']:,.6g} objects"),
         ("passes over the data", f"{d['n_passes']} in {d['seconds']:.1f} s"),
         *completeness_lines(run),
+        *search_lines(run),
     ]
     if run.model.background is not None:
         lines.append(("background fraction", f"{d['background_fraction']:.5f}"))
@@ -44,6 +45,21 @@ def completeness_lines(run: Run) -> list[tuple[str, str]]:
         number += f" +- {d['n_objects_error']:,.0f}"
     share = f"{d['completeness']:.5f} (at these parameters known to {d['completeness_error']:.1g})"
     return [("completeness", share), ("objects before selection", number)]
+
+
+def search_lines(run: Run) -> list[tuple[str, str]]:
+    """Which start won, and by how much; which moves were taken; nothing for a single start."""
+    candidates = run.document.get("candidates", [])
+    starts = [c for c in candidates if c["name"].startswith("start") and c["objective"] is not None]
+    lines = []
+    if len(starts) > 1:
+        best, *others = sorted((c["objective"] for c in starts), reverse=True)
+        lines.append(("starts", f"{len(starts)}; the best is ahead of the next by {best - others[0]:.2g} per object"))
+    moves = [c for c in candidates if not c["name"].startswith("start")]
+    if moves:
+        better = [c["name"] for c in moves if c["sentence"] == "better than before"]
+        lines.append(("split and merge", f"{len(moves)} moves tried, {len(better)} of them better"))
+    return lines
 
 
 def survey_lines(run: Run) -> list[tuple[str, str]]:
@@ -92,7 +108,7 @@ def model_table(run: Run, most: int = 30) -> str:
     mixture = run.model.mixture
     names = [f"{name} [{unit}]" if unit else name for name, unit in zip(run.features, run.units, strict=True)]
     width = max(20, *(len(name) + 2 for name in names))
-    rows = ["component    weight" + "".join(f"{name:>{width}}" for name in names)]
+    rows = ["component    weight" + "".join(f"  {name:>{width}}" for name in names)]
     sigma = np.sqrt(np.diagonal(mixture.covariances, axis1=1, axis2=2))
     known = run.document.get("standard_errors")
     errors = np.asarray(known["means"]) if known else np.full(mixture.means.shape, np.nan)
@@ -102,7 +118,7 @@ def model_table(run: Run, most: int = 30) -> str:
             f"{m:.4g}{f' +- {e:.2g}' if known else ''} ({s:.3g})"
             for m, s, e in zip(mixture.means[k], sigma[k], errors[k], strict=True)
         )
-        rows.append(f"{k:9d}  {mixture.weights[k]:8.5f}" + "".join(f"{value:>{width}}" for value in values))
+        rows.append(f"{k:9d}  {mixture.weights[k]:8.5f}" + "".join(f"  {value:>{width}}" for value in values))
     if len(order) > most:
         rows.append(f"... and {len(order) - most} more (all in model.npz)")
     rows.append(f"mean{' +- its standard error' if known else ''} (standard deviation of the component)")

@@ -17,35 +17,35 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from dgmmis import ArrayDataset, Dataset, GaussianMixture, Model, Start, Survey
-from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.checkpoint import Run, read_run
 from dgmmis.fit import fit
 from dgmmis.job import selection_from_table
 from dgmmis.plotting import recovery_figure
 from dgmmis.simulate import true_model
 
 
-def matched(truth: GaussianMixture, fitted: GaussianMixture) -> GaussianMixture:
-    """The fitted components in the order of the true ones that lie nearest to them."""
+def line(name: str, true: float, found: float, error: float, digits: int = 4) -> str:
+    """A true and a recovered value, the standard error, and how many of these lie between."""
+    apart = (found - true) / error if error > 0 else float("nan")
+    return f"{name:24}{true:14,.{digits}f}{found:14,.{digits}f}{error:14,.{digits}f}{apart:8.1f}\n"
+
+
+def table(truth: GaussianMixture, run: Run) -> str:
+    """True against recovered parameters, a line each; fitted components in the order of the true ones nearest."""
+    fitted, features = run.model.mixture, run.features
+    errors = {name: np.asarray(value) for name, value in run.document["standard_errors"].items()}
     distance = np.linalg.norm(truth.means[:, None] - fitted.means[None], axis=2)
     _, order = linear_sum_assignment(distance)
-    return GaussianMixture(fitted.weights[order], fitted.means[order], fitted.covariances[order])
-
-
-def table(truth: GaussianMixture, fitted: GaussianMixture, features: tuple[str, ...]) -> str:
-    """True against recovered parameters, a line each."""
-    lines = [f"{'':24}{'true':>12}{'recovered':>12}{'difference':>12}"]
-
-    def line(name: str, true: float, found: float) -> None:
-        lines.append(f"{name:24}{true:12.4f}{found:12.4f}{found - true:12.4f}")
-
-    for k in range(truth.n_components):
-        line(f"component {k} weight", truth.weights[k], fitted.weights[k])
+    lines = [f"{'':24}{'true':>14}{'recovered':>14}{'std. error':>14}{'sigmas':>8}\n"]
+    for k, c in enumerate(order):
+        lines.append(line(f"component {k} weight", truth.weights[k], fitted.weights[c], errors["weights"][c]))
         for i, name in enumerate(features):
-            line(f"  mean {name}", truth.means[k, i], fitted.means[k, i])
+            lines.append(line(f"  mean {name}", truth.means[k, i], fitted.means[c, i], errors["means"][c, i]))
         for i, name in enumerate(features):
             for j in range(i + 1):
-                line(f"  cov {features[j]},{name}", truth.covariances[k, j, i], fitted.covariances[k, j, i])
-    return "\n".join(lines)
+                values = (a[j, i] for a in (truth.covariances[k], fitted.covariances[c], errors["covariances"][c]))
+                lines.append(line(f"  cov {features[j]},{name}", *values))
+    return "".join(lines)
 
 
 def plain_fit(dataset: Dataset, k: int) -> Model:
@@ -59,12 +59,10 @@ def main(survey_path: Path, run_path: Path, picture: Path) -> None:
     truth: Mapping[str, Any] = dataset.truth or {}
     population, document = true_model(truth), run.document
     say = sys.stdout.write
-    same_order = matched(population.mixture, run.model.mixture)
-    say("\n" + table(population.mixture, same_order, run.features) + "\n")
-    before = document["n_samples"] / run.completeness
-    say(f"{'completeness':24}{truth['completeness']:12.4f}{run.completeness:12.4f}")
-    say(f"{run.completeness - truth['completeness']:12.4f}\n")
-    say(f"{'objects in all':24}{truth['n_objects']:12,d}{before:12,.0f}{before - truth['n_objects']:12,.0f}\n")
+    say("\n" + table(population.mixture, run))
+    n, error = document["n_objects"], document["n_objects_error"]
+    say(line("completeness", truth["completeness"], run.completeness, run.completeness * error / n))
+    say(line("objects in all", truth["n_objects"], n, error, digits=0))
 
     selection = selection_from_table(truth["selection"]) if truth.get("selection") else None
     figure = recovery_figure(

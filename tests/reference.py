@@ -68,6 +68,7 @@ class Pair:
     """One sample under one component."""
 
     log_normal: Long
+    square: Long  # chi^2_nk = (y - R mu)' T^-1 (y - R mu)
     score: np.ndarray  # g_nk = R' T^-1 (y - R mu)
     information: np.ndarray  # H_nk = R' T^-1 R
 
@@ -77,7 +78,8 @@ def pair(y, R, S, mu, C):
     y, R, S = measured(y, R, S)
     precision, log_determinant = inverse_and_log_determinant(transformed_covariance(C, R, S))
     offset = y - R @ mu.astype(Long)
-    return Pair(log_normal(offset, precision, log_determinant), R.T @ precision @ offset, R.T @ precision @ R)
+    square = offset @ precision @ offset
+    return Pair(log_normal(offset, precision, log_determinant), square, R.T @ precision @ offset, R.T @ precision @ R)
 
 
 def expected_shift(of, C):
@@ -108,6 +110,8 @@ class Sums:
     log_likelihood: Long
     log_likelihood_of_absolute: Long
     n_samples: Long
+    dropped: Long
+    beyond: Long
 
 
 def log_sum_exp(values):
@@ -130,12 +134,13 @@ class Catalogue:
 
 @dataclass
 class Parameters:
-    """alpha_k, mu_k, C_k, and the background's fraction nu."""
+    """alpha_k, mu_k, C_k, the background's fraction nu, and how many sigmas a component reaches."""
 
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
     nu: float = 0.0
+    cutoff: float = np.inf
 
 
 def e_step(catalogue, parameters):
@@ -161,11 +166,20 @@ def e_step(catalogue, parameters):
         log_likelihood=Long(0),
         log_likelihood_of_absolute=Long(0),
         n_samples=Long(0),
+        dropped=Long(0),
+        beyond=Long(0),
     )
     for i in range(n):
         y, R, S = catalogue.points[i], catalogue.projections[i], catalogue.noise[i]
         pairs = [pair(y, R, S, means[j], covariances[j]) for j in range(k)]
         joint = [log_alpha[j] + pairs[j].log_normal for j in range(k)]
+        whole = log_sum_exp([*joint, log_behind[i]])
+        possible = [j for j in range(k) if parameters.weights[j] > 0]
+        near = [j for j in possible if pairs[j].square <= Long(parameters.cutoff) ** 2]
+        kept = near
+        if not near and log_behind[i] == -np.inf:  # nothing would be left: the nearest stays
+            kept = [min(possible, key=lambda j: pairs[j].square)]
+        joint = [joint[j] if j in kept else -Long(np.inf) for j in range(k)]
         log_p = log_sum_exp([*joint, log_behind[i]])  # p(y_n) = (1-nu) sum_k alpha_k N_nk + nu U(y_n)
         w = Long(1) if catalogue.weights is None else Long(catalogue.weights[i])
         if catalogue.log_reference is not None:
@@ -175,6 +189,8 @@ def e_step(catalogue, parameters):
         out.log_likelihood += w * log_p
         out.log_likelihood_of_absolute += w * abs(log_p)
         out.n_samples += w
+        out.dropped += w * (1 - np.exp(log_p - whole))
+        out.beyond += w * (not near)
         for j in range(k):
             q = np.exp(joint[j] - log_p)  # q_nk = alpha_k N_nk / p(y_n)
             g, H = pairs[j].score, pairs[j].information

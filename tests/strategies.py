@@ -31,6 +31,7 @@ class Recipe:
     offset: float = 0.0
     log_scale: float = 0.0  # features have scales of 10^-log_scale .. 10^log_scale
     narrow: float = 1.0  # every other component is narrower by this
+    cutoff: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Survey:
     @property
     def parameters(self) -> Parameters:
         mixture = self.model.mixture
-        return Parameters(mixture.weights, mixture.means, mixture.covariances, self.model.background_fraction)
+        cutoff = np.inf if self.model.cutoff is None else self.model.cutoff
+        return Parameters(mixture.weights, mixture.means, mixture.covariances, self.model.background_fraction, cutoff)
 
 
 def covariances_of(noise: Noise, n: int, m: int) -> np.ndarray:
@@ -122,7 +124,7 @@ def make(recipe: Recipe) -> Survey:
     if recipe.background:
         background = Uniform(mixture.means.min(axis=0) - 6 * scale, mixture.means.max(axis=0) + 6 * scale)
         behind = background.log_density(points, noise)
-    model = Model(mixture, background, 0.2 if recipe.background else 0.0)
+    model = Model(mixture, background, 0.2 if recipe.background else 0.0, recipe.cutoff)
     chunk = Chunk(
         points,
         noise,
@@ -150,4 +152,5 @@ def recipes(kinds: tuple[str, ...], dimensions: tuple[int, ...]) -> st.SearchStr
         offset=st.sampled_from([0.0, -1e3, 1e6]),
         log_scale=st.sampled_from([0.0, 6.0]),
         narrow=st.sampled_from([1.0, 1e-2, 1e-4]),
+        cutoff=st.sampled_from([None, None, 1.0, 3.0]),
     )

@@ -69,6 +69,8 @@ def errors(survey: Survey) -> dict[str, float]:
             expected.log_likelihood_of_absolute + expected.n_samples + UNDERFLOW,
         ),
         "samples": difference(got.n_samples, expected.n_samples, expected.n_samples + UNDERFLOW),
+        "dropped": difference(got.dropped, expected.dropped, expected.n_samples + UNDERFLOW),
+        "beyond": difference(got.beyond, expected.beyond, expected.n_samples + UNDERFLOW),
     }
 
 
@@ -391,7 +393,7 @@ def test_moments_are_a_monoid() -> None:
             rng.normal(size=2),
             rng.normal(size=(2, 3)),
             rng.normal(size=(2, 6)),
-            *(float(x) for x in rng.normal(size=3)),
+            *(float(x) for x in rng.normal(size=5)),
         )
         for _ in range(3)
     )

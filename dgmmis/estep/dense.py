@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from scipy.special import expit
+
 from dgmmis.chunk import Block
 from dgmmis.estep.kernel import Expectation, log_background, log_weights
 from dgmmis.estep.noisy import embed
-from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, pack, packed_indices, unpack
+from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, logsumexp, pack, packed_indices, unpack
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.types import Vector
@@ -51,17 +53,28 @@ class _Panel:
     narrow: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Posterior:
+    """What a panel's samples (b,) may come from."""
+
+    q: np.ndarray  # (k, b)
+    log_density: np.ndarray
+    dropped: np.ndarray | None = None  # the share of the density that was cut; None without a cutoff
+    beyond: np.ndarray | None = None  # whether every component was
+
+
 def expect(model: Model, block: Block) -> Expectation:
     """Moments and log densities of a block (see Kernel)."""
     k, m = model.mixture.n_components, len(block.points)
     components = _components(model, block)
     weight, first, second = np.zeros(k), np.zeros((k, m)), np.zeros((k, m, m))  # about mu_k
     background = log_likelihood = 0.0
-    n_samples = 0.0
+    n_samples = dropped = beyond = 0.0
     log_density = np.empty(block.n_samples)
     behind = log_background(model, block)
     for panel in _panels(components, block):
-        q, log_z = _posterior(components, panel, block, behind)
+        found = _posterior(model, components, panel, block, behind)
+        q, log_z = found.q, found.log_density
         log_density[panel.columns] = log_z
         w = np.ones(len(log_z)) if block.weights is None else block.weights[panel.columns]
         if block.log_reference is not None:
@@ -70,6 +83,9 @@ def expect(model: Model, block: Block) -> Expectation:
         n_samples += float(w.sum())
         if behind is not None:
             background += float(w @ np.exp(behind[panel.columns] - log_z))
+        if found.dropped is not None and found.beyond is not None:
+            dropped += float(w @ found.dropped)
+            beyond += float(w @ found.beyond)
         q *= w
         panel_weight, panel_first, panel_second = _sums(components, panel, block, q)
         weight += panel_weight
@@ -86,6 +102,8 @@ def expect(model: Model, block: Block) -> Expectation:
         background,
         log_likelihood,
         n_samples,
+        dropped,
+        beyond,
     )
     return Expectation(moments, log_density)
 
@@ -96,7 +114,7 @@ def log_density(model: Model, block: Block) -> Vector:
     behind = log_background(model, block)
     out = np.empty(block.n_samples)
     for panel in _panels(components, block):
-        _, out[panel.columns] = _posterior(components, panel, block, behind)
+        out[panel.columns] = _posterior(model, components, panel, block, behind).log_density
     return out
 
 
@@ -106,7 +124,7 @@ def responsibilities(model: Model, block: Block) -> Float[np.ndarray, "k n"]:
     behind = log_background(model, block)
     out = np.empty((model.mixture.n_components, block.n_samples))
     for panel in _panels(components, block):
-        out[:, panel.columns], _ = _posterior(components, panel, block, behind)
+        out[:, panel.columns] = _posterior(model, components, panel, block, behind).q
     return out
 
 
@@ -155,13 +173,16 @@ def _panels(components: _Components, block: Block) -> Iterator[_Panel]:
 
 
 def _posterior(
-    components: _Components, panel: _Panel, block: Block, behind: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Responsibilities (k, b) and log densities (b,) of a panel."""
+    model: Model, components: _Components, panel: _Panel, block: Block, behind: np.ndarray | None
+) -> _Posterior:
+    """Responsibilities and log densities of a panel."""
     q = panel.theta @ panel.phi
     for k in panel.narrow:
         white = components.whiten[k] @ (block.points[:, panel.columns] - components.means[k][:, None])
         q[k] = components.log_constant[k] - 0.5 * np.einsum("in,in->n", white, white)
+    log_cut = beyond = None
+    if model.cutoff is not None:
+        log_cut, beyond = _cut(model, components, q, None if behind is None else behind[panel.columns])
     top = q.max(axis=0)
     if behind is not None:
         top = np.maximum(top, behind[panel.columns])
@@ -171,7 +192,26 @@ def _posterior(
     if behind is not None:
         z += np.exp(behind[panel.columns] - top)
     q /= z
-    return q, top + np.log(z)
+    log_z = top + np.log(z)
+    return _Posterior(q, log_z, None if log_cut is None else expit(log_cut - log_z), beyond)
+
+
+def _cut(
+    model: Model, components: _Components, log_joint: np.ndarray, behind: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take what is beyond the cutoff out of log joint densities (k, b), in place.
+
+    Returns:
+        The log of the sum of what was taken out (b,), and whether every component lies too far away (b,).
+    """
+    assert model.cutoff is not None
+    weighted = np.isfinite(components.log_constant)
+    squares = np.full_like(log_joint, np.inf)
+    squares[weighted] = 2 * (components.log_constant[weighted, None] - log_joint[weighted])
+    there = model.takes_part(squares, behind)
+    log_cut = logsumexp(np.where(there, -np.inf, log_joint), axis=0)
+    log_joint[~there] = -np.inf
+    return log_cut, squares.min(axis=0) > model.cutoff**2
 
 
 def _sums(

@@ -42,7 +42,7 @@ def _run(model: Model, block: Block, q: np.ndarray) -> Expectation:
     behind = log_background(model, block)
     weight, mean_score, covariance_score = np.zeros(k), np.zeros((k, d)), np.zeros((k, packed_size(d)))
     log_density = np.empty(n)
-    background, log_likelihood = noisy_kernel(
+    background, log_likelihood, dropped, beyond = noisy_kernel(
         _read_only(block.points),
         _read_only(block.noise),
         None if block.projection is None else _read_only(block.projection),
@@ -55,6 +55,7 @@ def _run(model: Model, block: Block, q: np.ndarray) -> Expectation:
         sized(m),
         sized(d),
         lane_width(k, m),
+        None if model.cutoff is None else float(model.cutoff),
         weight,
         mean_score,
         covariance_score,
@@ -68,6 +69,8 @@ def _run(model: Model, block: Block, q: np.ndarray) -> Expectation:
         background,
         log_likelihood,
         n_samples,
+        dropped,
+        beyond,
     )
     return Expectation(moments, log_density)
 

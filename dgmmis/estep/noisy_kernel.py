@@ -193,11 +193,42 @@ def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
 
 @njit(**COMPILED)
 @typing.no_type_check
-def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, A, u, W, log_p, Q):
-    """Sums over samples Y (M, N) into A (K,), u (K, D), W (K, TD), log_p (N,); returns background and log-likelihood.
+def _cut(lp, chi, cutoff, log_bg, start, n, log_cut, far, V):
+    """Take what is beyond the cutoff out of lp (K, V); see `Model.takes_part`.
+
+    log_cut (V,) receives the log of the sum of what was taken out, far (V,) 1 where every component lies too far away.
+    """
+    K = len(lp)
+    for v in range(V):
+        nearest = math.inf
+        for k in range(K):
+            nearest = min(nearest, chi[k, v])
+        reach = cutoff * cutoff
+        far[v] = 1.0 if nearest > reach else 0.0
+        if len(log_bg) == 0 or log_bg[start + min(v, n - 1)] == -math.inf:
+            reach = max(reach, nearest)
+        top = -math.inf
+        for k in range(K):
+            if chi[k, v] > reach:
+                top = max(top, lp[k, v])
+        taken = 0.0
+        for k in range(K):
+            if chi[k, v] > reach:
+                if top > -math.inf:
+                    taken += math.exp(lp[k, v] - top)
+                lp[k, v] = -math.inf
+        log_cut[v] = top + math.log(taken) if top > -math.inf else -math.inf
+
+
+@njit(**COMPILED)
+@typing.no_type_check
+def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, cutoff, A, u, W, log_p, Q):
+    """Sums over samples Y (M, N) into A (K,), u (K, D), W (K, TD), log_p (N,).
 
     w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
-    importance sampling; Q (K, N) or (0, 0) receives the responsibilities.
+    importance sampling; cutoff: in sigmas, or None; Q (K, N) or (0, 0) receives the responsibilities.
+
+    Returns: the sums of background and log-likelihood, of what was cut, and of samples beyond the cutoff of everything.
     """
     M, D = len(of_M), len(of_D)
     TM = M * (M + 1) // 2
@@ -215,8 +246,13 @@ def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, A
     top = np.empty(V)
     z = np.empty(V)
     wv = np.empty(V)
+    chi = None if cutoff is None else np.empty((K, V))
+    log_cut = None if cutoff is None else np.empty(V)
+    far = None if cutoff is None else np.empty(V)
     behind = 0.0
     log_likelihood = 0.0
+    dropped = 0.0
+    beyond = 0.0
     shared = S.shape[1] == 1 and N > 1
     for start in range(0, N, V):
         n = min(V, N - start)
@@ -238,6 +274,13 @@ def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, A
             for v in range(V):
                 lp[k, v] += constant
             _solve(lp[k], G[k], I[k], y, r, mu[k], d, of_M, of_D, V)
+            if cutoff is not None:
+                for v in range(V):
+                    chi[k, v] = 0.0 if log_alpha[k] > -math.inf else math.inf
+                    for i in range(M):
+                        chi[k, v] += G[k, i, v] * d[i, v]
+        if cutoff is not None:
+            _cut(lp, chi, cutoff, log_bg, start, n, log_cut, far, V)
         for v in range(V):
             top[v] = lp[0, v]
             z[v] = 0.0
@@ -263,6 +306,9 @@ def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, A
             log_likelihood += wv[v] * log_z
             if len(log_bg):
                 behind += wv[v] * math.exp(log_bg[o] - log_z)
+            if cutoff is not None:
+                dropped += wv[v] / (1.0 + math.exp(log_z - log_cut[v]))
+                beyond += wv[v] * far[v]
         for v in range(V):
             z[v] = 1.0 / z[v]
         for k in range(K):
@@ -277,4 +323,4 @@ def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, A
             if a != 0.0:
                 A[k] += a
                 _add(lp[k], G[k], I[k], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
-    return behind, log_likelihood
+    return behind, log_likelihood, dropped, beyond

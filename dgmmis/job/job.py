@@ -158,6 +158,8 @@ def _check(job: Job) -> None:
         job.constraints()
         job.stopping()
         job.search()
+        if job.fit.bootstrap < 0 or job.fit.bootstrap == 1:
+            raise JobError("[fit] bootstrap must be 0, or 2 or more replicates", got=job.fit.bootstrap)
         if job.fit.seed < 0:
             raise JobError("[fit] seed must not be negative", got=job.fit.seed)
         job.cluster_spec()

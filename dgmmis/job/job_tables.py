@@ -28,7 +28,7 @@ class DataTable:
 
 @dataclass(frozen=True, slots=True)
 class ModelTable:
-    """[model]: how many components, of what structure, from which start (kmeans, random, grid, or the path of a run)."""
+    """[model]: how many components, of what structure, from which start: kmeans, random, grid, or the path of a run."""
 
     n_components: int = _key(int)
     covariance_type: str = _key(str, "full")
@@ -62,13 +62,15 @@ class BackgroundTable:
 
 @dataclass(frozen=True, slots=True)
 class FitTable:
-    """[fit]: when to stop, how hard to search, and the seed of everything random (see Stopping and Search)."""
+    """[fit]: when to stop, how hard to search (see Stopping and Search), how many replicates of the
+    bootstrap, and the seed of everything random."""
 
     tol: float = _key(NUMBER, 1e-6)
     max_iter: int = _key(int, 1000)
     imputation_error: float = _key(NUMBER, 0.1)
     n_starts: int = _key(int, 1)
     split_merge: int = _key(int, 0)
+    bootstrap: int = _key(int, 0)
     seed: int = _key(int, 0)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dgmmis.criteria import aic, bic, n_parameters
 from dgmmis.dataset.arrays import Catalogue, Reference
+from dgmmis.dataset.folds import Fold
 from dgmmis.em import Stopping
 from dgmmis.errors import JobError, NumericalError, RefusedError, nearest_name
 from dgmmis.execution.executor import Executor
@@ -36,10 +37,10 @@ class Entry:
         log_likelihood: mean per object, normalised under selection; NaN where the fit failed.
         bic, aic, icl: smaller is better; NaN where the fit failed. ICL is the BIC of the objects together with their
             most probable components: larger by -2 sum_n w_n max_k log q_nk (Biernacki, Celeux & Govaert 2000).
-        validation: held-out log-likelihood; None unless it is the criterion. Those of two entries can be
-            subtracted.
+        validation: held-out log-likelihood; None unless it is the criterion. Two of them can be subtracted.
         status: why the fit ended, in a sentence.
         converged: whether it settled.
+        repairs: sentences about components that collapsed or starved.
     """
 
     n_components: int
@@ -51,13 +52,15 @@ class Entry:
     validation: CrossValidation | None
     status: str
     converged: bool
+    repairs: tuple[str, ...] = ()
 
-    def cost(self, criterion: str) -> float:
-        """What the best candidate has least of; infinite where the fit failed."""
-        if criterion == "held_out":
-            return inf if self.validation is None else -self.validation.log_likelihood
-        value = float(getattr(self, criterion))
-        return inf if np.isnan(value) else value
+    def rank(self, criterion: str) -> tuple[bool, float]:
+        """The best entry has the least. Those with a collapsed or starved component come after all others: nothing
+        bounds the likelihood of a component that is narrower than the data can tell."""
+        value = float(getattr(self, criterion)) if criterion != "held_out" else nan
+        if criterion == "held_out" and self.validation is not None:
+            value = -self.validation.log_likelihood
+        return bool(self.repairs), inf if np.isnan(value) else value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +116,8 @@ def choose_components(
     """
     if criterion not in CRITERIA:
         raise JobError(f"unknown criterion '{criterion}'", do=nearest_name(criterion, CRITERIA))
+    if criterion == "held_out":
+        Fold.all(n_folds, seed)  # refuses fewer than two
     numbers = sorted(set(components))
     if not numbers:
         raise JobError("no numbers of components to try")
@@ -121,7 +126,7 @@ def choose_components(
     start = start or Start(1)
     starts = [replace(start, n_components=k) for k in numbers]  # refuses zero, and a mixture of another number
     table: list[Entry] = []
-    best: tuple[float, Fit] | None = None
+    best: tuple[tuple[bool, float], Fit] | None = None
     with working(data, numbers[-1], survey, executor) as executor:
         way = Fitting(survey, constraints, stopping, search, seed, executor)
         for first in starts:
@@ -132,9 +137,9 @@ def choose_components(
                 table.append(Entry(first.n_components, 0, nan, nan, nan, nan, None, str(error), False))
                 continue
             table.append(_entry(data, result, validation, executor))
-            cost = table[-1].cost(criterion)
-            if best is None or cost < best[0]:
-                best = (cost, result)
+            rank = table[-1].rank(criterion)
+            if best is None or rank < best[0]:
+                best = (rank, result)
     if best is None:
         raise NumericalError("no fit succeeded", got="; ".join(entry.status for entry in table))
     return Choice(criterion, tuple(table), best[1])
@@ -158,6 +163,7 @@ def _entry(data: Catalogue, result: Fit, validation: CrossValidation | None, exe
         validation=validation,
         status=result.status.value,
         converged=result.converged,
+        repairs=result.repairs,
     )
 
 
