@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Float
 
 from dgmmis.information import Information
 from dgmmis.linalg import packed_indices, packed_size, unpack
@@ -37,6 +38,8 @@ MARGIN = 1e-6
 VANISHING = 1e-8
 """Coefficients of a combination that are rounding, and those that a sentence leaves out, in units of the spread."""
 SPOKEN = 1e-3
+
+Outer = Float[np.ndarray, "t t"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +109,7 @@ def boundary(model: Model, moments: Moments, known: Information, constraints: Co
 
 
 def _edges(
-    component: int | None, covariance: Matrix, slopes: Matrix, outer: Matrix, unit: Feature, least: float
+    component: int | None, covariance: Matrix, slopes: Matrix, outer: Outer, unit: Feature, least: float
 ) -> Iterator[AtBoundary]:
     """The axes of a covariance (d, d) that are at the edge; slopes d log L / d C, outer (t, t) their products."""
     values, axes = np.linalg.eigh(covariance / (unit[:, None] * unit))
@@ -126,7 +129,7 @@ def _edges(
 
 
 def _shrunk(
-    component: int, covariance: Matrix, slopes: Matrix, outer: Matrix, unit: Feature, least: float
+    component: int, covariance: Matrix, slopes: Matrix, outer: Outer, unit: Feature, least: float
 ) -> Iterator[AtBoundary]:
     """The same of a spherical covariance, whose one variance is at the edge or not."""
     d = len(unit)

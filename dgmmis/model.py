@@ -8,6 +8,7 @@ component and has no background either, keeps the component that is nearest to i
 EM under a cutoff has other fixed points than the maximum of the likelihood: on a background, components shrink, as far
 as the variance of what they still reach. In d features and below a cutoff of sqrt(d + 2) they shrink to nothing, for
 that is where a uniform ball of this radius has unit variance.
+"""
 
 from dataclasses import dataclass
 

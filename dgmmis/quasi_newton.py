@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from dgmmis.coordinates import Free, along, complete_information, parameters, with_parameters
+from dgmmis.coordinates import Free, along, complete_information, movement, parameters, with_parameters
 from dgmmis.em import Pass
 from dgmmis.information import component_places, gradient
 from dgmmis.model import Model
@@ -26,14 +26,17 @@ NEAR = 3e-2
 """EM goes on until a pass gains less than this per object: far from a maximum it is hard to beat."""
 
 MEMORY = 20
-STALE = 8
-"""Steps after which the information is taken anew."""
+STALE, FRESH = 8, 2
+"""Steps after which the information is taken anew, and before which it need not be to call an end."""
 
 REACH, FARTHEST = 1.0, 8.0
 """A step changes no component by more than about so many of its own standard deviations, first and at most."""
 
 SHORTENED = 2
 """So many times a refused step is shortened before EM steps in."""
+
+LEAST_DOUBT = 1e-4
+"""Share of the complete information that is added to that of the scores in any case: no direction is without."""
 
 LARGEST = 3000
 """With more coordinates the information is that of known components and values, entry by entry."""
@@ -53,6 +56,18 @@ class _Place:
     slopes: np.ndarray
     image: Model
     pinned: np.ndarray
+
+    def with_pinned(self, model: Model) -> Model:
+        """A model whose pinned covariances are those of the M-step."""
+        if not self.pinned.any():
+            return model
+        mixture, own = model.mixture, self.image.mixture.covariances
+        covariances = np.where(self.pinned[:, None, None], own, mixture.covariances)
+        return replace(model, mixture=replace(mixture, covariances=covariances))
+
+    def of_pinned(self) -> float:
+        """How far the M-step moves the pinned covariances."""
+        return movement(self.model, self.with_pinned(self.model))
 
 
 class QuasiNewton:
@@ -91,25 +106,25 @@ class QuasiNewton:
                 return None
             self._is_near = True
         if place.free.n == 0:
-            self.distance = 0.0
+            self.distance = place.of_pinned()
             return None
         self._learn(before, place)
-        if self._metric is None or self._age >= STALE or self._metric.n != place.free.n:
-            self._measure(place, result)
-        assert self._metric is not None
-        step = self._direction(place)
+        metric = self._metric
+        if metric is None or self._age >= STALE:
+            metric = self._measured(place, result)
+        step = self._direction(place, metric)
         gain = float(step @ place.slopes)
-        if np.sqrt(max(gain, 0.0) * result.n_samples) < 1.0 and self._age > 2:
-            self._measure(place, result)
-            step = self._direction(place)
+        if self._age > FRESH and gain * result.n_samples < 1.0:  # whether this is the end, fresh information says
+            metric = self._measured(place, result)
+            step = self._direction(place, metric)
             gain = float(step @ place.slopes)
         self._age += 1
-        if not (np.isfinite(gain) and gain >= 0):
+        if not gain >= 0:  # rounding has made the curvature worthless
             self._pairs.clear()
             return None
-        self.distance = float(np.sqrt(gain))
+        self.distance = max(float(np.sqrt(gain)), place.of_pinned())
         self._n_shortened, self._scale = 0, 1.0
-        length = self._metric.length(step * self._stretch)
+        length = metric.length(step * self._stretch)
         self._step = step * self._stretch * min(1.0, self._reach / max(length, 1e-300))
         return self._proposal()
 
@@ -162,22 +177,21 @@ class QuasiNewton:
         if self._metric is not None and self._metric.length(moved) > 0.9 * self._reach:
             self._reach = min(2 * self._reach, FARTHEST)
 
-    def _measure(self, place: _Place, result: Pass) -> None:
+    def _measured(self, place: _Place, result: Pass) -> "_Metric":
         known = None
         if self._known_of is not None and place.free.n <= LARGEST:
             known = self._known_of(place.model, result)
-        self._metric = _Metric.of(place.model, place.free, known)
-        self._age = 0
+        self._metric, self._age = _Metric.of(place.model, place.free, known), 0
+        return self._metric
 
-    def _direction(self, place: _Place) -> np.ndarray:
+    def _direction(self, place: _Place, metric: "_Metric") -> np.ndarray:
         """H g by the two loops of Liu & Nocedal (1989)."""
-        assert self._metric is not None
         q, shares = place.slopes.copy(), []
         for moved, change in reversed(self._pairs):
             share = (moved @ q) / (moved @ change)
             q -= share * change
             shares.append(share)
-        step = self._metric.solved(q)
+        step = metric.solved(q)
         for (moved, change), share in zip(self._pairs, reversed(shares), strict=True):
             step = step + moved * (share - (change @ step) / (moved @ change))
         return np.asarray(step)
@@ -193,11 +207,10 @@ class QuasiNewton:
 
     def _allowed(self, model: Model, place: _Place) -> Model:
         """With what is at the floor as the M-step has it, raised to the floor, and the background within its bounds."""
-        constraints = self._constraints
-        covariances = np.where(place.pinned[:, None, None], place.image.mixture.covariances, model.mixture.covariances)
-        free = ~np.isin(np.arange(len(covariances)), list(constraints.frozen.covariances))
-        covariances, collapsed = raised_to_floor(covariances, free, constraints.floor)
-        if len(collapsed) or place.pinned.any():
+        constraints, model = self._constraints, place.with_pinned(model)
+        free = ~np.isin(np.arange(model.mixture.n_components), list(constraints.frozen.covariances))
+        covariances, collapsed = raised_to_floor(model.mixture.covariances, free, constraints.floor)
+        if len(collapsed):
             model = replace(model, mixture=replace(model.mixture, covariances=covariances))
         if model.background is None:
             return model
@@ -217,9 +230,16 @@ def objective_slopes(result: Pass, model: Model, constraints: Constraints) -> np
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Metric:
-    """The information about phi per object, ready to be divided by."""
+    """The information about phi per object, ready to be divided by.
 
-    n: int
+    Args:
+        factor: Cholesky factor of it in units of its diagonal; None: the diagonal is all there is.
+        diagonal: of it (f,).
+        blocks: the complete information of each component, per object of its own (k, b, b).
+        entries: of theta that these are about (k, b).
+        free: what phi is.
+    """
+
     factor: tuple[np.ndarray, bool] | None
     diagonal: np.ndarray
     blocks: np.ndarray
@@ -238,18 +258,18 @@ class _Metric:
             diagonal[entries] = np.diagonal(blocks, axis1=1, axis2=2)
             diagonal[-1] = behind
             diagonal = np.maximum(free.gathered(diagonal), 1e-300)
-            return cls(free.n, None, diagonal, blocks / weight[:, None, None], entries, free)
+            return cls(None, diagonal, blocks / weight[:, None, None], entries, free)
         information, n = known
-        # a sample of few objects of a component says little of it: as much as is missing, as if all were known
-        doubt = np.clip(blocks.shape[1] / (n * weight), 1e-4, 1.0)
+        # few objects of a component in the sample say little of it: then more of what EM would go by is mixed in
+        doubt = np.clip(blocks.shape[1] / (n * weight), LEAST_DOUBT, 1.0)
         theta = along(model, along(model, information, free.weights).T, free.weights)
         for c in range(k):
             theta[np.ix_(entries[c], entries[c])] += doubt[c] * blocks[c]
-        theta[-1, -1] += 1e-4 * behind
+        theta[-1, -1] += LEAST_DOUBT * behind
         phi = free.gathered_information(theta)
         scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
         phi = phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n)
-        return cls(free.n, cho_factor(phi), scale**2, blocks / weight[:, None, None], entries, free)
+        return cls(cho_factor(phi), scale**2, blocks / weight[:, None, None], entries, free)
 
     def solved(self, slopes: np.ndarray) -> np.ndarray:
         """The inverse information times slopes (f,)."""

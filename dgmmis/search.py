@@ -7,7 +7,7 @@ import numpy as np
 
 from dgmmis.callback import Callback, Callbacks, History, Step
 from dgmmis.chunk import Chunk
-from dgmmis.em import Outcome, Stopping, em
+from dgmmis.em import Outcome, Passing, Stopping, em
 from dgmmis.errors import DgmmisError, JobError
 from dgmmis.model import Model
 from dgmmis.mstep import constrained, maximize
@@ -18,6 +18,9 @@ from dgmmis.split_merge import ShapesOf, moved, moves
 
 MOVE_PASSES = 50
 """Of each move, at most, before the best is taken."""
+
+DOUBT = 10.0
+"""So many Monte-Carlo errors of log Z decide between two maxima; what is closer is compared on the same points."""
 
 STARVED = 1.0
 """A component with fewer objects than this is worth more elsewhere."""
@@ -94,7 +97,7 @@ class Searching:
             for m, model in enumerate(models)
         ]
         self._run(runners)
-        best = max(runners, key=lambda runner: runner.objective)
+        best = self._ahead(runners)
         for runner in runners:
             said = "the best" if runner is best else "less than the best"
             self._report(runner.name, runner.end, runner.history, said)
@@ -103,6 +106,19 @@ class Searching:
         assert best.end is not None
         outcome, passes, history = best.end, best.passes, best.history
         return self._improved(outcome, passes, history, best.seed)
+
+    def _ahead(self, runners: Sequence[_Runner]) -> _Runner:
+        """The best; of those that imputed points of their own leave in doubt, the best on the same points."""
+        best = max(runners, key=lambda runner: runner.objective)
+        if not isinstance(best.end, Outcome) or not best.end.last.completeness_error > 0:
+            return best
+        doubt = DOUBT * best.end.last.completeness_error / best.end.last.completeness
+        equals = [r for r in runners if isinstance(r.end, Outcome) and r.objective > best.objective - doubt]
+        if len(equals) == 1:
+            return best
+        ends = together([(best.passes.beside(), _judged(r.end)) for r in equals if isinstance(r.end, Outcome)])
+        values = [end.last.objective if isinstance(end, Outcome) else -np.inf for end in ends]
+        return equals[int(np.argmax(values))]
 
     def _report(self, name: str, end: Outcome | DgmmisError | None, history: History, sentence: str) -> None:
         if isinstance(end, Outcome):
@@ -175,6 +191,12 @@ class Searching:
             if isinstance(end, Outcome) and better and (best is None or end.last.objective > best[0]):
                 best = (end.last.objective, end.model)
         return None if best is None else best[1]
+
+
+def _judged(end: Outcome) -> Passing:
+    """One pass of a model as it is."""
+    last = yield end.model
+    return replace(end, last=last)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,9 @@ LAWS = {
     "regression": "a smooth function of the true position, learned from what was seen",
 }
 
+ALIKE = 1e-4
+"""Starts whose objectives differ by less have found the same maximum, or one as good."""
+
 
 def fit_lines(run: Run) -> list[tuple[str, str]]:
     """The numbers of a fit."""
@@ -53,8 +56,9 @@ def search_lines(run: Run) -> list[tuple[str, str]]:
     starts = [c for c in candidates if c["name"].startswith("start") and c["objective"] is not None]
     lines = []
     if len(starts) > 1:
-        best, *others = sorted((c["objective"] for c in starts), reverse=True)
-        lines.append(("starts", f"{len(starts)}; the best is ahead of the next by {best - others[0]:.2g} per object"))
+        objectives = [c["objective"] for c in starts]
+        alike = sum(value > max(objectives) - ALIKE for value in objectives)
+        lines.append(("starts", f"{len(starts)}, of which {alike} came within {ALIKE:g} per object of the best"))
     moves = [c for c in candidates if not c["name"].startswith("start")]
     if moves:
         better = [c["name"] for c in moves if c["sentence"] == "better than before"]

@@ -1,4 +1,4 @@
-"""Degenerate fits: each gives the right answer, a floor or an edge that is reported, or a refusal that says what to do."""
+"""Degenerate fits: the right answer, a floor or an edge that is reported, or a refusal that says what to do."""
 
 import json
 import warnings
@@ -74,7 +74,7 @@ def sorted_means(model: dgmmis.GMMis) -> np.ndarray:
 
 @pytest.mark.parametrize("init", ["kmeans", "random"])
 def test_more_components_than_objects_are_refused(init: str) -> None:
-    with pytest.raises(DataError, match="expected at least 5, got 4. Lower n_components"):
+    with pytest.raises(DataError, match=r"expected at least 5, got 4\. Lower n_components"):
         dgmmis.GMMis(5, init=init).fit(pair(4))
     present = np.zeros(400)
     present[:2] = 1
@@ -140,7 +140,7 @@ def test_rows_without_any_value_say_nothing() -> None:
     with_them, without = fitted(points, 2, tol=1e-12), fitted(points[known], 2, tol=1e-12)
     np.testing.assert_allclose(sorted_means(with_them), sorted_means(without), atol=1e-6)
     assert with_them.log_likelihood_ == pytest.approx(without.log_likelihood_ * known.mean(), abs=1e-9)
-    with pytest.raises(DataError, match="measured value 0, 1 is missing in all 20 rows looked at. Leave it out"):
+    with pytest.raises(DataError, match=r"measured value 0, 1 is missing in all 20 rows looked at\. Leave it out"):
         dgmmis.GMMis(1).fit(np.full((20, 2), np.nan))
 
 
@@ -587,7 +587,6 @@ def test_a_start_far_from_all_data_comes_to_them_or_starves() -> None:
     assert len(starved(behind)) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="quasi_newton: the information is not finite where a first step is so long")
 def test_a_start_very_far_from_all_data() -> None:
     far = GaussianMixture([0.5, 0.5], [[3e8, 300], [3e8, 310]], np.tile(np.eye(2), (2, 1, 1)))
     model = fitted(pair(), 2, init=far)

@@ -1,4 +1,4 @@
-"""Held-out likelihood, stacking, and the choice of the number of components; against literal sums and published ones."""
+"""Held-out likelihood, stacking, the choice of the number of components: against literal sums and published numbers."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 import likelihood
 import numpy as np
 import pytest
-from cases import CASES, Case, Drawn, draw
+from cases import CASES, INTERVAL, LINE, Case, Drawn, Measured, Variances, draw
 from scipy.optimize import minimize, minimize_scalar
 
 from dgmmis import Box, Constraints, Frozen, GaussianMixture, Model, Stopping, Survey, Uniform
 from dgmmis.background import FixedMixture
 from dgmmis.dataset.arrays import ArrayDataset
-from dgmmis.dataset.folds import Fold, held_out, training
+from dgmmis.dataset.folds import Fold, training
 from dgmmis.errors import DataError, JobError, NumericalError, RefusedError, ShapeError
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.fit import evaluate, fit
@@ -43,6 +43,8 @@ def _normal(y: np.ndarray, mixture: GaussianMixture) -> np.ndarray:
 
 # held-out likelihood
 
+OWN = Case("own", LINE, Measured(Variances(0.2, 0.7)), 0, INTERVAL, law="own")
+
 
 def _literal(case: Case, drawn: Drawn, rows: np.ndarray, model: Model) -> likelihood.Terms:
     mixture = model.mixture
@@ -53,15 +55,16 @@ def _literal(case: Case, drawn: Drawn, rows: np.ndarray, model: Model) -> likeli
     )
 
 
-@pytest.mark.parametrize(("name", "n", "error"), [("missing", 300, 1e-10), ("own", 250, 2e-4), ("true", 200, 6e-3)])
-def test_held_out_log_likelihood_is_the_literal_one(name: str, n: int, error: float) -> None:
-    """Own noise and missing values; a box on measured values, with noise classes; and on true ones, with latent points.
+@pytest.mark.parametrize(
+    ("case", "n", "error"), [(CASES["missing"], 300, 1e-10), (OWN, 400, 1e-4), (CASES["true"], 200, 6e-3)]
+)
+def test_held_out_log_likelihood_is_the_literal_one(case: Case, n: int, error: float) -> None:
+    """Own noise, missing values; an interval of measured values, with noise classes; of true ones, with latent points.
 
-    Weights of 100 ask for as fine noise classes, and as many points, as a hundred times the objects would.
+    Weights of 20 ask for as fine noise classes, and as many points, as twenty times the objects would.
     """
-    case = CASES[name]
     drawn = draw(case, n, 0)
-    data = ArrayDataset.of(drawn.points, drawn.noise_covariance, sample_weight=np.full(len(drawn.points), 100.0))
+    data = ArrayDataset.of(drawn.points, drawn.noise_covariance, sample_weight=np.full(len(drawn.points), 20.0))
     start = Start(2, case.truth.mixture)
     found = cross_validate(data, start, n_folds=2, survey=case.survey, stopping=QUICK, seed=4)
     residuals, total = [], 0.0
@@ -70,11 +73,11 @@ def test_held_out_log_likelihood_is_the_literal_one(name: str, n: int, error: fl
         expected = _literal(case, drawn, rows, part.judge.model)
         assert part.log_likelihood == pytest.approx(expected.mean, abs=error)
         sums = part.groups.sum(axis=1)
-        assert sums[0] == pytest.approx(100 * len(rows))
-        assert sums[1] / sums[0] == pytest.approx(expected.mean, abs=max(error, 5e-3 if name == "true" else 0))
+        assert sums[0] == pytest.approx(20 * len(rows))
+        assert sums[1] / sums[0] == pytest.approx(expected.mean, abs=error)
         residuals.append(expected.log_density - expected.log_normaliser - found.log_likelihood)
         total += expected.total
-    assert found.n_samples == pytest.approx(100 * len(drawn.points))
+    assert found.n_samples == pytest.approx(20 * len(drawn.points))
     assert found.log_likelihood == pytest.approx(total / len(drawn.points), abs=error)
     # some of the groups have two objects or more: their square is right on average only, within a tenth here
     literal_error = np.sqrt(np.sum(np.concatenate(residuals) ** 2)) / len(drawn.points)
@@ -104,7 +107,7 @@ def test_a_learned_noise_law_is_that_of_the_training_part() -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[np.ndarray, CrossValidation, CrossValidation]:
-    y = PLANE.sample(3000, 2)
+    y = PLANE.sample(2000, 2)
     data = ArrayDataset.of(y)
     one, two = (cross_validate(data, Start(k), n_folds=4, stopping=Stopping(1e-4)) for k in (1, 2))
     return y, one, two
@@ -135,39 +138,40 @@ def test_a_difference_is_of_pairs(pair: tuple[np.ndarray, CrossValidation, Cross
 
 def test_other_folds_are_no_pair(pair: tuple[np.ndarray, CrossValidation, CrossValidation]) -> None:
     y, one, _ = pair
-    for data, seed in ((y, 1), (y[:2999], 0)):
+    for data, seed in ((y, 1), (y[:1999], 0)):
         other = cross_validate(ArrayDataset.of(data), Start(1), n_folds=4, stopping=QUICK, seed=seed)
         with pytest.raises(RefusedError, match="other rows or folds"):
             one - other
 
 
 def test_one_row_a_fold() -> None:
-    y = np.random.default_rng(3).normal(size=(12, 1))
-    found = cross_validate(ArrayDataset.of(y), Start(1), n_folds=12)
+    y = np.random.default_rng(3).normal(size=(6, 1))
+    found = cross_validate(ArrayDataset.of(y), Start(1), n_folds=6, stopping=QUICK)
     literal = np.array(
         [
             -0.5 * (np.log(2 * np.pi * rest.var()) + (y[n, 0] - rest.mean()) ** 2 / rest.var())
-            for n in range(12)
+            for n in range(6)
             for rest in [np.delete(y, n)]
         ]
     )
     assert found.log_likelihood == pytest.approx(literal.mean(), abs=1e-9)
-    assert found.standard_error == pytest.approx(literal.std() / np.sqrt(12), abs=1e-9)
+    assert found.standard_error == pytest.approx(literal.std() / np.sqrt(6), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["own", "true"])
+@pytest.mark.parametrize("name", ["own", pytest.param("true", marks=pytest.mark.slow)])
 def test_same_bits_on_any_executor(name: str) -> None:
-    """Eleven thousand rows: leaves are shared out otherwise among more threads."""
+    """Two leaves in each part: they are shared out otherwise among more threads. Small weights ask for few points."""
     case = CASES[name]
     drawn = draw(case, 60, 5)
-    repeated = np.resize(np.arange(len(drawn.points)), 11_000)
-    data = ArrayDataset.of(drawn.points[repeated], drawn.noise_covariance[repeated])
+    repeated = np.resize(np.arange(len(drawn.points)), 8200)
+    noise, weights = drawn.noise_covariance[repeated], np.full(8200, 1e-2)
+    data = ArrayDataset.of(drawn.points[repeated], noise, sample_weight=weights)
     start, found = Start(2, case.truth.mixture), set()
     for executor in (Serial(), Threads(3)):
         of = cross_validate(
             data, start, n_folds=2, survey=case.survey, stopping=Stopping(max_iter=1), executor=executor
         )
-        average = stack([case.truth, *of.models], data, survey=case.survey, executor=executor)
+        average = stack(of.models, data, survey=case.survey, executor=executor)
         numbers = [[of.log_likelihood, of.standard_error, average.log_likelihood], average.weights]
         found.add(np.concatenate([*numbers, *(part.groups.ravel() for part in of.parts)]).tobytes())
         executor.close()
@@ -202,8 +206,8 @@ def test_stacking_two_halves_finds_their_shares() -> None:
 
 
 def test_the_truth_takes_the_weight_of_a_bad_model() -> None:
-    """The mean of p_bad / p - 1 under the truth is 0, and of its square I: the bad one's share is 0 in half of all cases
-    and beyond 4 / sqrt(N I) in 3e-5 of them."""
+    """p_bad / p - 1 has mean 0 under the truth, and variance I: the bad one's share is 0 in half of all cases, and more
+    than 4 / sqrt(N I) in 3e-5 of them."""
     y = PLANE.sample(3000, 7)
     truth, bad = Model(PLANE), Model(GaussianMixture([1.0], [[0.5, 0.0]], [np.diag([1.5, 0.5])]))
     ratio = np.exp(bad.log_density(y) - truth.log_density(y)) - 1
@@ -234,11 +238,11 @@ def test_stacking_under_selection_weights_the_population() -> None:
 
 
 def test_cross_validated_stacking_is_no_worse_than_its_parts() -> None:
-    y = PLANE.sample(600, 9)
+    y = PLANE.sample(300, 9)
     data = ArrayDataset.of(y)
-    starts = [Start(k) for k in (1, 2, 6)]
-    fits = [fit(data, start) for start in starts]
-    validated = [cross_validate(data, start) for start in starts]
+    starts = [Start(k) for k in (1, 2, 3)]
+    fits = [fit(data, start, stopping=QUICK) for start in starts]
+    validated = [cross_validate(data, start, n_folds=3, stopping=QUICK) for start in starts]
     found = stack(fits, data, validated=validated)
     np.testing.assert_allclose(found.of_each, [of.log_likelihood for of in validated], atol=1e-10)
     assert found.log_likelihood >= found.of_each.max() - 1e-3 / len(y)
@@ -254,7 +258,9 @@ def test_cross_validated_stacking_is_no_worse_than_its_parts() -> None:
     with pytest.raises(RefusedError, match="would prefer the largest"):
         stack(fits, data)
     with pytest.raises(RefusedError, match="other rows or folds"):
-        stack(fits[:2], data, validated=[validated[0], cross_validate(data, Start(1), seed=1, stopping=QUICK)])
+        stack(
+            fits[:2], data, validated=[validated[0], cross_validate(data, Start(1), seed=1, n_folds=3, stopping=QUICK)]
+        )
     with pytest.raises(ShapeError, match="a cross-validation is needed for each"):
         stack(fits, data, validated=validated[:2])
 
@@ -290,7 +296,7 @@ def test_weights_are_at_the_maximum(seed: int) -> None:
 def test_the_average_has_the_average_density() -> None:
     rng = np.random.default_rng(10)
     box, y = Uniform([-4, -4], [4, 4]), rng.uniform(-3, 3, (50, 2))
-    models = [Model(PLANE, box, 0.2), Model(PLANE.__class__([1.0], [[0, 0]], [np.eye(2)])), Model(PLANE, None)]
+    models = [Model(PLANE, box, 0.2), Model(GaussianMixture([1.0], [[0, 0]], [np.eye(2)])), Model(PLANE, None)]
     shares = np.array([2.0, 1.0, 0.0])
     found = stacked(models, shares)
     expected = sum(share * np.exp(model.log_density(y)) for model, share in zip(models, shares / 3, strict=True))
@@ -313,8 +319,6 @@ def test_the_average_has_the_average_density() -> None:
 
 def test_objects_that_no_model_explains_are_an_error() -> None:
     y = np.array([[0.0], [50.0]])
-    behind = Uniform([0.0], [1.0])
-    del behind
     narrow = Model(GaussianMixture([1.0], [[0.0]], [[[1e-8]]]))
     found = Sums.of(np.array([[0.0, -1.0], [-np.inf, -np.inf]]), np.ones(2), np.array([0.5, 0.5]))
     with pytest.raises(NumericalError, match="no density under any"):
@@ -332,7 +336,7 @@ def test_three_well_separated_components_are_found(criterion: str) -> None:
     """A fourth gains a third of 6 parameters' worth, BIC asks for 3.2 each: never by chance; held-out with ten folds
     does take one more in some catalogues."""
     data = ArrayDataset.of(FAR.sample(600, 11))
-    found = choose_components(data, range(1, 5), criterion, n_folds=3, stopping=Stopping(1e-5))
+    found = choose_components(data, range(1, 5), criterion, n_folds=2, stopping=Stopping(1e-4))
     assert found.n_components == 3
     assert [entry.n_components for entry in found.table] == [1, 2, 3, 4]
     assert [entry.n_parameters for entry in found.table] == [5, 11, 17, 23]
