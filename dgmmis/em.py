@@ -37,9 +37,6 @@ class Status(Enum):
 FEWEST_PASSES = 3
 """Before these nothing counts as settled."""
 
-ARRIVED = 0.03
-"""How many standard errors a function of the parameters may be away from where the maximum is expected."""
-
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
@@ -47,30 +44,32 @@ class Stopping:
 
     Args:
         tol: smallest gain of the objective per object that is worth going on for: of the last pass, and of what a
-            quasi-Newton step expects. Parameters must also be within a small part (`ARRIVED`) of their statistical
-            errors of the maximum.
+            quasi-Newton step expects.
         max_iter: passes over the data at most.
         imputation_error: largest error of any parameter, and of the completeness, by the imputed points, in units of
             its statistical error.
+        arrived: how many standard errors a function of the parameters may be away from where the maximum is expected.
     """
 
     tol: float = 1e-6
     max_iter: int = 1000
     imputation_error: float = 0.1
+    arrived: float = 0.03
 
     def __post_init__(self) -> None:
         if not self.tol > 0:
             raise JobError("tol must be positive", got=self.tol)
         if self.max_iter < 1:
             raise JobError("max_iter must be at least 1", got=self.max_iter)
-        if not self.imputation_error > 0:
-            raise JobError("imputation_error must be positive", got=self.imputation_error)
+        for name in ("imputation_error", "arrived"):
+            if not getattr(self, name) > 0:
+                raise JobError(f"{name} must be positive", got=getattr(self, name))
 
     def settled(self, gain: float, distance: float, n_samples: float) -> bool:
         """Whether a gain of the objective and a `distance` from the maximum, in units of an object's information, are
         small enough: the objective has distance^2 / 2 to gain per object, and sqrt(n) distance bounds how many standard
         errors any function of the parameters is off."""
-        return bool(gain <= self.tol and distance <= min(np.sqrt(2 * self.tol), ARRIVED / np.sqrt(n_samples)))
+        return bool(gain <= self.tol and distance <= min(np.sqrt(2 * self.tol), self.arrived / np.sqrt(n_samples)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +139,7 @@ def em(
     ascent: Ascent | None = None,
     callback: Callback,
     first: Record | None = None,
+    number: int = 0,
 ) -> Passing:
     """Iterate `model = maximize(pass of model, model)` until it has settled.
 
@@ -152,13 +152,13 @@ def em(
         stopping: when to stop; passes are counted on from `first`.
         ascent: remembers steps between calls; None: plain EM.
         callback: receives a Step for every accepted model.
-        first: the last record of an earlier round, from which passes and rounds count on.
+        first: the last record of an earlier round, from which passes count on.
+        number: of the round.
 
     Raises:
         NumericalError: the sums of a pass are not finite.
     """
     iteration = 0 if first is None else first.iteration + 1
-    number = 0 if first is None else first.round + 1
     best: tuple[Model, Pass] | None = None
     plain: Update | None = None  # the M-step's own result, where the model in hand is another one
     repairs: tuple[Repair, ...] = ()

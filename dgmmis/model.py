@@ -1,13 +1,13 @@
 """Model: what EM updates. p(x) = (1 - nu) sum_k alpha_k N(x | mu_k, C_k) + nu b(x).
 
-With a cutoff, N(y_n | R_n mu_k, T_nk) counts as zero where chi^2_nk = (y_n - R_n mu_k)' T_nk^-1 (y_n - R_n mu_k) is larger
-than cutoff^2, T_nk being with the noise of the object. Nothing is normalised again: p loses the mass that was cut,
-which `Moments.dropped` measures. An object that nothing would be left of, because it lies beyond the cutoff of every
-component and has no background either, keeps the component that is nearest to it.
+With a cutoff, N(y_n | R_n mu_k, T_nk) counts as zero where chi^2_nk = (y_n - R_n mu_k)' T_nk^-1 (y_n - R_n mu_k) is
+larger than cutoff^2; T_nk has the noise of the object in it. Nothing is normalised again: p loses the mass that was
+cut, which `Moments.dropped` measures. An object of which nothing would be left, because it lies beyond the cutoff of
+every component and has no background either, keeps the component that is nearest to it.
 
-EM under a cutoff has other fixed points than the maximum of the likelihood: on a background, components shrink, as far
-as the variance of what they still reach. In d features and below a cutoff of sqrt(d + 2) they shrink to nothing, for
-that is where a uniform ball of this radius has unit variance.
+The fixed points of EM under a cutoff are not maxima of the likelihood. Without noise, and what is cut being left to a
+faint background, a unit normal in d features shrinks to sigma^2 = F_{d+2}(t) / F_d(t) with t = (cutoff sigma)^2 and F_d
+the distribution function of chi^2 with d degrees of freedom; for a cutoff up to sqrt(d + 2) to nothing.
 """
 
 from dataclasses import dataclass

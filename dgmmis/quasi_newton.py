@@ -16,7 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from dgmmis.coordinates import Free, along, complete_information, movement, parameters, with_parameters
 from dgmmis.em import Pass
-from dgmmis.information import component_places, gradient
+from dgmmis.information import ScoreProducts, component_places, gradient
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.mstep import STARVED, at_floor, raised_to_floor
@@ -30,7 +30,8 @@ STALE, FRESH = 8, 2
 """Steps after which the information is taken anew, and before which it need not be to call an end."""
 
 REACH, FARTHEST = 1.0, 8.0
-"""A step changes no component by more than about so many of its own standard deviations, first and at most."""
+"""A step changes no component by more than about so many of the standard deviations, noise included, of its objects;
+first and at most."""
 
 SHORTENED = 2
 """So many times a refused step is shortened before EM steps in."""
@@ -41,8 +42,8 @@ LEAST_DOUBT = 1e-4
 LARGEST = 3000
 """With more coordinates the information is that of known components and values, entry by entry."""
 
-KnownOf = Callable[[Model, Pass], tuple[np.ndarray, float]]
-"""The information (p, p) of the parameters as `information.gradient` orders them, per object, and from how many."""
+KnownOf = Callable[[Model, Pass], ScoreProducts]
+"""(model, its pass) -> the products of some objects' scores."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,7 +236,7 @@ class _Metric:
     Args:
         factor: Cholesky factor of it in units of its diagonal; None: the diagonal is all there is.
         diagonal: of it (f,).
-        blocks: the complete information of each component, per object of its own (k, b, b).
+        blocks: what an object of each component's own would tell of it (k, b, b): the unit of steps.
         entries: of theta that these are about (k, b).
         free: what phi is.
     """
@@ -247,29 +248,34 @@ class _Metric:
     free: Free
 
     @classmethod
-    def of(cls, model: Model, free: Free, known: tuple[np.ndarray, float] | None) -> "_Metric":
-        k = model.mixture.n_components
-        blocks, behind = complete_information(model)
+    def of(cls, model: Model, free: Free, known: ScoreProducts | None) -> "_Metric":
         entries = component_places(model)
-        p = len(free.follows)
-        weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)
-        if known is None:
-            diagonal = np.zeros(p)
-            diagonal[entries] = np.diagonal(blocks, axis1=1, axis2=2)
-            diagonal[-1] = behind
-            diagonal = np.maximum(free.gathered(diagonal), 1e-300)
-            return cls(None, diagonal, blocks / weight[:, None, None], entries, free)
-        information, n = known
-        # few objects of a component in the sample say little of it: then more of what EM would go by is mixed in
-        doubt = np.clip(blocks.shape[1] / (n * weight), LEAST_DOUBT, 1.0)
-        theta = along(model, along(model, information, free.weights).T, free.weights)
-        for c in range(k):
-            theta[np.ix_(entries[c], entries[c])] += doubt[c] * blocks[c]
-        theta[-1, -1] += LEAST_DOUBT * behind
-        phi = free.gathered_information(theta)
-        scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
-        phi = phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n)
-        return cls(cho_factor(phi), scale**2, blocks / weight[:, None, None], entries, free)
+        weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)[:, None, None]
+        complete, behind = complete_information(model)
+        if known is not None:
+            theta = _along_both(model, free, known.outer / known.n_samples)
+            labelled = np.zeros_like(theta)
+            for own, block in zip(entries, known.labelled, strict=True):
+                labelled[np.ix_(own, own)] = block / known.n_samples
+            labelled = _along_both(model, free, labelled)
+            # few objects of a component in the sample say little of it: then more of what EM would go by is mixed in
+            doubt = np.clip(entries.shape[1] / (known.n_samples * weight), LEAST_DOUBT, 1.0)
+            for own, block in zip(entries, doubt * complete, strict=True):
+                theta[np.ix_(own, own)] += block
+            theta[-1, -1] += LEAST_DOUBT * behind
+            phi = free.gathered_information(theta)
+            scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
+            try:
+                factor = cho_factor(phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n))
+            except (np.linalg.LinAlgError, ValueError):  # beyond floating point: go by the diagonal
+                pass
+            else:
+                blocks = np.stack([labelled[np.ix_(own, own)] for own in entries])
+                return cls(factor, scale**2, blocks / weight, entries, free)
+        diagonal = np.zeros(len(free.follows))
+        diagonal[entries] = np.diagonal(complete, axis1=1, axis2=2)
+        diagonal[-1] = behind
+        return cls(None, np.maximum(free.gathered(diagonal), 1e-300), complete / weight, entries, free)
 
     def solved(self, slopes: np.ndarray) -> np.ndarray:
         """The inverse information times slopes (f,)."""
@@ -284,3 +290,8 @@ class _Metric:
         own = theta[self.entries]
         squares = np.einsum("kb,kbc,kc->k", own, self.blocks, own)
         return float(np.sqrt(max(squares.max(initial=0.0), theta[-1] ** 2 / 4)))
+
+
+def _along_both(model: Model, free: Free, information: np.ndarray) -> np.ndarray:
+    """Information (p, p) about the parameters, as that about theta."""
+    return along(model, along(model, information, free.weights).T, free.weights)

@@ -10,7 +10,7 @@ from dgmmis.callback import Callback, History
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em
 from dgmmis.errors import UnseenError
-from dgmmis.information import Information, n_directions, standard_errors
+from dgmmis.information import Information, ScoreProducts, n_directions, standard_errors
 from dgmmis.model import Model
 from dgmmis.monte_carlo import MonteCarlo, monte_carlo
 from dgmmis.mstep import maximize
@@ -18,7 +18,7 @@ from dgmmis.noise_classes import NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import QuasiNewton
-from dgmmis.scoring import outer_products
+from dgmmis.scoring import score_products
 from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
@@ -33,8 +33,14 @@ FIRST_DEPTH = 4
 MOST_DEPTH = 10
 """Cuts one below the other that make noise classes."""
 
-GROWTH = 4
-"""So many times as many points, latent points or noise classes where there are too few."""
+GROWTH, MOST_GROWTH = 4, 64
+"""So many times as many points, latent points or noise classes where there are too few; and points at most."""
+
+CONVERGENCE = 0.75
+"""The error of scrambled nets falls about with this power of their number: between that of draws and that of grids."""
+
+ROUGHLY = 10
+"""So many times as far from the maximum a round may end that is not the last."""
 
 MONTE_CARLO_SHARE = 0.03
 """Largest Monte-Carlo error of the completeness of a given model, in units of its binomial error."""
@@ -106,6 +112,13 @@ class Resolution:
         self._partition_is_new = True
         self._deepest = MOST_DEPTH
         self.class_change = 0.0
+        self.is_rough = True
+        """Whether the round in use cannot be the last, and need not settle to the end."""
+
+    @property
+    def index(self) -> int:
+        """Number of the round in use."""
+        return self._index
 
     def begin_round(self, model: Model) -> None:
         """New points around a model."""
@@ -162,12 +175,15 @@ class Resolution:
         fixed = isinstance(self._passes.observing.survey.selection, Injections)
         wanted, lacking = effort, False
         if fixed or imprecision is None:
-            precise = _is_precise(last, 1 / (2 * math.sqrt(n)) * last.completeness if fixed else None)
-        else:
-            precise = imprecision <= 1
-        if not precise:
+            imprecision = _imprecision(last, fixed=fixed)
+        self.is_rough = False
+        if imprecision > 1:
             lacking = True
-            wanted = replace(wanted, n_points=effort.n_points if fixed else min(effort.n_points * GROWTH, most))
+            if not fixed:
+                growth = GROWTH ** math.ceil(math.log(imprecision) / CONVERGENCE / math.log(GROWTH))
+                growth = min(growth, MOST_GROWTH)
+                self.is_rough = imprecision > growth**CONVERGENCE and effort.n_points * growth < most
+                wanted = replace(wanted, n_points=min(effort.n_points * growth, most))
         if abs(last.latent_bias) * math.sqrt(n) > LATENT_BIAS or last.latent_error > LATENT_ERROR:
             lacking = True
             wanted = replace(wanted, latent_points=min(effort.latent_points * GROWTH, MOST_LATENT))
@@ -208,23 +224,27 @@ def rounds(
     known = Known(passes, sample)
     ascent = QuasiNewton(constraints, known)
     resolution = Resolution(passes, sample, seed)
+    goes_on = False
     while True:
-        if passes.survey_is_partial:
+        if passes.survey_is_partial and not goes_on:
             resolution.begin_round(model)
-        ascent.begin_round()
+            ascent.begin_round()
         n_records = len(history.records)
+        is_rough = passes.survey_is_partial and resolution.is_rough and not goes_on
         try:
             outcome = yield from em(
                 model,
                 maximize=lambda moments, at: maximize(moments, at, constraints),
-                stopping=stopping,
+                stopping=replace(stopping, arrived=ROUGHLY * stopping.arrived) if is_rough else stopping,
                 ascent=ascent,
                 callback=callback,
                 first=history.records[-1] if history.records else None,
+                number=max(resolution.index, 0),
             )
         except UnseenError:
             if not resolution.relieve():
                 raise
+            goes_on = False
             continue
         model = outcome.model
         if not passes.survey_is_partial:
@@ -237,8 +257,11 @@ def rounds(
                 return replace(outcome, last=last)
             imprecision = error.share / stopping.imputation_error
             verdict = resolution.judge(history.records[n_records].objective, outcome.last, imprecision)
-            if verdict is not Verdict.MORE:
+            goes_on = is_rough and verdict is not Verdict.MORE
+            if verdict is not Verdict.MORE and not goes_on:
                 return Outcome(model, replace(last, class_change=resolution.class_change), verdict.status(passes))
+        else:
+            goes_on = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,12 +271,11 @@ class Known:
     passes: Passes
     sample: Chunk
 
-    def __call__(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
+    def __call__(self, model: Model, last: Pass) -> ScoreProducts:
         n = min(self.sample.n_samples, FEW_ROWS + ROWS_PER_PARAMETER * n_directions(model))
         rows = self.sample.take(np.unique(np.linspace(0, self.sample.n_samples - 1, n).astype(int)))
         observing, points_of = self.passes.observing, self.passes.points_of
-        outer = outer_products(model, rows, observing, points_of, last, latent_points=FEW_LATENT)
-        return outer, n
+        return score_products(model, rows, observing, points_of, last, latent_points=FEW_LATENT)
 
     def monte_carlo(self, model: Model, last: Pass) -> MonteCarlo:
         """How far the imputed points of the round put the estimates off."""
@@ -261,8 +283,8 @@ class Known:
         slopes = self.passes.mass_slopes(model)
         if points_of is None or not slopes:
             return MonteCarlo.none(n_directions(model))
-        outer, _ = self(model, last)
-        known = Information(outer, outer, 1.0) * last.n_samples
+        found = self(model, last)
+        known = Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
         errors = standard_errors(known, model, self.passes.constraints)
         return monte_carlo(model, points_of.classes, last.unseen, slopes, errors, last.n_samples)
 
@@ -290,11 +312,13 @@ def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Outc
             return Outcome(model, last, verdict.status(passes))
 
 
-def _is_precise(last: Pass, most: float | None) -> bool:
-    """Whether the error of Z is at most `most`, or a small part of the binomial error Z sqrt((1 - Z) / N).
+def _imprecision(last: Pass, *, fixed: bool) -> float:
+    """The error of Z in units of what it may be: a small part of the binomial error Z sqrt((1 - Z) / N).
 
-    For injections the effective number of the found ones should be four times that of the objects (Farr 2019).
+    For injections, which are fixed, the effective number of the found ones should be four times that of the objects
+    (Farr 2019).
     """
-    if most is None:
-        most = MONTE_CARLO_SHARE * last.completeness * math.sqrt(max(1 - last.completeness, 0.0) / last.n_samples)
-    return last.completeness_error <= most
+    z, error = last.completeness, last.completeness_error
+    unit = 0.5 if fixed else MONTE_CARLO_SHARE * math.sqrt(max(1 - z, 0.0))
+    most = unit * z / math.sqrt(last.n_samples)
+    return error / most if most > 0 else (math.inf if error > 0 else 0.0)

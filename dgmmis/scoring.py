@@ -14,6 +14,7 @@ from dgmmis.estep import leaf_log_density, leaf_responsibilities, responsibiliti
 from dgmmis.imputation import unseen_here
 from dgmmis.information import (
     Information,
+    ScoreProducts,
     Terms,
     block_scores,
     block_terms,
@@ -124,22 +125,22 @@ def information(model: Model, sample: Chunk, observing: Observing, points_of: Ro
     return found * (last.n_samples / found.n_samples)
 
 
-def outer_products(
+def score_products(
     model: Model, sample: Chunk, observing: Observing, points_of: Round | None, last: Pass, *, latent_points: int
-) -> Float[np.ndarray, "p p"]:
-    """The scores' outer products, mean over the objects of a sample: what is quick to have of `information`."""
+) -> ScoreProducts:
+    """The scores' products over a sample: what is quick to have of `information`."""
     normaliser = None if points_of is None else Normaliser.to_first_order(model, points_of, last.unseen)
-    total, n = np.zeros((n_directions(model), n_directions(model))), 0.0
+    total: ScoreProducts | None = None
     for start in range(0, sample.n_samples, LEAF_ROWS):
         chunk = sample.take(slice(start, start + LEAF_ROWS))
-        w = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
-        n += float(w.sum())
+        weights = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+        slopes = None if normaliser is None else normaliser.slopes[normaliser.numbers(chunk)]
         for part in _parts(model, chunk, observing, 0, latent_points):
             for rows, scores in _scores(model, part):
-                if normaliser is not None:
-                    scores = scores - normaliser.slopes[normaliser.numbers(chunk)[rows]]
-                total += (scores * w[rows, None]).T @ scores
-    return total / n
+                some = ScoreProducts.of(model, scores, 0.0 if slopes is None else slopes[rows], weights[rows])
+                total = some if total is None else total + some
+    assert total is not None
+    return total
 
 
 def _scores(model: Model, part: _Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -25,7 +25,7 @@ from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import QuasiNewton
 from dgmmis.replicate import Replicate
 from dgmmis.rounds import FEW_LATENT, evaluated
-from dgmmis.scoring import chunk_information, outer_products
+from dgmmis.scoring import chunk_information, score_products
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
 
@@ -160,7 +160,7 @@ def bootstrap(
         passes, constraints = ready.passes, ready.passes.constraints
         last = evaluated(passes, model, sample=ready.sample, seed=seed).last
         sample, observing, points_of = ready.sample, passes.observing, passes.points_of
-        outer = outer_products(model, sample, observing, points_of, last, latent_points=FEW_LATENT)
+        known = score_products(model, sample, observing, points_of, last, latent_points=FEW_LATENT)
         replicates = [Replicate(seed, number) for number in range(n_replicates)]
         rounds_of = _rounds_of(passes, replicates)
         for start in range(0, n_replicates, SIDE_BY_SIDE):
@@ -173,7 +173,7 @@ def bootstrap(
                     model,
                     maximize=partial(maximize, constraints=constraints),
                     stopping=stopping,
-                    ascent=QuasiNewton(constraints, lambda *_: (outer, sample.n_samples), is_near=True),
+                    ascent=QuasiNewton(constraints, lambda *_: known, is_near=True),
                     callback=Callback(),
                 )
                 running.append((beside, loop))

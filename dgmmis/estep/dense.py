@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-
 from scipy.special import expit
 
 from dgmmis.chunk import Block

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _users = 0
-_limit: threadpool_limits | None = None
+_limit: Any = None
 
 
 @contextmanager
@@ -17,7 +19,7 @@ def one_blas_thread() -> Iterator[None]:
     global _users, _limit
     with _lock:
         if _users == 0:
-            _limit = threadpool_limits(limits=1)
+            _limit = _pools().limit(limits=1)
         _users += 1
     try:
         yield
@@ -27,3 +29,11 @@ def one_blas_thread() -> Iterator[None]:
             if _users == 0 and _limit is not None:
                 _limit.restore_original_limits()
                 _limit = None
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """Looked for once: that takes as long as a pass over some thousand rows, and numpy's and scipy's are there."""
+    import scipy.linalg  # noqa: F401  # with a BLAS of its own
+
+    return ThreadpoolController()

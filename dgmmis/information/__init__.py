@@ -11,6 +11,7 @@ from dgmmis.information.errors import Information, StandardErrors, standard_erro
 from dgmmis.information.parameters import component_places, free_directions, gradient, n_directions
 from dgmmis.information.scores import (
     Pairs,
+    ScoreProducts,
     Terms,
     block_scores,
     block_terms,
@@ -24,6 +25,7 @@ from dgmmis.information.scores import (
 __all__ = [
     "Information",
     "Pairs",
+    "ScoreProducts",
     "StandardErrors",
     "Terms",
     "block_scores",

@@ -11,7 +11,7 @@ from dgmmis.chunk import Block, Chunk, blocks
 from dgmmis.errors import ShapeError
 from dgmmis.estep import log_density, responsibilities
 from dgmmis.information.curvature import second_blocks
-from dgmmis.information.parameters import n_directions
+from dgmmis.information.parameters import component_places, n_directions
 from dgmmis.latent import Latent, LatentPosterior, latent_posterior
 from dgmmis.linalg import pack, packed_indices, packed_size, unpack
 from dgmmis.model import Model
@@ -35,6 +35,34 @@ class Terms:
     rows: np.ndarray
     scores: Float[np.ndarray, "n p"]
     second: Float[np.ndarray, "k b b"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreProducts:
+    """Sums of products of scores: a monoid.
+
+    Args:
+        outer: sum w s s' (p, p), s = d/dtheta [log L_n - log Z_n].
+        labelled: sum w q_nk h h' (k, b, b), h = d/dtheta_k log (alpha_k N_k), noise included: what the objects would
+            tell of each component if it were known which are its own.
+        n_samples: sum w.
+    """
+
+    outer: Float[np.ndarray, "p p"]
+    labelled: Float[np.ndarray, "k b b"]
+    n_samples: float
+
+    @classmethod
+    def of(cls, model: Model, scores: np.ndarray, slopes: np.ndarray | float, weights: Vector) -> "ScoreProducts":
+        """Of some rows: their scores (n, p) before selection, d log Z / dtheta of each, and their weights (n,)."""
+        own = scores[:, component_places(model)].swapaxes(0, 1)  # q h (k, n, b)
+        q = own[:, :, :1] * model.mixture.weights[:, None, None]
+        labelled = (own * (weights[:, None] / np.maximum(q, 1e-100))).swapaxes(1, 2) @ own
+        centred = scores - slopes
+        return cls((centred * weights[:, None]).T @ centred, labelled, float(weights.sum()))
+
+    def __add__(self, other: "ScoreProducts") -> "ScoreProducts":
+        return ScoreProducts(self.outer + other.outer, self.labelled + other.labelled, self.n_samples + other.n_samples)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -57,13 +57,13 @@ def standard_errors(gm: GMMis, case: Case, drawn: Drawn) -> np.ndarray:
     stated = getattr(gm, "standard_errors_", None)
     if stated is None:
         return stand_in(gm.model_, case, drawn)
-    return _in_order(stated.weights, stated.means, stated.covariances, case.truth, stated.background_amplitude)
+    return in_order(stated.weights, stated.means, stated.covariances, case.truth, stated.background_amplitude)
 
 
 def parameters(model: Model) -> np.ndarray:
     """alpha but the last, mu, the lower triangles of C, and nu where there is a background."""
     mixture = model.mixture
-    return _in_order(mixture.weights, mixture.means, mixture.covariances, model, model.background_fraction)
+    return in_order(mixture.weights, mixture.means, mixture.covariances, model, model.background_fraction)
 
 
 def names(model: Model) -> list[str]:
@@ -108,9 +108,10 @@ def _with(model: Model, values: np.ndarray) -> Model:
     return replace(model, mixture=mixture, background_fraction=float(rest[0]) if len(rest) else 0.0)
 
 
-def _in_order(
+def in_order(
     weights: np.ndarray, means: np.ndarray, covariances: np.ndarray, model: Model, fraction: float
 ) -> np.ndarray:
+    """Values, or errors, in the order of `parameters`."""
     i, j = np.tril_indices(means.shape[1])
     tail = [] if model.background is None else [fraction]
     return np.concatenate([weights[:-1], means.ravel(), covariances[:, i, j].ravel(), tail])
