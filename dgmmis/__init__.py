@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from dgmmis.initialize import Start as Start
     from dgmmis.mixture import GaussianMixture as GaussianMixture
     from dgmmis.model import Model as Model
+    from dgmmis.model_selection import Choice as Choice
+    from dgmmis.model_selection import CrossValidation as CrossValidation
+    from dgmmis.model_selection import Stack as Stack
+    from dgmmis.model_selection import choose_components as choose_components
+    from dgmmis.model_selection import cross_validate as cross_validate
+    from dgmmis.model_selection import stack as stack
+    from dgmmis.model_selection import stacked as stacked
     from dgmmis.noise import DiagonalNoise as DiagonalNoise
     from dgmmis.noise import FullNoise as FullNoise
     from dgmmis.noise import NoNoise as NoNoise
@@ -69,8 +76,10 @@ _HOMES = {
     "Bootstrap": "dgmmis.uncertainty",
     "Box": "dgmmis.selection",
     "Callback": "dgmmis.callback",
+    "Choice": "dgmmis.model_selection",
     "ConstantNoise": "dgmmis.noise_law",
     "Constraints": "dgmmis.prior",
+    "CrossValidation": "dgmmis.model_selection",
     "Dataset": "dgmmis.dataset.dataset",
     "DgmmisError": "dgmmis.errors",
     "DiagonalNoise": "dgmmis.noise",
@@ -101,6 +110,7 @@ _HOMES = {
     "Search": "dgmmis.search",
     "Selection": "dgmmis.selection",
     "SharedNoise": "dgmmis.noise",
+    "Stack": "dgmmis.model_selection",
     "StandardErrors": "dgmmis.information",
     "Start": "dgmmis.initialize",
     "Status": "dgmmis.em",
@@ -109,10 +119,14 @@ _HOMES = {
     "Survey": "dgmmis.survey",
     "Uniform": "dgmmis.background",
     "bootstrap": "dgmmis.uncertainty",
+    "choose_components": "dgmmis.model_selection",
+    "cross_validate": "dgmmis.model_selection",
     "errors_of": "dgmmis.uncertainty",
     "evaluate": "dgmmis.fit",
     "load_pygmmis": "dgmmis.pygmmis",
     "read_run": "dgmmis.dataset.checkpoint",
+    "stack": "dgmmis.model_selection",
+    "stacked": "dgmmis.model_selection",
 }
 """Public name -> the module where it lives."""
 

@@ -13,6 +13,9 @@ from dgmmis.linalg import packed_size
 from dgmmis.noise import Noise, NoNoise
 from dgmmis.types import Points, Vector
 
+LARGEST_VALUE = 1e140
+"""Of a measured value: sums of the squares of such are still numbers."""
+
 LEAF_ROWS = 4096
 """Rows of a leaf: sums join on the aligned binary tree over leaves, so no result depends on how these are grouped."""
 
@@ -182,12 +185,12 @@ def leaf_pieces(n_rows: int, n: int) -> list[tuple[int, int]]:
 
 
 def check_points(points: Points, first: int = 0) -> None:
-    """Raise DataError that names the rows with infinite values; NaN means missing and passes."""
-    bad = np.flatnonzero(np.any(np.isinf(points), axis=1))
+    """Raise DataError that names the rows with infinite values, or whose squares are; NaN means missing and passes."""
+    bad = np.flatnonzero(np.any(np.abs(points) > LARGEST_VALUE, axis=1))
     if len(bad):
         raise DataError(
-            f"infinite values in {rows_named(bad + first)}",
-            expected="finite numbers, or NaN where a feature is missing",
+            f"infinite values, or ones too large to be squared, in {rows_named(bad + first)}",
+            expected=f"numbers up to {LARGEST_VALUE:g}, or NaN where a feature is missing",
             got=np.array2string(points[bad[0]], precision=6),
             do="correct them, or set them to NaN",
         )

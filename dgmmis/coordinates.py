@@ -4,7 +4,7 @@ theta: logs of weights, means, log-Cholesky factors of covariances (the diagonal
 background fraction. Every theta is a model; a common factor of the free weights drops out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def with_parameters(model: Model, theta: np.ndarray, step: np.ndarray) -> Model 
         mixture = GaussianMixture(weights, means.reshape(k, d), covariances)
     except ValueError:  # a covariance too narrow to factorise
         return None
-    return Model(mixture, model.background, fraction)
+    return replace(model, mixture=mixture, background_fraction=fraction)
 
 
 def along(model: Model, slopes: np.ndarray, free_weights: np.ndarray) -> np.ndarray:

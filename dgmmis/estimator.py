@@ -60,6 +60,8 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         tol: smallest gain of the mean log-likelihood that is worth going on for.
         max_iter: passes over the data at most, of a start.
         imputation_error: largest error of any parameter by the imputed points, in units of its statistical error.
+        cutoff: a component takes part only in objects within so many sigmas (of one dimension; in d, the ellipsoid that
+            holds the same share of a Gaussian); None: everywhere. `dropped_` is the share of the density left out.
         random_state: a seed, or a RandomState to draw one from; None: 0. The same data and seed give the same bits.
 
     Attributes:
@@ -94,6 +96,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         tol: float = 1e-6,
         max_iter: int = 1000,
         imputation_error: float = 0.1,
+        cutoff: float | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -110,6 +113,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.tol = tol
         self.max_iter = max_iter
         self.imputation_error = imputation_error
+        self.cutoff = cutoff
         self.random_state = random_state
 
     def fit(
@@ -139,7 +143,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
             prior=self.prior,
             frozen=Frozen.parse(self.frozen, self.n_components),
         )
-        start = Start(self.n_components, _method(self.init), self.background)
+        start = Start(self.n_components, _method(self.init), self.background, cutoff=self.cutoff)
         survey = Survey(self.selection, self.noise_law, self.selection_on)
         stopping = Stopping(self.tol, self.max_iter, self.imputation_error)
         search = Search(self.n_init, self.split_merge)
@@ -164,6 +168,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.log_likelihood_, self.n_passes_ = result.log_likelihood, result.n_passes
         self.n_iter_ = result.records[-1].iteration + 1
         self.converged_, self.status_ = result.converged, result.status.value
+        self.dropped_ = result.dropped
         self.history_, self.candidates_ = result.records, result.candidates
         self.n_features_in_ = data.n_features
         if not result.converged:

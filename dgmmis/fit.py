@@ -6,26 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dgmmis.boundary import AtBoundary, boundary
 from dgmmis.callback import Callback, Callbacks, Record
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
-from dgmmis.em import Pass, Status, Stopping
-from dgmmis.errors import JobError, ShapeError
+from dgmmis.em import Outcome, Pass, Status, Stopping
+from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
-from dgmmis.information import StandardErrors, density_slopes, standard_errors
+from dgmmis.information import Information, StandardErrors, density_slopes, standard_errors
 from dgmmis.initialize import Start, first_models
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.mstep import constrained
+from dgmmis.noise import NoNoise
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.normaliser import completeness_slope
+from dgmmis.passes import Passes
 from dgmmis.plan import Plan
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
-from dgmmis.rounds import evaluated
+from dgmmis.rounds import Known, evaluated
 from dgmmis.scoring import information
 from dgmmis.search import Candidate, Search, Searching
+from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
 
@@ -51,6 +55,7 @@ class Fit:
         seconds: in all.
         plan: of a pass.
         candidates: what became of each start and of each move.
+        at_boundary: covariances that noise has left without a spread of their own, and along what.
     """
 
     model: Model
@@ -70,6 +75,7 @@ class Fit:
     seconds: float
     plan: Plan
     candidates: tuple[Candidate, ...] = ()
+    at_boundary: tuple[AtBoundary, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -77,8 +83,16 @@ class Fit:
 
     @property
     def repairs(self) -> tuple[str, ...]:
-        """Sentences about components that the last record still reports as collapsed or starved."""
-        return self.records[-1].repairs if self.records else ()
+        """Sentences about components that collapsed or starved, or whose covariance went to its edge."""
+        last = self.records[-1].repairs if self.records else ()
+        named = {f"component {edge.component} collapsed" for edge in self.at_boundary}
+        rest = [sentence for sentence in last if not any(sentence.startswith(name) for name in named)]
+        return (*map(str, self.at_boundary), *rest)
+
+    @property
+    def dropped(self) -> float:
+        """Mean over the objects of the share of their density that the cutoff leaves out."""
+        return self.last.moments.dropped / self.n_samples
 
     @property
     def survey(self) -> Survey:
@@ -157,7 +171,7 @@ def fit(
     started = time.perf_counter()
     stopping = stopping or Stopping()
     constraints, search = constraints or Constraints(), search or Search()
-    _check_start(data, start, constraints)
+    _check_start(data, start, constraints, survey)
     with prepared(data, start.n_components, survey=survey, constraints=constraints, executor=executor) as ready:
         passes, sample = ready.passes, ready.sample
         first = first_models(start, sample, passes.observing.survey, seed, search.n_starts)
@@ -167,6 +181,7 @@ def fit(
         searching = Searching(passes, sample, search, stopping, callback)
         outcome, passes, history = searching.best_of(models, seed)
         callback.on_end(outcome.status.value)
+        edges = _edges(passes, sample, outcome)
     return Fit(
         model=outcome.model,
         status=outcome.status,
@@ -185,6 +200,7 @@ def fit(
         seconds=time.perf_counter() - started,
         plan=ready.plan,
         candidates=tuple(searching.candidates),
+        at_boundary=edges,
     )
 
 
@@ -203,14 +219,23 @@ def evaluate(
     Raises:
         DgmmisError: as for `fit`.
     """
-    _check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints())
+    _check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints(), survey)
     with prepared(
         data, model.mixture.n_components, survey=survey, constraints=Constraints(), executor=executor
     ) as ready:
         return evaluated(ready.passes, model, sample=ready.sample, seed=seed).last
 
 
-def _check_start(data: Catalogue, start: Start, constraints: Constraints) -> None:
+def _edges(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[AtBoundary, ...]:
+    """Without noise a covariance does not end at the edge but collapses, which is said elsewhere."""
+    if isinstance(sample.noise, NoNoise):
+        return ()
+    found = Known(passes, sample)(outcome.model, outcome.last)
+    known = Information(found.outer, found.outer, found.n_samples) * (outcome.last.n_samples / found.n_samples)
+    return boundary(outcome.model, outcome.last.moments, known, passes.constraints)
+
+
+def _check_start(data: Catalogue, start: Start, constraints: Constraints, survey: Survey | None) -> None:
     if start.background is not None and start.background.n_features != data.n_features:
         raise ShapeError(
             "background does not fit the data", expected=f"{data.n_features} features", got=start.background.n_features
@@ -221,5 +246,10 @@ def _check_start(data: Catalogue, start: Start, constraints: Constraints) -> Non
             expected=f"{data.n_features} features",
             got=start.method.n_features,
         )
+    if start.cutoff is not None and survey is not None:
+        if isinstance(survey.selection, Injections):
+            raise RefusedError("a cutoff, and injections, which say nothing of single points", do="leave one out")
+        if start.background is not None and survey.selection_on != "observed":
+            raise RefusedError("a cutoff, a background, and a selection on what was not measured", do="leave one out")
     if start.background is not None and start.background_fraction == 0 < constraints.background_bounds[1]:
         raise JobError("a background that starts with fraction 0 can never grow", do="start with a positive fraction")

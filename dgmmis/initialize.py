@@ -35,6 +35,7 @@ from dgmmis.survey import Survey
 from dgmmis.types import Feature
 
 START_METHODS = ("kmeans", "random", "grid")
+LARGEST_CUTOFF = 30.0
 OVERSEGMENTED = 2
 """k-means starts with so many clusters a component, which are then merged."""
 SMALLEST_SEGMENT = 5
@@ -53,12 +54,15 @@ class Start:
             of a k-d tree of median cuts, without chance; or a GaussianMixture with K components.
         background: the background, or None.
         background_fraction: the first guess of its share.
+        cutoff: a component takes part only in objects so near to it as this number of sigmas in one dimension: the
+            ellipsoid in d dimensions that holds the same share of a Gaussian. None: everywhere.
     """
 
     n_components: int
     method: str | GaussianMixture = "kmeans"
     background: Background | None = None
     background_fraction: float = 0.1
+    cutoff: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.method, GaussianMixture):
@@ -79,9 +83,19 @@ class Start:
             )
         if self.n_components < 1:
             raise JobError("n_components must be at least 1", got=self.n_components)
+        if self.cutoff is not None and not 0 < self.cutoff < LARGEST_CUTOFF:
+            raise JobError(
+                "cutoff must be positive, in sigmas", expected=f"less than {LARGEST_CUTOFF}", got=self.cutoff
+            )
 
     def model(self, mixture: GaussianMixture) -> Model:
-        return Model(mixture, self.background, self.background_fraction if self.background is not None else 0.0)
+        fraction = self.background_fraction if self.background is not None else 0.0
+        reach = None
+        if self.cutoff is not None:
+            from scipy.stats import chi2
+
+            reach = float(np.sqrt(chi2.isf(chi2.sf(self.cutoff**2, 1), mixture.n_features)))
+        return Model(mixture, self.background, fraction, reach)
 
 
 def first_model(start: Start, sample: Chunk, seed: int, survey: Survey | None = None) -> Model:
@@ -114,6 +128,13 @@ def first_models(start: Start, sample: Chunk, survey: Survey | None, seed: int, 
             given = start.method
             mixtures = [given, *(_moved(given, rng) for rng in streams[1:])]
         elif sample.projection is not None:
+            if sample.n_samples < start.n_components:
+                raise DataError(
+                    "fewer objects than components",
+                    expected=f"at least {start.n_components}",
+                    got=sample.n_samples,
+                    do="lower n_components",
+                )
             single = _single_gaussian(sample)
             mixtures = [_from_single_gaussian(single, start.n_components, rng) for rng in streams]
         else:
@@ -205,8 +226,8 @@ def spread(sample: Chunk) -> Feature:
     if sample.projection is not None:  # y = R x: features have the measured spread, up to the length of R's rows
         norm = float(np.mean(np.sum(sample.projection**2, axis=2))) or 1.0
         return np.full(sample.projection.shape[2], float(variance.mean()) / norm or 1.0)
-    rounding = (1e-8 * np.abs(percentiles[6])) ** 2  # a constant feature has no spread of its own
-    return np.asarray(np.where(variance > rounding, variance, np.maximum(rounding, 1e-12)))
+    rounding = (1e-13 * np.abs(percentiles[6])) ** 2  # a constant feature has no spread of its own
+    return np.asarray(np.where(variance > rounding, variance, np.where(rounding > 0, rounding, 1e-12)))
 
 
 def _single_gaussian(sample: Chunk) -> GaussianMixture:

@@ -79,7 +79,7 @@ def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update
     if model.background is not None:
         total = float(moments.weight.sum()) + moments.background
         fraction = float(np.clip(moments.background / total, *constraints.background_bounds))
-    return Update(Model(mixture, model.background, fraction), tuple(repairs))
+    return Update(replace(model, mixture=mixture, background_fraction=fraction), tuple(repairs))
 
 
 def constrained(model: Model, constraints: Constraints) -> Model:
@@ -96,7 +96,7 @@ def constrained(model: Model, constraints: Constraints) -> Model:
     fraction = model.background_fraction
     if model.background is not None:
         fraction = float(np.clip(fraction, *constraints.background_bounds))
-    return Model(replace(mixture, covariances=covariances), model.background, fraction)
+    return replace(model, mixture=replace(mixture, covariances=covariances), background_fraction=fraction)
 
 
 def _second(moments: Moments, covariances: Covariances) -> Covariances:

@@ -222,13 +222,15 @@ def rounds(
     """
     constraints = passes.constraints
     known = Known(passes, sample)
-    ascent = QuasiNewton(constraints, known)
+    # with a cutoff the sums are no gradient of anything: plain EM it is
+    ascent = QuasiNewton(constraints, known) if model.cutoff is None else None
     resolution = Resolution(passes, sample, seed)
     goes_on = False
     while True:
         if passes.survey_is_partial and not goes_on:
             resolution.begin_round(model)
-            ascent.begin_round()
+            if ascent is not None:
+                ascent.begin_round()
         n_records = len(history.records)
         is_rough = passes.survey_is_partial and resolution.is_rough and not goes_on
         try:

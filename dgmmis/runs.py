@@ -119,6 +119,7 @@ def run_job(
         "candidates": [_finite(asdict(candidate)) for candidate in result.candidates],
         "seconds": result.seconds,
         "repairs": list(result.repairs),
+        "dropped_by_cutoff": result.dropped,
         "data": str(data.path),
         "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,

@@ -177,7 +177,7 @@ class Searching:
                 constrained(moved(outcome.model, move, shapes), constraints),
                 maximize=lambda moments, at: maximize(moments, at, constraints),
                 stopping=stopping,
-                ascent=QuasiNewton(constraints, Known(beside, self._sample)),
+                ascent=QuasiNewton(constraints, Known(beside, self._sample)) if outcome.model.cutoff is None else None,
                 callback=history,
             )
             loops.append((beside, loop))

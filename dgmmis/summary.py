@@ -33,6 +33,8 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
         *completeness_lines(run),
         *search_lines(run),
     ]
+    if run.model.cutoff is not None:
+        lines.append(("left out by the cutoff", f"{d['dropped_by_cutoff']:.2g} of the density"))
     if run.model.background is not None:
         lines.append(("background fraction", f"{d['background_fraction']:.5f}"))
     return lines

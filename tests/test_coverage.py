@@ -1,4 +1,4 @@
-"""Coverage: intervals of so many standard errors hold the truth as often as they say (`tests/calibration/COVERAGE.md`)."""
+"""Coverage: intervals hold the truth as often as they say; the full table is `tests/calibration/COVERAGE.md`."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from scipy.stats import chi2
 
 from tests.calibration.coverage import FORMS, KINDS, Judged, judged, truth
 from tests.calibration.coverage_table import FALSE_ALARM, document, failures, n_numbers, nominal
+from tests.cases import draw
 
 REPLICATES = 40
 
@@ -50,30 +51,32 @@ def test_what_should_be_right() -> None:
 def test_intervals_of_a_few_surveys() -> None:
     """Noise, selection and background: mean square offsets of each quantity, and how many intervals hold the truth.
 
-    Ten surveys of seed 0 to 9, one of them with a bootstrap. A mean square is chi2 of 10 degrees; bounds with a false
-    alarm of 1e-4 for each of 24. The quantities depend on each other: together as if they were two a survey.
+    Of seeds 0 to 7. A mean square is chi2 of 8 degrees: a false alarm of 1e-4 for each of 24. The share of a survey's
+    intervals scatters by 0.21 within 1, and 0.10 within 2, between surveys of the table: false alarms of 3e-4. The
+    first survey has a bootstrap of 20 replicates, whose errors are good to a sixth: 4 and 5 sigma.
     """
     kind = KINDS["line"]
-    surveys = [judged("line", seed, 20 if seed == 0 else 0) for seed in range(10)]
+    surveys = [judged("line", seed, 20 if seed == 0 else 0) for seed in range(8)]
     assert all(survey.converged and not survey.trouble for survey in surveys)
     low, high = chi2.ppf([5e-5, 1 - 5e-5], len(surveys))
     for form in FORMS[:2]:
         offsets = np.array([survey.offsets[form] for survey in surveys])
         squares = np.sum(offsets**2, axis=0)
         assert np.all((squares > low) & (squares < high)), dict(zip(kind.quantities, squares, strict=True))
-        assert 0.4 < np.mean(np.abs(offsets) < 1) < 0.9
-        assert np.mean(np.abs(offsets) < 2) > 0.8
+        assert 0.39 < np.mean(np.abs(offsets) <= 1) < 0.95
+        assert np.mean(np.abs(offsets) <= 2) > 0.83
     first = surveys[0].offsets
-    ratios = first["sandwich"] / first["bootstrap"]  # of the errors: the scatter over 20 replicates, good to a sixth
+    ratios = first["sandwich"] / first["bootstrap"]  # the error of the scatter, divided by the stated one
     assert np.all((ratios > 0.4) & (ratios < 1.9)), ratios
 
 
 def test_the_truth_of_a_survey() -> None:
-    """N / Z and Z belong together: what was seen of all objects is the mean of Omega over them."""
-    values = dict(zip(KINDS["line"].quantities, truth("line"), strict=True))
-    seen = np.mean([judged("line", seed).n_objects for seed in range(2)])
-    expected = values["objects N / Z"] * values["completeness Z"]
-    assert abs(seen - expected) < 5 * np.sqrt(expected * (1 - values["completeness Z"]) / 2)
+    """N / Z and Z belong together: what was seen of all objects is the mean of Omega over them, to 5 sigma (6e-7)."""
+    kind = KINDS["line"]
+    values = dict(zip(kind.quantities, truth("line"), strict=True))
+    z, n = values["completeness Z"], 20 * values["objects N / Z"]
+    seen = 20 * np.mean([len(draw(kind.case, kind.case.n_population, seed).points) for seed in range(20)])
+    assert abs(seen - n * z) < 5 * np.sqrt(n * z * (1 - z))
 
 
 @pytest.mark.slow

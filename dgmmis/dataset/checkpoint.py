@@ -67,6 +67,7 @@ class Run:
             "means": mixture.means.tolist(),
             "covariances": mixture.covariances.tolist(),
             "background_fraction": self.model.background_fraction,
+            "cutoff": self.model.cutoff,
         }
         if background is not None:
             numbers["background"] = background_to_table(background)
@@ -118,6 +119,7 @@ def write_run(path: str | Path, run: Run) -> None:
             "means": run.model.mixture.means,
             "covariances": run.model.mixture.covariances,
             "background_fraction": np.float64(run.model.background_fraction),
+            "cutoff": np.float64(np.inf if run.model.cutoff is None else run.model.cutoff),
             "document": np.array(json.dumps(document)),
             **run.record.arrays,
             **class_arrays(run.noise_classes, run.by_class),
@@ -162,7 +164,9 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
                 None if table is None else background_from_table(table, allow_code=allow_code)
             )
             mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
-            model = Model(mixture, background, float(arrays["background_fraction"]))
+            cutoff = float(arrays["cutoff"]) if "cutoff" in arrays else np.inf
+            fraction = float(arrays["background_fraction"])
+            model = Model(mixture, background, fraction, cutoff if np.isfinite(cutoff) else None)
             record = SurveyRecord.read(document["survey"], arrays)
             classes, by_class = classes_from(arrays)
     except DgmmisError:

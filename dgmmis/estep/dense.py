@@ -15,7 +15,7 @@ from scipy.special import expit
 from dgmmis.chunk import Block
 from dgmmis.estep.kernel import Expectation, log_background, log_weights
 from dgmmis.estep.noisy import embed
-from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, logsumexp, pack, packed_indices, unpack
+from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, logsumexp, pack, packed_indices, symmetrize, unpack
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.types import Vector
@@ -92,8 +92,9 @@ def expect(model: Model, block: Block) -> Expectation:
         second += panel_second
     # into precision space: u = T^-1 first, W = T^-1 second T^-1 - A T^-1, as L^-T (L^-1 second L^-T - A) L^-1
     whiten = components.whiten
-    inner = whiten @ second @ np.swapaxes(whiten, 1, 2) - weight[:, None, None] * np.eye(m)
-    covariance_score = pack(np.swapaxes(whiten, 1, 2) @ inner @ whiten)
+    # what rounding leaves unsymmetric counts as much as a flat covariance is flat
+    inner = symmetrize(whiten @ second @ np.swapaxes(whiten, 1, 2)) - weight[:, None, None] * np.eye(m)
+    covariance_score = pack(symmetrize(np.swapaxes(whiten, 1, 2) @ inner @ whiten))
     mean_score = np.einsum("kij,kj->ki", components.precision, first)
     moments = Moments(
         weight,

@@ -57,7 +57,8 @@ class Job:
         """How to find the first model; `mixture` is that of the run which `init` names."""
         fraction = 0.1 if self.background is None else float(self.background.fraction)
         method: Any = mixture if mixture is not None else self.model.init
-        return Start(self.model.n_components, method, self.shape_of_background(), fraction)
+        cutoff = None if self.model.cutoff is None else float(self.model.cutoff)
+        return Start(self.model.n_components, method, self.shape_of_background(), fraction, cutoff)
 
     def shape_of_background(self) -> Background | None:
         table = self.background

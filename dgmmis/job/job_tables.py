@@ -35,6 +35,7 @@ class ModelTable:
     init: str = _key(str, "kmeans")
     prior_scale: float | Sequence[Sequence[float]] | None = _key((*NUMBER, list), None)
     frozen: Mapping[str, Sequence[int]] = _key(dict, {})
+    cutoff: float | None = _key(NUMBER, None)
 
 
 @dataclass(frozen=True, slots=True)

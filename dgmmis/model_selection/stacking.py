@@ -84,7 +84,10 @@ def stacked(models: Sequence[Model], weights: Sequence[float] | Weights) -> Mode
         np.concatenate([mixture.means for mixture in mixtures]),
         np.concatenate([mixture.covariances for mixture in mixtures]),
     )
-    return Model(mixture, behind[0] if behind else None, fraction)
+    cutoffs = {model.cutoff for model, _ in parts}
+    if len(cutoffs) > 1:
+        raise RefusedError("models with different cutoffs cannot be stacked", got=sorted(cutoffs, key=str))
+    return Model(mixture, behind[0] if behind else None, fraction, cutoffs.pop())
 
 
 def stack(

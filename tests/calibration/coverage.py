@@ -6,7 +6,6 @@ weighted bootstrap.
 """
 
 import time
-import warnings
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -108,7 +107,8 @@ def judged(name: str, seed: int, replicates: int = 0) -> Judged:
     executor = Threads(1)
     try:
         found = fit(data, start, survey=case.survey, stopping=Stopping(tol=1e-8), seed=seed, executor=executor)
-        errors = {form: _errors(found, found.standard_errors(form), kind.at) for form in FORMS[:2]}
+        stated = {form: found.standard_errors(form) for form in FORMS[:2]}
+        errors = {form: _errors(found, of_form, kind.at) for form, of_form in stated.items()}
         if replicates:
             others = bootstrap(data, found.model, replicates, survey=case.survey, seed=seed, executor=executor)
             errors["bootstrap"] = _scatter(found, others, kind.at)
@@ -116,11 +116,11 @@ def judged(name: str, seed: int, replicates: int = 0) -> Judged:
         return Judged(trouble=f"{type(error).__name__}: {error}".splitlines()[0])
     finally:
         executor.close()
-    n_objects = found.n_objects(found.standard_errors())[0]
+    n_objects = found.n_objects(stated["information"])[0]
     estimate = np.concatenate([parameters(found.model), [n_objects, found.completeness], _density(found, kind.at)])
     off = estimate - truth(name)
-    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-        offsets = {form: np.nan_to_num(off / stated, nan=np.inf, posinf=np.inf) for form, stated in errors.items()}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        offsets = {form: np.nan_to_num(off / error, nan=np.inf, posinf=np.inf) for form, error in errors.items()}
     return Judged(found.n_samples, offsets, found.converged, time.perf_counter() - started)
 
 
@@ -135,13 +135,8 @@ def truth(name: str) -> np.ndarray:
         float(np.mean(case.selection(draw(everything, POPULATION_DRAWS, 1_000_000 + batch).points)))
         for batch in range(POPULATION_BATCHES)
     ]
-    return np.concatenate(
-        [
-            parameters(case.truth),
-            [case.n_population, np.mean(seen)],
-            np.exp(case.truth.log_density(kind.at)),
-        ]
-    )
+    density = np.exp(case.truth.log_density(kind.at))
+    return np.concatenate([parameters(case.truth), [case.n_population, np.mean(seen)], density])
 
 
 def _density(found: Fit, at: np.ndarray) -> np.ndarray:
@@ -151,11 +146,9 @@ def _density(found: Fit, at: np.ndarray) -> np.ndarray:
 def _errors(found: Fit, errors: StandardErrors, at: np.ndarray) -> np.ndarray:
     """Standard errors (q,) as a fit states them."""
     slope = completeness_slope(found.model, found.last.unseen, found.noise_classes)
-    of_z = np.sqrt(
-        errors.of(slope[None])[0] ** 2 + found.completeness_error**2 + _scatter_of_noise(found)  # parameters, points
-    )
-    own = _of_parameters(errors, found)
-    return np.concatenate([own, [found.n_objects(errors)[1], of_z], found.density(at, errors)[1]])
+    of_z = np.sqrt(errors.of(slope[None])[0] ** 2 + found.completeness_error**2 + _scatter_of_noise(found))
+    of_others = [[found.n_objects(errors)[1], of_z], found.density(at, errors)[1]]
+    return np.concatenate([_of_parameters(errors, found), *of_others])
 
 
 def _scatter_of_noise(found: Fit) -> float:
@@ -166,7 +159,7 @@ def _scatter_of_noise(found: Fit) -> float:
 
 
 def _scatter(found: Fit, others: Bootstrap, at: np.ndarray) -> np.ndarray:
-    """Standard errors (q,) from the scatter over replicates; of N / Z, from that of the parameters, and who was seen."""
+    """Standard errors (q,) from the scatter over replicates; of N / Z that of the parameters, and of who was seen."""
     errors = others.standard_errors
     of_z = float(np.hypot(np.std(others.completeness, ddof=1), found.completeness_error))
     of_density = others.errors_of(lambda model: np.exp(model.log_density(at)))

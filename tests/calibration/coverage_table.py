@@ -116,14 +116,15 @@ selection and background; made by `python -m tests.calibration coverage`.
 * N / Z and the density: `Fit.n_objects`, `Fit.density`. Z: the parameters' part by the same slopes, the imputed points'
   error, and, where objects have their own noise, that of who was seen. N / Z is compared with the number of objects
   that were there, Z with the mean of Omega over 2,097,152 others.
-* Bounds: binomial and two-sided, with a false alarm of {alarm:.1%} for the table, shared out evenly over its {n} numbers
-  (each {each:.1e}). All quantities of a kind together may be off by {allowed:.0%} more than that bound on the scatter
-  between surveys. Weaker, but every one of them: the numbers outside bounds of 95 % of their own are counted.
+* Bounds: binomial and two-sided, with a false alarm of {alarm:.1%} for the whole table, shared out evenly over its
+  {n} numbers (each {each:.1e}). All quantities of a kind together may be off by {allowed:.0%} more than the scatter
+  between surveys allows at that false alarm. Also counted are the numbers beyond bounds of 95 % of their own, of which
+  there should be about one in twenty, fewer since the binomial is discrete.
 * `faint` is not held to them: a component of 5 % and a background of 2 % among 1,160 objects, where neither the
   estimates are normal nor the errors small beside the parameters.
 
-| kind | errors | surveys | objects | not converged | s a survey | within 1: all, farthest | within 2: all, farthest | \
-out of their 95 % | right |
+| kind | errors | surveys | objects | not converged | s a survey | within 1: all, farthest | within 2 | beyond 95 % | \
+right |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
