@@ -81,12 +81,14 @@ KINDS = ["exact", "noise", "gaps", "projections"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_true_gaussians_are_not_accused(kind: str) -> None:
-    """The misfit along each axis is chi^2 with two degrees of freedom, but for weights of 1 and 2, which make it 5/3 of
-    that at most: above 30 in none of 6 axes but once in 50,000 catalogues (without weights: in 500,000)."""
+    """The misfit along each axis is chi^2 with two degrees of freedom, with weights of 1 and 2 5/3 of that.
+
+    Above 40 along one of 6 axes: once in 27,000 catalogues, without weights once in 10^8.
+    """
     rng = np.random.default_rng(1)
     chunk = _noisy(FAR.sample(4000, rng), kind, rng)
     shapes = ShapesOf(Model(FAR))(0, chunk)
-    assert shapes.misfit.max() < 30
+    assert shapes.misfit.max() < 40
     assert shapes.misfit.max() > 0.1
     w = 4000.0 if chunk.weights is None else chunk.weights.sum()
     assert shapes.weight.sum() == pytest.approx(w, rel=1e-9)
@@ -95,11 +97,10 @@ def test_true_gaussians_are_not_accused(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("along", [0, 1])
 def test_a_component_that_covers_two_is_accused_along_their_line(kind: str, along: int) -> None:
-    """In the middle one of three, objects come from two halves 1.6 sigma apart along an axis."""
+    """In the middle one of three, objects come from two halves 1.4 sigma apart along an axis."""
     rng = np.random.default_rng(2)
     move = Move((0, 2), 1, along)
     halves = moved(Model(FAR), move, _shapes(excess=-np.ones((3, 2))))  # 0.7 sigma to either side of the mean
-    truth = GaussianMixture(np.append(FAR.weights, 0.0), np.zeros((4, 2)), np.tile(np.eye(2), (4, 1, 1)))
     truth = GaussianMixture(
         [0.2, 0.25, 0.25, 0.3],
         np.stack([FAR.means[0], halves.mixture.means[1], halves.mixture.means[2], FAR.means[2]]),
@@ -111,13 +112,10 @@ def test_a_component_that_covers_two_is_accused_along_their_line(kind: str, alon
     shapes = ShapesOf(Model(FAR))(0, _noisy(points, kind, rng))
     worst = np.unravel_index(np.argmax(shapes.misfit), shapes.misfit.shape)
     assert worst == (1, along)
-    assert shapes.misfit[worst] > 60
+    assert shapes.misfit[worst] > 40
     assert shapes.excess[worst] < 0  # short tails: parts that differ in mean
     others = np.delete(shapes.misfit.ravel(), 2 + along)
     assert others.max() < shapes.misfit[worst] / 3
-    found = moves(shapes, [], frozenset())
-    assert (found[0].split, found[0].axis) == (1, along)
-    assert found[0].merged == (0, 2)
 
 
 def test_long_tails_are_split_into_a_wide_and_a_narrow_part() -> None:
