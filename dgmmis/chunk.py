@@ -188,8 +188,9 @@ def check_points(points: Points, first: int = 0) -> None:
     """Raise DataError that names the rows with infinite values, or whose squares are; NaN means missing and passes."""
     bad = np.flatnonzero(np.any(np.abs(points) > LARGEST_VALUE, axis=1))
     if len(bad):
+        kind = "infinite" if np.any(np.isinf(points[bad])) else "far too large"
         raise DataError(
-            f"infinite values, or ones too large to be squared, in {rows_named(bad + first)}",
+            f"{kind} values in {rows_named(bad + first)}",
             expected=f"numbers up to {LARGEST_VALUE:g}, or NaN where a feature is missing",
             got=np.array2string(points[bad[0]], precision=6),
             do="correct them, or set them to NaN",

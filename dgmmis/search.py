@@ -7,7 +7,7 @@ import numpy as np
 
 from dgmmis.callback import Callback, Callbacks, History, Step
 from dgmmis.chunk import Chunk
-from dgmmis.em import Outcome, Passing, Stopping, em
+from dgmmis.em import Outcome, Passing, Status, Stopping, em
 from dgmmis.errors import DgmmisError, JobError
 from dgmmis.model import Model
 from dgmmis.mstep import constrained, maximize
@@ -151,7 +151,7 @@ class Searching:
             starved = [int(c) for c in np.flatnonzero(outcome.last.moments.weight < STARVED)]
             if number >= self._search.split_merge and not starved:
                 break
-            if len(history.records) >= self._stopping.max_iter:
+            if outcome.status is Status.MAX_ITERATIONS:
                 break
             better = self._best_move(outcome, passes, starved)
             if better is None:

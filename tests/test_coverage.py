@@ -82,7 +82,7 @@ def test_the_truth_of_a_survey() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.regular])
 def test_intervals_hold_the_truth_as_often_as_they_say(name: str) -> None:
-    """All of the table's surveys of a kind, with the table's bounds: 99.9 % for all numbers together."""
+    """All of the table's surveys of a kind, with its bounds: 99.9 % for all numbers of the kind together."""
     kind = KINDS[name]
     surveys = [judged(name, seed, REPLICATES if seed < kind.n_bootstraps else 0) for seed in range(kind.n_surveys)]
     alarm = FALSE_ALARM / n_numbers({name: surveys}, REPLICATES)

@@ -9,7 +9,7 @@ from dgmmis.background import Uniform
 from dgmmis.callback import Callback, History, Step
 from dgmmis.chunk import Chunk
 from dgmmis.coordinates import movement, parameters, with_parameters
-from dgmmis.em import ARRIVED, Ascent, Outcome, Pass, Status, Stopping, em, passed
+from dgmmis.em import Ascent, Outcome, Pass, Status, Stopping, em, passed
 from dgmmis.errors import JobError, NumericalError
 from dgmmis.estep import leaf_moments
 from dgmmis.mixture import GaussianMixture
@@ -85,7 +85,7 @@ def test_settled_needs_gain_and_closeness() -> None:
     assert stopping.settled(1e-7, 1e-4, 100.0)
     assert not stopping.settled(1e-5, 1e-4, 100.0)  # the objective still rises
     assert not stopping.settled(1e-7, 1e-2, 100.0)  # and will
-    assert not stopping.settled(1e-7, 2 * ARRIVED / 1e3, 1e6)  # a parameter is this part of its error bar away
+    assert not stopping.settled(1e-7, 2 * stopping.arrived / 1e3, 1e6)  # a parameter is this part of its error bar away
     assert not stopping.settled(1e-7, float("inf"), 100.0)  # nobody knows
     assert not stopping.settled(float("nan"), 0.0, 100.0)  # nothing to compare with
 

@@ -112,10 +112,11 @@ def test_a_component_that_covers_two_is_accused_along_their_line(kind: str, alon
     shapes = ShapesOf(Model(FAR))(0, _noisy(points, kind, rng))
     worst = np.unravel_index(np.argmax(shapes.misfit), shapes.misfit.shape)
     assert worst == (1, along)
-    assert shapes.misfit[worst] > 40
+    least, apart = (25, 1.5) if kind == "gaps" else (40, 3)  # a value alone says something of both axes
+    assert shapes.misfit[worst] > least
     assert shapes.excess[worst] < 0  # short tails: parts that differ in mean
     others = np.delete(shapes.misfit.ravel(), 2 + along)
-    assert others.max() < shapes.misfit[worst] / 3
+    assert others.max() < shapes.misfit[worst] / apart
 
 
 def test_long_tails_are_split_into_a_wide_and_a_narrow_part() -> None:

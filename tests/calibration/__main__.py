@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.calibration", description=__doc__)
     parser.add_argument("what", nargs="?", default="pulls", choices=["pulls", "coverage"])
-    parser.add_argument("--surveys", type=int, help="how many of each kind (pulls: 100; coverage: by kind, 200 to 400)")
+    parser.add_argument("--surveys", type=int, help="how many of each kind (pulls: 100; coverage: by kind, 100 to 400)")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="which kinds; all unless given")
     parser.add_argument("--replicates", type=int, default=40, help="of a bootstrap (coverage)")
     parser.add_argument("--jobs", type=int, default=2, help="processes")

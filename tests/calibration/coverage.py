@@ -75,7 +75,7 @@ _KINDS = (
         n_bootstraps=200,
     ),
     Kind(Case("plane", PLANE_BEHIND, Measured(ALIKE), 6000, SLOPE), ON_PLANE, n_surveys=200, n_bootstraps=60),
-    Kind(CASES["background and own"], ON_LINE, n_surveys=200, n_bootstraps=20),
+    Kind(CASES["background and own"], ON_LINE, n_surveys=100, n_bootstraps=10),
     Kind(Case("faint", FAINT, Measured(ALIKE), 2000, SLOPE), ON_PLANE, 200, 60, regular=False),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}

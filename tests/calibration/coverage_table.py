@@ -53,9 +53,13 @@ class Coverage:
 
     @property
     def of_all(self) -> tuple[float, float]:
-        """The share of all intervals that do, and its error from the scatter between surveys, which are independent."""
+        """The share of all intervals that do, and its error from the scatter between surveys, which are independent.
+
+        A few surveys may happen to be alike: it is no less than if the quantities were independent.
+        """
         each = self.inside.mean(axis=1)
-        return float(each.mean()), float(each.std(ddof=1) / np.sqrt(self.n))
+        least = np.sqrt(self.share * (1 - self.share) / self.inside.shape[1])
+        return float(each.mean()), float(max(each.std(ddof=1), least) / np.sqrt(self.n))
 
     def bounds(self, alarm: float) -> tuple[float, float]:
         """Of a quantity: the binomial ones, two-sided, exceeded with probability `alarm`."""
@@ -120,8 +124,8 @@ selection and background; made by `python -m tests.calibration coverage`.
   {n} numbers (each {each:.1e}). All quantities of a kind together may be off by {allowed:.0%} more than the scatter
   between surveys allows at that false alarm. Also counted are the numbers beyond bounds of 95 % of their own, of which
   there should be about one in twenty, fewer since the binomial is discrete.
-* `faint` is not held to them: a component of 5 % and a background of 2 % among 1,160 objects, where neither the
-  estimates are normal nor the errors small beside the parameters.
+* `faint` is not held to them: a component of 5 % and a background of 2 % among 1,160 objects, where estimates are not
+  meant to be normal.
 
 | kind | errors | surveys | objects | not converged | s a survey | within 1: all, farthest | within 2 | beyond 95 % | \
 right |
@@ -129,11 +133,17 @@ right |
 """
 
 MIDDLE = """
-Bounds of a quantity: {bounds}.
+Bounds of a quantity:
+
+{bounds}
+
+Beyond bounds of 95 % of their own, chance included:
+
+{beyond}
 
 Every quantity, share of the intervals that hold the truth, in per cent within 1 / within 2:
 
-| kind | quantity | information | sandwich | bootstrap | right |
+| kind | quantity | information | sandwich | bootstrap | within bounds |
 |---|---|---|---|---|---|
 """
 
@@ -156,13 +166,24 @@ def document(done: Mapping[str, Sequence[Judged]], replicates: int) -> str:
     details = [line for name in done for line in _details(KINDS[name], done[name], alarm, replicates)]
     every = [coverage for surveys in done.values() for coverage in coverages(surveys, replicates)]
     bounds = dict.fromkeys(_bounds(coverage, alarm) for coverage in every)
-    return head + "\n".join(summary) + "\n" + MIDDLE.format(bounds="; ".join(bounds)) + "\n".join(details) + "\n"
+    beyond = [f"* {name}: {_beyond(KINDS[name], surveys, replicates)}" for name, surveys in done.items()]
+    middle = MIDDLE.format(bounds="\n".join(bounds), beyond="\n".join(beyond))
+    return head + "\n".join(summary) + "\n" + middle + "\n".join(details) + "\n"
 
 
 def _bounds(coverage: Coverage, alarm: float) -> str:
     what = "bootstraps" if coverage.form == "bootstrap" else "surveys"
     low, high = coverage.bounds(alarm)
-    return f"{low:.0%} to {high:.0%} within {coverage.sigmas} of {coverage.n} {what}"
+    return f"* within {coverage.sigmas}, {coverage.n} {what}: {low:.1%} to {high:.1%}"
+
+
+def _beyond(kind: Kind, surveys: Sequence[Judged], replicates: int) -> str:
+    found = [
+        f"{kind.quantities[q]} {coverage.of_quantities[q]:.1%} within {coverage.sigmas} ({coverage.form})"
+        for coverage in coverages(surveys, replicates)
+        for q in np.flatnonzero(coverage.outside(0.05))
+    ]
+    return "; ".join(found) or "none"
 
 
 def _summary(kind: Kind, surveys: Sequence[Judged], alarm: float, replicates: int) -> Iterator[str]:
