@@ -123,9 +123,11 @@ class Free:
     weights: np.ndarray
 
     @classmethod
-    def of(cls, model: Model, constraints: Constraints, held: np.ndarray, pinned: np.ndarray) -> "Free":
+    def of(
+        cls, model: Model, constraints: Constraints, held: np.ndarray, pinned: np.ndarray, inwards: float = 0.0
+    ) -> "Free":
         """What the constraints leave free: not means and covariances of `held` components (k,), nor covariances of
-        `pinned` ones."""
+        `pinned` ones; a background fraction at its bound only where the objective's slope, `inwards`, leads back."""
         k, d = model.mixture.means.shape
         t = packed_size(d)
         i, j = packed_indices(d)
@@ -145,7 +147,8 @@ class Free:
         factor = np.where(covariances[:, None], factor, -1)
         low, high = constraints.background_bounds
         nu = model.background_fraction
-        moves = model.background is not None and low < nu < high
+        inside = low < nu < high or (nu <= low < high and inwards > 0) or (low < high <= nu and inwards < 0)
+        moves = model.background is not None and 0 < nu < 1 and inside
         first = k + k * d
         theta = np.concatenate(
             [

@@ -162,6 +162,7 @@ def em(
     best: tuple[Model, Pass] | None = None
     plain: Update | None = None  # the M-step's own result, where the model in hand is another one
     repairs: tuple[Repair, ...] = ()
+    before = np.inf  # the step of EM before this one
     while True:
         started = time.perf_counter()
         trial: Pass | None = None
@@ -187,7 +188,8 @@ def em(
         best = (model, result)
         update = maximize(result.moments, model)
         step = None if ascent is None else ascent.propose(model, result, update.model)
-        distance = movement(model, update.model) if ascent is None else ascent.distance
+        distance = _ahead(movement(model, update.model), before) if ascent is None else ascent.distance
+        before = movement(model, update.model)
         record = Record(
             iteration=iteration - 1,
             round=number,
@@ -213,6 +215,12 @@ def em(
         repairs = update.repairs
 
 
+def _ahead(step: float, before: float) -> float:
+    """How far EM's maximum is, if its steps go on to shrink as this one did (Aitken)."""
+    rate = min(step / before, 0.999) if before > 0 else 0.0
+    return step / (1 - rate)
+
+
 def passed(passing: Passing, accumulate: Callable[[Model], Pass]) -> Outcome:
     """Give a loop the passes it asks for, until it ends."""
     model = next(passing)
@@ -230,5 +238,13 @@ def passed(passing: Passing, accumulate: Callable[[Model], Pass]) -> Outcome:
 
 
 def _holds(trial: Pass, best: Pass) -> bool:
-    """Whether the objective is no lower, but by rounding."""
+    """Whether the objective is no lower, but by rounding, and does not rise by what the points are worse at."""
+    worse = _doubt(trial) - 1.5 * _doubt(best)
+    if worse > 0 and trial.objective - best.objective < 4 * worse:
+        return False
     return bool(trial.objective >= best.objective - 4 * np.finfo(float).eps * abs(best.objective))
+
+
+def _doubt(of: Pass) -> float:
+    """The Monte-Carlo error of the objective."""
+    return of.completeness_error / of.completeness

@@ -5,6 +5,7 @@
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -91,6 +92,12 @@ class NumericalError(DgmmisError, ArithmeticError):
 
 class UnseenError(NumericalError):
     """The completeness cannot be told from zero with the points there are."""
+
+
+def require_whole(value: object, what: str, least: int) -> None:
+    """Raise JobError unless a value is a whole number, at least so large."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise JobError(f"{what} must be a whole number, at least {least}", got=value)
 
 
 class NotConvergedWarning(UserWarning):

@@ -9,15 +9,15 @@ import numpy as np
 from dgmmis.boundary import AtBoundary, boundary
 from dgmmis.callback import Callback, Callbacks, Record
 from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import Catalogue
+from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.em import Outcome, Pass, Status, Stopping
 from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
-from dgmmis.information import Information, StandardErrors, density_slopes, standard_errors
+from dgmmis.information import Information, StandardErrors, density_slopes, n_directions, standard_errors
 from dgmmis.initialize import Start, first_models
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
-from dgmmis.mstep import constrained
+from dgmmis.mstep import constrained, with_frozen
 from dgmmis.noise import NoNoise
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.normaliser import completeness_slope
@@ -26,6 +26,7 @@ from dgmmis.plan import Plan
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
+from dgmmis.quasi_newton import LARGEST
 from dgmmis.rounds import Known, evaluated
 from dgmmis.scoring import information
 from dgmmis.search import Candidate, Search, Searching
@@ -34,7 +35,7 @@ from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Fit:
     """The result of a fit.
 
@@ -76,6 +77,18 @@ class Fit:
     plan: Plan
     candidates: tuple[Candidate, ...] = ()
     at_boundary: tuple[AtBoundary, ...] = ()
+
+    def __repr__(self) -> str:
+        k = self.model.mixture.n_components
+        return (
+            f"Fit({self.status.name}: {k} components, log-likelihood {self.log_likelihood:.7g} per object, "
+            f"completeness {self.completeness:.5g}, {self.n_passes} passes)"
+        )
+
+    @property
+    def log_likelihood_error(self) -> float:
+        """Of the mean log-likelihood, by the imputed points."""
+        return self.completeness_error / self.completeness
 
     @property
     def converged(self) -> bool:
@@ -169,13 +182,14 @@ def fit(
         DgmmisError: its subclasses say what is wrong with data, options or cluster, before work starts where possible.
     """
     started = time.perf_counter()
+    data = as_catalogue(data)
     stopping = stopping or Stopping()
     constraints, search = constraints or Constraints(), search or Search()
     _check_start(data, start, constraints, survey)
     with prepared(data, start.n_components, survey=survey, constraints=constraints, executor=executor) as ready:
         passes, sample = ready.passes, ready.sample
         first = first_models(start, sample, passes.observing.survey, seed, search.n_starts)
-        models = [constrained(model, passes.constraints) for model in first]
+        models = [with_frozen(constrained(model, passes.constraints), first[0], passes.constraints) for model in first]
         callback = Callbacks(callbacks)
         callback.on_start(models[0], stopping.max_iter, stopping.tol)
         searching = Searching(passes, sample, search, stopping, callback)
@@ -219,6 +233,7 @@ def evaluate(
     Raises:
         DgmmisError: as for `fit`.
     """
+    data = as_catalogue(data)
     _check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints(), survey)
     with prepared(
         data, model.mixture.n_components, survey=survey, constraints=Constraints(), executor=executor
@@ -227,8 +242,9 @@ def evaluate(
 
 
 def _edges(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[AtBoundary, ...]:
-    """Without noise a covariance does not end at the edge but collapses, which is said elsewhere."""
-    if isinstance(sample.noise, NoNoise):
+    """Of a fit that has settled. Without noise a covariance does not end at the edge but collapses, as repairs say."""
+    settled = outcome.status is not Status.MAX_ITERATIONS
+    if isinstance(sample.noise, NoNoise) or not settled or n_directions(outcome.model) > LARGEST:
         return ()
     found = Known(passes, sample)(outcome.model, outcome.last)
     known = Information(found.outer, found.outer, found.n_samples) * (outcome.last.n_samples / found.n_samples)
@@ -236,6 +252,10 @@ def _edges(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[AtBoundary,
 
 
 def _check_start(data: Catalogue, start: Start, constraints: Constraints, survey: Survey | None) -> None:
+    for value, kind in ((start, Start), (survey or Survey(), Survey), (constraints, Constraints)):
+        if not isinstance(value, kind):
+            what = kind.__name__
+            raise JobError(f"{what.lower()} is not a {what}", got=type(value).__name__, do=f"give {what}(...)")
     if start.background is not None and start.background.n_features != data.n_features:
         raise ShapeError(
             "background does not fit the data", expected=f"{data.n_features} features", got=start.background.n_features

@@ -13,7 +13,7 @@ import numpy as np
 from dgmmis.address import Purpose, generator
 from dgmmis.background import Background
 from dgmmis.chunk import Chunk, Leaf, blocks
-from dgmmis.errors import DataError, JobError, ShapeError, nearest_name
+from dgmmis.errors import DataError, JobError, ShapeError, nearest_name, require_whole
 from dgmmis.estep import leaf_moments
 from dgmmis.linalg import covariance_root
 from dgmmis.mixture import GaussianMixture
@@ -81,8 +81,7 @@ class Start:
                 got=type(self.background).__name__,
                 do="for a function, FixedDensity(function, lower, upper)",
             )
-        if self.n_components < 1:
-            raise JobError("n_components must be at least 1", got=self.n_components)
+        require_whole(self.n_components, "n_components", 1)
         if self.cutoff is not None and not 0 < self.cutoff < LARGEST_CUTOFF:
             raise JobError(
                 "cutoff must be positive, in sigmas", expected=f"less than {LARGEST_CUTOFF}", got=self.cutoff

@@ -99,6 +99,18 @@ def constrained(model: Model, constraints: Constraints) -> Model:
     return replace(model, mixture=replace(mixture, covariances=covariances), background_fraction=fraction)
 
 
+def with_frozen(model: Model, first: Model, constraints: Constraints) -> Model:
+    """A model with what is frozen as the first one has it: starts differ in what is free only."""
+    frozen, mixture, given = constraints.frozen, model.mixture, first.mixture
+    k = mixture.n_components
+    weights = np.where(_mask(frozen.weights, k), given.weights, mixture.weights)
+    means = np.where(_mask(frozen.means, k)[:, None], given.means, mixture.means)
+    covariances = np.where(_mask(frozen.covariances, k)[:, None, None], given.covariances, mixture.covariances)
+    if frozen.weights:
+        weights = _new_weights(weights, given.weights, _mask(frozen.weights, k))
+    return replace(model, mixture=GaussianMixture(weights, means, covariances)) if frozen else model
+
+
 def _second(moments: Moments, covariances: Covariances) -> Covariances:
     """A C + C W C (k, d, d), of `Moments.second`, as L (A + L' W L) L' with C = L L'.
 

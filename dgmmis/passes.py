@@ -22,6 +22,16 @@ from dgmmis.selection import LinearBounds
 WORN = 0.5
 """A round is over when its points have lost this fraction of their effective number."""
 
+BLURRED = 4.0
+"""Or when the error of log Z is so many times what it was: what the objective gains is soon that of the points."""
+
+NEGLIGIBLE = 1e-7
+"""Of log Z: an error that wears out nothing."""
+
+SHRUNK = 0.3
+"""Or, where points are positions without noise, when a component has only so much of the variance that it had: between
+the points there is nothing that would tell it from one that sees no edge."""
+
 OUTGROWN, AWAY = 1.5, 0.5
 """Or when a component has so many times the variance, or is so far in squared sigmas, of that which latent points were
 drawn around: beyond, what they say of rows near an edge is off by a tenth, in the same direction for all of them."""
@@ -43,12 +53,13 @@ class Passes:
         self.readings, self.observing, self.constraints = readings, observing, constraints
         self._replicate = replicate
         self._points_of: Round | None = None
-        self._fresh_points: float | None = None
+        self._fresh: tuple[float, float] | None = None
+        """The effective number of the round's points, and the error of log Z, when it began."""
 
     def beside(self, replicate: Replicate | None = None) -> "Passes":
         """Passes of another fit of the same data, with the round now in use."""
         other = Passes(self.readings, self.observing, self.constraints, replicate)
-        other._points_of = self._points_of
+        other._points_of, other._fresh = self._points_of, self._fresh
         return other
 
     @property
@@ -72,7 +83,7 @@ class Passes:
 
     def begin_round(self, points_of: Round) -> None:
         """Use these imputed points from now on."""
-        self._points_of, self._fresh_points = points_of, None
+        self._points_of, self._fresh = points_of, None
 
     def mass_slopes(self, model: Model) -> list[np.ndarray]:
         """How the unseen mass of each class changes with the parameters, by replicate; empty if there are no points."""
@@ -107,21 +118,32 @@ class Passes:
             result,
             latent_bias=0.0 if latent is None else latent.bias / observed.n_samples,
             latent_error=0.0 if latent is None else math.sqrt(latent.square / observed.n_samples),
-            worn=self._is_worn(unseen, points_of) or (latent is not None and _has_outgrown(model, points_of.model)),
+            worn=self._is_worn(unseen, points_of)
+            or (latent is not None and _has_outgrown(model, points_of.model))
+            or (self._by_position and _has_shrunk(model, points_of.model)),
         )
 
     def _bounds(self, model: Model) -> LinearBounds | None:
         points_of = self._points_of
         return None if points_of is None else closed_form(model, self.observing.survey, points_of.classes)
 
+    @property
+    def _by_position(self) -> bool:
+        points_of = self._points_of
+        drawn = points_of is not None and not points_of.n_injections
+        return drawn and self.observing.survey.imputes_positions
+
     def _is_worn(self, unseen: Sequence[Unseen], points_of: Round) -> bool:
         if points_of.n_injections:
             return False  # there are no others
         shares = [of.share for of in points_of.classes]
         effective = float(np.dot(shares, [part.effective_points for part in unseen]))
-        if self._fresh_points is None:
-            self._fresh_points = effective
-        return effective < WORN * self._fresh_points
+        errors = [part.completeness_error / max(part.completeness, 1e-300) for part in unseen]
+        error = float(np.dot(shares, errors))
+        if self._fresh is None:
+            self._fresh = effective, error
+        fresh_points, fresh_error = self._fresh
+        return effective < WORN * fresh_points or error > BLURRED * fresh_error + NEGLIGIBLE
 
     def _finished(self, model: Model, observed: Moments, completed: Completed) -> Pass:
         n = observed.n_samples
@@ -189,6 +211,17 @@ def _has_outgrown(model: Model, reference: Model) -> bool:
     """
     near, far = reference.mixture, model.mixture
     root = np.linalg.inv(np.linalg.cholesky(near.covariances))
-    wide = np.linalg.eigvalsh(root @ far.covariances @ np.swapaxes(root, 1, 2))[:, -1]
+    wide = _widths(model, reference)[:, -1]
     away = np.einsum("kij,kj->ki", root, far.means - near.means)
     return bool(np.any((wide > OUTGROWN) | (np.sum(away**2, axis=1) > AWAY)))
+
+
+def _has_shrunk(model: Model, reference: Model) -> bool:
+    """Whether a component has little left of the width of that around which positions were drawn."""
+    return bool(np.any(_widths(model, reference)[:, 0] < SHRUNK))
+
+
+def _widths(model: Model, reference: Model) -> np.ndarray:
+    """Variances (k, d) of each component along its axes, in units of the reference's, in ascending order."""
+    root = np.linalg.inv(np.linalg.cholesky(reference.mixture.covariances))
+    return np.linalg.eigvalsh(root @ model.mixture.covariances @ np.swapaxes(root, 1, 2))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import Catalogue
+from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.errors import DataError, RefusedError
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.executor import Executor
@@ -44,6 +44,7 @@ def prepared(
     executor: Executor | None,
 ) -> Iterator[Prepared]:
     """Plan the passes, draw the sample, complete survey and constraints by what it shows; let go of all at the end."""
+    data = as_catalogue(data)
     work = Work.of(data, n_components, survey)
     owned = executor is None
     if executor is None:

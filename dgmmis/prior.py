@@ -68,6 +68,12 @@ class Frozen:
     def parse(cls, frozen: Mapping[str, Sequence[Any]] | None, k: int) -> "Frozen":
         """From {"weights": [k...], "means": [k...], "covariances": [k...]}."""
         sets: dict[str, frozenset[int]] = {}
+        if frozen is not None and not isinstance(frozen, Mapping):
+            raise JobError(
+                "frozen must name what stays",
+                expected='{"weights": [k...], "means": [k...], "covariances": [k...]}',
+                got=frozen,
+            )
         for name, components in (frozen or {}).items():
             if name not in ("weights", "means", "covariances"):
                 near = nearest_name(str(name), ("weights", "means", "covariances"))
@@ -108,6 +114,8 @@ class Constraints:
                 f"unknown covariance_type '{self.covariance_type}'",
                 do=nearest_name(str(self.covariance_type), COVARIANCE_TYPES),
             )
+        if self.prior is not None and not isinstance(self.prior, InverseWishart):
+            raise JobError("prior is not an InverseWishart", got=self.prior, do="give InverseWishart(scale)")
         if self.covariance_type == "tied" and self.frozen.covariances:
             raise RefusedError(
                 "a tied covariance cannot be frozen for some components", do="freeze none, or use 'full'"

@@ -154,8 +154,9 @@ class QuasiNewton:
 
     def _placed(self, model: Model, result: Pass, image: Model) -> _Place:
         pinned = at_floor(model.mixture.covariances, self._constraints.floor)
-        free = Free.of(model, self._constraints, result.moments.weight <= STARVED, pinned)
-        slopes = along(model, objective_slopes(result, model, self._constraints), free.weights)
+        of_parameters = objective_slopes(result, model, self._constraints)
+        free = Free.of(model, self._constraints, result.moments.weight <= STARVED, pinned, float(of_parameters[-1]))
+        slopes = along(model, of_parameters, free.weights)
         return _Place(model, parameters(model), free, result.objective, free.gathered(slopes), image, pinned)
 
     def _learn(self, before: _Place | None, place: _Place) -> None:
@@ -180,7 +181,7 @@ class QuasiNewton:
 
     def _measured(self, place: _Place, result: Pass) -> "_Metric":
         known = None
-        if self._known_of is not None and place.free.n <= LARGEST:
+        if self._known_of is not None and len(place.free.follows) <= LARGEST:
             known = self._known_of(place.model, result)
         self._metric, self._age = _Metric.of(place.model, place.free, known), 0
         return self._metric
@@ -218,6 +219,13 @@ class QuasiNewton:
         return replace(
             model, background_fraction=float(np.clip(model.background_fraction, *constraints.background_bounds))
         )
+
+
+def ascent_for(
+    model: Model, constraints: Constraints, known_of: KnownOf, *, is_near: bool = False
+) -> QuasiNewton | None:
+    """What a fit that begins at a model goes by; None, plain EM, with a cutoff: the sums are no gradient then."""
+    return QuasiNewton(constraints, known_of, is_near=is_near) if model.cutoff is None else None
 
 
 def objective_slopes(result: Pass, model: Model, constraints: Constraints) -> np.ndarray:

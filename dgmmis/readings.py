@@ -167,7 +167,8 @@ class Readings:
             return []
         shared = Shared(self._run, self.count, (member,), self._observing, self._plan.budget_bytes)
         partial = self._executor.map_reduce(_mass_slopes, shared, self._unseen_groups([member]))
-        return [partial.total(f"slopes-{c}") for c in range(len(member.points_of.classes))]
+        sign = -1.0 if member.points_of.n_injections else 1.0  # of what was found, there
+        return [sign * partial.total(f"slopes-{c}") for c in range(len(member.points_of.classes))]
 
     def classes(self, partition: Partition, replicate: Replicate | None) -> tuple[NoiseClass, ...]:
         """The noise classes of a partition that has several: one more reading of the data."""

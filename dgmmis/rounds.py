@@ -6,18 +6,18 @@ from enum import Enum
 
 import numpy as np
 
-from dgmmis.callback import Callback, History
+from dgmmis.callback import Callback, History, Record
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em
 from dgmmis.errors import UnseenError
-from dgmmis.information import Information, ScoreProducts, n_directions, standard_errors
+from dgmmis.information import Information, ScoreProducts, n_directions, resolved_covariance
 from dgmmis.model import Model
 from dgmmis.monte_carlo import MonteCarlo, monte_carlo
 from dgmmis.mstep import maximize
 from dgmmis.noise_classes import NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.quadrature import Round
-from dgmmis.quasi_newton import QuasiNewton
+from dgmmis.quasi_newton import LARGEST, ascent_for
 from dgmmis.scoring import score_products
 from dgmmis.selection import Injections
 
@@ -38,6 +38,9 @@ GROWTH, MOST_GROWTH = 4, 64
 
 CONVERGENCE = 0.75
 """The error of scrambled nets falls about with this power of their number: between that of draws and that of grids."""
+
+FALLEN = 5.0
+"""So many Monte-Carlo errors lower than before, a round has shown that the one before led astray."""
 
 ROUGHLY = 10
 """So many times as far from the maximum a round may end that is not the last."""
@@ -222,11 +225,14 @@ def rounds(
     """
     constraints = passes.constraints
     known = Known(passes, sample)
-    # with a cutoff the sums are no gradient of anything: plain EM it is
-    ascent = QuasiNewton(constraints, known) if model.cutoff is None else None
+    ascent = ascent_for(model, constraints, known)
+    if ascent is None:  # no finer than it deserves
+        stopping = replace(stopping, arrived=ROUGHLY * stopping.arrived)
     resolution = Resolution(passes, sample, seed)
     goes_on = False
+    anchor: tuple[Model, Record] | None = None  # where the last round began, as its own points had it
     while True:
+        start = model
         if passes.survey_is_partial and not goes_on:
             resolution.begin_round(model)
             if ascent is not None:
@@ -251,19 +257,30 @@ def rounds(
         model = outcome.model
         if not passes.survey_is_partial:
             return outcome
+        begun = history.records[n_records]
+        if anchor is not None and not goes_on and _fell(anchor[1], begun) and resolution.relieve():
+            model, goes_on = anchor[0], False  # what the round before gained was its points' own
+            continue
+        anchor = (start, begun)
         settled = outcome.status is Status.CONVERGED
         if settled or outcome.status is Status.MAX_ITERATIONS:
             error = known.monte_carlo(model, outcome.last)
             last = replace(outcome.last, class_change=resolution.class_change, monte_carlo=error)
             if not settled:
                 return replace(outcome, last=last)
-            imprecision = error.share / stopping.imputation_error
+            imprecision = error.share / stopping.imputation_error if n_directions(model) <= LARGEST else None
             verdict = resolution.judge(history.records[n_records].objective, outcome.last, imprecision)
             goes_on = is_rough and verdict is not Verdict.MORE
             if verdict is not Verdict.MORE and not goes_on:
                 return Outcome(model, replace(last, class_change=resolution.class_change), verdict.status(passes))
         else:
             goes_on = False
+
+
+def _fell(before: Record, after: Record) -> bool:
+    """Whether the objective is lower than where the round before began, by more than both of their errors."""
+    errors = [record.completeness_error / record.completeness for record in (before, after)]
+    return after.objective < before.objective - FALLEN * math.hypot(*errors) - 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,12 +300,12 @@ class Known:
         """How far the imputed points of the round put the estimates off."""
         points_of = self.passes.points_of
         slopes = self.passes.mass_slopes(model)
-        if points_of is None or not slopes:
+        if points_of is None or not slopes or n_directions(model) > LARGEST:
             return MonteCarlo.none(n_directions(model))
         found = self(model, last)
         known = Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
-        errors = standard_errors(known, model, self.passes.constraints)
-        return monte_carlo(model, points_of.classes, last.unseen, slopes, errors, last.n_samples)
+        covariance = resolved_covariance(known, model, self.passes.constraints)
+        return monte_carlo(model, points_of.classes, last.unseen, slopes, covariance, last.n_samples)
 
 
 def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Outcome:

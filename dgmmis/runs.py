@@ -168,6 +168,7 @@ def _bootstrapped(result: Fit, replicates: Bootstrap) -> dict[str, Any]:
     binomial = n * (1 - result.completeness) / result.completeness**2
     return {
         "n_replicates": len(replicates.models),
+        "n_arrived": replicates.n_arrived,
         "n_passes": replicates.n_passes,
         "n_objects_error": float(np.sqrt(scatter**2 + binomial)),
         "completeness_error": float(np.std(z, ddof=1)),

@@ -8,11 +8,11 @@ import numpy as np
 from dgmmis.callback import Callback, Callbacks, History, Step
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Passing, Status, Stopping, em
-from dgmmis.errors import DgmmisError, JobError
+from dgmmis.errors import DgmmisError, require_whole
 from dgmmis.model import Model
 from dgmmis.mstep import constrained, maximize
 from dgmmis.passes import Passes, together
-from dgmmis.quasi_newton import QuasiNewton
+from dgmmis.quasi_newton import ascent_for
 from dgmmis.rounds import Known, rounds
 from dgmmis.split_merge import ShapesOf, moved, moves
 
@@ -39,10 +39,8 @@ class Search:
     split_merge: int = 0
 
     def __post_init__(self) -> None:
-        if self.n_starts < 1:
-            raise JobError("n_starts must be at least 1", got=self.n_starts)
-        if self.split_merge < 0:
-            raise JobError("split_merge must be 0 or more rounds of moves", got=self.split_merge)
+        require_whole(self.n_starts, "the number of starts", 1)
+        require_whole(self.split_merge, "split_merge, rounds of moves,", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +154,15 @@ class Searching:
             better = self._best_move(outcome, passes, starved)
             if better is None:
                 break
-            runner = _Runner("", passes, better, _seed_of(seed, 1000 + number), history)
+            runner = _Runner("", passes.beside(), better, _seed_of(seed, 1000 + number))
+            runner.history.records.extend(history.records)
             self._run([runner])
             if not isinstance(runner.end, Outcome):
                 break
-            outcome = runner.end
+            (before,) = together([(runner.passes.beside(), _judged(outcome))])  # on the points of the new one
+            if isinstance(before, Outcome) and before.last.objective > runner.end.last.objective:
+                break
+            outcome, passes, history = runner.end, runner.passes, runner.history
         return outcome, passes, history
 
     def _best_move(self, outcome: Outcome, passes: Passes, starved: Sequence[int]) -> Model | None:
@@ -177,7 +179,7 @@ class Searching:
                 constrained(moved(outcome.model, move, shapes), constraints),
                 maximize=lambda moments, at: maximize(moments, at, constraints),
                 stopping=stopping,
-                ascent=QuasiNewton(constraints, Known(beside, self._sample)) if outcome.model.cutoff is None else None,
+                ascent=ascent_for(outcome.model, constraints, Known(beside, self._sample)),
                 callback=history,
             )
             loops.append((beside, loop))

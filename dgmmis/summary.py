@@ -20,7 +20,7 @@ LAWS = {
 }
 
 ALIKE = 1e-4
-"""Starts whose objectives differ by less have found the same maximum, or one as good."""
+"""Starts whose objectives differ by less, or by less than imputed points of their own account for, are as good."""
 
 
 def fit_lines(run: Run) -> list[tuple[str, str]]:
@@ -59,12 +59,19 @@ def search_lines(run: Run) -> list[tuple[str, str]]:
     lines = []
     if len(starts) > 1:
         objectives = [c["objective"] for c in starts]
-        alike = sum(value > max(objectives) - ALIKE for value in objectives)
-        lines.append(("starts", f"{len(starts)}, of which {alike} came within {ALIKE:g} per object of the best"))
+        doubt = max(ALIKE, 10 * run.document["completeness_error"] / run.document["completeness"])
+        alike = sum(value > max(objectives) - doubt for value in objectives)
+        lines.append(("starts", f"{len(starts)}, of which {alike} came within {doubt:.1g} per object of the best"))
     moves = [c for c in candidates if not c["name"].startswith("start")]
     if moves:
         better = [c["name"] for c in moves if c["sentence"] == "better than before"]
         lines.append(("split and merge", f"{len(moves)} moves tried, {len(better)} of them better"))
+    if "bootstrap" in run.document:
+        replicates = run.document["bootstrap"]
+        error = (
+            f"{replicates['n_objects_error']:,.0f} objects before selection" if run.completeness < 1 else "in fit.json"
+        )
+        lines.append((f"bootstrap of {replicates['n_replicates']}", f"standard error {error}"))
     return lines
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from dgmmis.callback import Callback
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
-from dgmmis.em import Outcome, Stopping, em
+from dgmmis.em import Outcome, Status, Stopping, em
 from dgmmis.errors import DgmmisError, JobError
 from dgmmis.execution.executor import Executor
 from dgmmis.information import Information, StandardErrors, standard_errors
@@ -22,7 +22,7 @@ from dgmmis.passes import Passes, together
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
-from dgmmis.quasi_newton import QuasiNewton
+from dgmmis.quasi_newton import ascent_for
 from dgmmis.replicate import Replicate
 from dgmmis.rounds import FEW_LATENT, evaluated
 from dgmmis.scoring import chunk_information, score_products
@@ -94,11 +94,13 @@ class Bootstrap:
     Args:
         models: one for each replicate.
         completeness: Z of each (b,).
+        n_arrived: how many of them settled; the others are where they were left.
         n_passes: readings of the data in all.
     """
 
     models: tuple[Model, ...]
     completeness: Vector
+    n_arrived: int
     n_passes: int
 
     def errors_of(self, function: Callable[[Model], object]) -> np.ndarray:
@@ -173,7 +175,7 @@ def bootstrap(
                     model,
                     maximize=partial(maximize, constraints=constraints),
                     stopping=stopping,
-                    ascent=QuasiNewton(constraints, lambda *_: known, is_near=True),
+                    ascent=ascent_for(model, constraints, lambda *_: known, is_near=True),
                     callback=Callback(),
                 )
                 running.append((beside, loop))
@@ -182,7 +184,9 @@ def bootstrap(
                     raise end
                 ends.append(end)
         count = passes.count
-    return Bootstrap(tuple(end.model for end in ends), np.array([end.last.completeness for end in ends]), count)
+    completeness = np.array([end.last.completeness for end in ends])
+    n_arrived = sum(end.status is Status.CONVERGED for end in ends)
+    return Bootstrap(tuple(end.model for end in ends), completeness, n_arrived, count)
 
 
 def _rounds_of(passes: Passes, replicates: Sequence[Replicate]) -> list[Round | None]:

@@ -54,8 +54,7 @@ def test_the_same_weights_on_any_chunking(weighted: bool) -> None:
     for cuts in ((LEAF_ROWS,), (2 * LEAF_ROWS,), (LEAF_ROWS, 2 * LEAF_ROWS, 3 * LEAF_ROWS)):
         edges = [0, *cuts, n]
         parts = [
-            Replicate(1, 0).of_chunk(chunk.take(slice(a, b)), 5 + a // LEAF_ROWS).weights
-            for a, b in pairwise(edges)
+            Replicate(1, 0).of_chunk(chunk.take(slice(a, b)), 5 + a // LEAF_ROWS).weights for a, b in pairwise(edges)
         ]
         assert np.array_equal(np.concatenate(parts), whole)
     factors = np.concatenate([Replicate(1, 0).factors(5 + leaf, LEAF_ROWS) for leaf in range(4)])[:n]

@@ -10,7 +10,7 @@ from dgmmis.em import Stopping
 from dgmmis.errors import JobError
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.fit import Fit, fit
-from dgmmis.information import StandardErrors
+from dgmmis.information import StandardErrors, standard_errors
 from dgmmis.initialize import Start
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
@@ -48,6 +48,7 @@ SURVEYS: dict[str, tuple[GaussianMixture, Survey | None, str]] = {
     "one": (ONE, None, "none"),
     "two": (TWO, None, "shared"),
     "closed form": (ONE, Survey(HalfSpace([1.0, 0.4], 1.0)), "none"),
+    "own noise of one": (ONE, Survey(GRADED, "own"), "own"),
     "own noise": (TWO, Survey(GRADED, "own"), "own"),
     "on true values": (ONE, Survey(GRADED, selection_on="true"), "shared"),
 }
@@ -69,13 +70,18 @@ def _ratio(found: StandardErrors, expected: StandardErrors) -> np.ndarray:
     return np.concatenate(ratios)
 
 
-@pytest.mark.parametrize("name", SURVEYS)
+@pytest.mark.parametrize(
+    "name", ["one", "two", "closed form", "on true values", pytest.param("own noise of one", marks=pytest.mark.slow)]
+)
 def test_errors_of_all_objects_are_those_of_the_sample_where_that_is_all(name: str) -> None:
+    """Under a selection up to the points and noise classes, which are others."""
     data, result, survey = _case(name, 500)
+    slack = 1e-8 if survey is None else 0.1 if "own" in name else 0.02
+    known = information_of(data, result.model, survey=survey)
+    assert known.n_samples == data.whole.n_samples
     for form in FORMS:
-        every = errors_of(data, result.model, survey=survey, form=form)
-        assert every.form == form
-        np.testing.assert_allclose(_ratio(every, result.standard_errors(form)), 1, rtol=0.02 if survey else 1e-8)
+        every = standard_errors(known, result.model, Constraints(), form)
+        np.testing.assert_allclose(_ratio(every, result.standard_errors(form)), 1, rtol=slack)
 
 
 def test_information_does_not_depend_on_the_executor() -> None:
@@ -93,11 +99,21 @@ def _model(mixture: GaussianMixture) -> Model:
     return Model(mixture)
 
 
-@pytest.mark.parametrize("name", SURVEYS)
-def test_the_bootstrap_agrees_with_the_sandwich(name: str) -> None:
-    """An error from B replicates is known to 1 / sqrt(2 B) of itself: beyond 4.5 times that, and a tenth for what is not
-    linear, none of ten but once in 10,000 catalogues."""
-    n_replicates = 80
+@pytest.mark.parametrize(
+    ("name", "n_replicates"),
+    [
+        ("one", 80),
+        ("two", 40),
+        ("closed form", 40),
+        ("on true values", 40),
+        pytest.param("own noise", 40, marks=pytest.mark.slow),
+    ],
+)
+def test_the_bootstrap_agrees_with_the_sandwich(name: str, n_replicates: int) -> None:
+    """An error from B replicates is known to 1 / sqrt(2 B) of itself.
+
+    Beyond 4.5 times that, and a tenth for what is not linear: none of 13, but once in 10,000 catalogues.
+    """
     data, result, survey = _case(name, 1500)
     found = bootstrap(data, result.model, n_replicates, survey=survey, seed=1)
     ratio = _ratio(found.standard_errors, errors_of(data, result.model, survey=survey, form="sandwich"))
@@ -111,10 +127,10 @@ def test_the_bootstrap_agrees_with_the_sandwich(name: str) -> None:
 
 
 def test_the_mean_of_one_gaussian() -> None:
-    """In closed form: sqrt(C / n) by the Bayesian bootstrap, 4 / sqrt(2 B) off at most."""
+    """In closed form: sqrt(C / n), a fifth off at most, which is 3.1 / sqrt(2 B): a false alarm in 250 seeds."""
     data = _catalogue(ONE, 2000)
     result = _fitted(data, ONE)
-    found = bootstrap(data, result.model, 200)
+    found = bootstrap(data, result.model, 120)
     expected = np.std(data.whole.points, axis=0) / np.sqrt(2000)
     np.testing.assert_allclose(found.standard_errors.means[0], expected, rtol=0.2)
     assert found.standard_errors.weights == 0
@@ -125,12 +141,12 @@ def test_where_the_model_is_wrong_the_bootstrap_goes_with_the_sandwich() -> None
     rng = np.random.default_rng(0)
     data = ArrayDataset.of(rng.standard_t(6, size=(3000, 2)))
     result = _fitted(data, ONE)
-    found = bootstrap(data, result.model, 100).standard_errors
+    found = bootstrap(data, result.model, 64).standard_errors
     wrong = result.standard_errors("information")
     right = errors_of(data, result.model, form="sandwich")
     diagonal = np.arange(2)
     ratio = found.covariances[0, diagonal, diagonal] / right.covariances[0, diagonal, diagonal]
-    assert np.abs(ratio - 1).max() < 4.5 / np.sqrt(200)
+    assert np.abs(ratio - 1).max() < 4.5 / np.sqrt(128)
     assert np.all(found.covariances[0, diagonal, diagonal] > 1.5 * wrong.covariances[0, diagonal, diagonal])
 
 
@@ -185,6 +201,17 @@ def test_functions_of_the_model_and_their_intervals() -> None:
 def test_a_bootstrap_of_one_is_refused(n: int) -> None:
     with pytest.raises(JobError, match="at least 2 replicates"):
         bootstrap(_catalogue(ONE, 50), _model(ONE), n)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_errors_have_the_form_and_the_constraints_asked_for(form: str) -> None:
+    constraints = Constraints(frozen=Frozen(means=frozenset({0})))
+    data = _catalogue(TWO, 300)
+    result = fit(data, Start(2, TWO), constraints=constraints)
+    errors = errors_of(data, result.model, constraints=constraints, form=form)
+    assert errors.form == form
+    assert np.all(errors.means[0] == 0)
+    np.testing.assert_allclose(errors.means[1], result.standard_errors(form).means[1], rtol=1e-8)
 
 
 def test_other_forms_are_refused() -> None:

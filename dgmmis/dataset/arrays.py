@@ -17,7 +17,7 @@ from dgmmis.chunk import (
     chunk_from_arrays,
     leaf_pieces,
 )
-from dgmmis.errors import ShapeError
+from dgmmis.errors import DataError, ShapeError
 from dgmmis.noise import Noise, parse_noise
 from dgmmis.types import Vector
 
@@ -154,3 +154,21 @@ class ArrayDataset:
     def references(self) -> tuple[ArrayReference, ...]:
         edges = range(0, self.n_rows, CHUNK_ROWS)
         return tuple(ArrayReference(self.whole, start, min(start + CHUNK_ROWS, self.n_rows)) for start in edges)
+
+
+def as_catalogue(data: object) -> Catalogue:
+    """A catalogue as it is; an array (n, d) of exact values as one.
+
+    Raises:
+        DataError: neither.
+    """
+    if isinstance(data, np.ndarray):
+        return ArrayDataset.of(data)
+    if isinstance(data, Catalogue):
+        return data
+    raise DataError(
+        "data must be a catalogue",
+        expected="a Dataset, ArrayDataset.of(points, noise_covariance), or an array (n, d)",
+        got=type(data).__name__,
+        do="for the path of a store, Dataset.open(path)",
+    )

@@ -67,7 +67,7 @@ class Run:
             "means": mixture.means.tolist(),
             "covariances": mixture.covariances.tolist(),
             "background_fraction": self.model.background_fraction,
-            "cutoff": self.model.cutoff,
+            "cutoff_radius": self.model.cutoff,
         }
         if background is not None:
             numbers["background"] = background_to_table(background)

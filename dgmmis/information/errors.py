@@ -22,6 +22,9 @@ SILENT, COMPARED = 1e-14, 1e-9
 """In units of each parameter's own information: with less, the data say nothing about a direction; and with less the
 scores say too little for the curvature to be measured by."""
 
+RESOLVED = 1e-5
+"""In the same units: with less, an error of the imputed points is none that anybody would notice."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Information:
@@ -133,6 +136,18 @@ def standard_errors(
         bool(np.all(curved)),
         form,
     )
+
+
+def resolved_covariance(information: Information, model: Model, constraints: Constraints) -> np.ndarray:
+    """The covariance (p, p) of the parameters from the scores, without the directions that these hardly speak of."""
+    slopes = free_directions(model, constraints)
+    known = slopes.T @ (information.outer + prior_curvature(model, constraints)) @ slopes
+    diagonal = np.diagonal(known)
+    scale = np.sqrt(np.where(diagonal > 1e-200, diagonal, np.inf))
+    values, vectors = np.linalg.eigh(_symmetric(known / (scale[:, None] * scale)))
+    loud = values > RESOLVED
+    inverse = (vectors[:, loud] / values[loud]) @ vectors[:, loud].T
+    return np.asarray(slopes @ (inverse / (scale[:, None] * scale)) @ slopes.T)
 
 
 def _root(known: np.ndarray, least: float) -> np.ndarray:

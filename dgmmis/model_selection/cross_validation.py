@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.address import Purpose, generator
-from dgmmis.dataset.arrays import Catalogue, Reference
+from dgmmis.dataset.arrays import Catalogue, Reference, as_catalogue
 from dgmmis.dataset.folds import Fold, held_out, training
 from dgmmis.em import Status, Stopping
-from dgmmis.errors import NumericalError, RefusedError
+from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import Fit, fit
@@ -158,6 +158,12 @@ def cross_validate(
     Raises:
         DgmmisError: as for `fit`; a fold without rows.
     """
+    data = as_catalogue(data)
+    if not isinstance(start, Start):
+        raise JobError("start is not a Start", got=type(start).__name__, do="give Start(n_components)")
+    n_rows = sum(reference.n_rows for reference in data.references)
+    if n_folds > n_rows:
+        raise JobError("more folds than rows", expected=f"up to {n_rows:,}", got=n_folds)
     with working(data, start.n_components, survey, executor) as executor:
         way = Fitting(survey, constraints, stopping, search, seed, executor)
         return way.validated(data, start, n_folds)
