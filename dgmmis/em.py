@@ -126,6 +126,9 @@ class Ascent(Protocol):
     def refused(self, trial: Pass | None) -> Model | None:
         """Instead of the last proposal, which the objective did not accept: a shorter one; None: the image."""
 
+    def doubted(self, result: Pass) -> Model | None:
+        """Where to go on from the last model, whose pass was `result`, if it is no maximum after all."""
+
 
 Passing = Generator[Model, Pass, Outcome]
 """Yields the models whose passes it wants, is sent them, and returns how it ended."""
@@ -206,7 +209,9 @@ def em(
         )
         callback.on_step(Step(record, model))
         if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, distance, result.n_samples):
-            return Outcome(*best, Status.CONVERGED)
+            step = None if ascent is None else ascent.doubted(result)
+            if step is None:
+                return Outcome(*best, Status.CONVERGED)
         if result.worn:
             return Outcome(*best, Status.POINTS_WORN)
         if iteration >= stopping.max_iter:

@@ -42,6 +42,17 @@ LEAST_DOUBT = 1e-4
 LARGEST = 3000
 """With more coordinates the information is that of known components and values, entry by entry."""
 
+DOUBTS = 6
+"""So many times a fit may find that it has not arrived."""
+
+FLAT, ASTRAY, DOUBTED = 1e-5, 0.1, 3.0
+"""Least curvature that is told from none, in units of the complete information; the least slope, over its own error,
+that a step from a saddle goes by; and how many times the distance may be what it was thought to be."""
+
+CurvatureOf = Callable[[Model, Pass], tuple[np.ndarray, float]]
+"""(model, its pass) -> minus the second derivatives (p, p) of the objective, per object, and their error in units of
+the complete information."""
+
 KnownOf = Callable[[Model, Pass], ScoreProducts]
 """(model, its pass) -> the products of some objects' scores."""
 
@@ -74,8 +85,16 @@ class _Place:
 class QuasiNewton:
     """Proposes steps from what passes found; stateful on purpose, one for a fit."""
 
-    def __init__(self, constraints: Constraints, known_of: KnownOf | None = None, *, is_near: bool = False) -> None:
-        self._constraints, self._known_of = constraints, known_of
+    def __init__(
+        self,
+        constraints: Constraints,
+        known_of: KnownOf | None = None,
+        curvature_of: CurvatureOf | None = None,
+        *,
+        is_near: bool = False,
+    ) -> None:
+        self._constraints, self._known_of, self._curvature_of = constraints, known_of, curvature_of
+        self._n_doubts = 0
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
         self._place: _Place | None = None
         self._step = np.zeros(0)
@@ -143,6 +162,35 @@ class QuasiNewton:
             return None
         self._scale *= 0.1 if trial is None else self._shortened(trial)
         self._reach = max(length * self._scale, 1e-3)
+        return self._proposal()
+
+    def doubted(self, result: Pass) -> Model | None:
+        """Where to go on, if the curvature of the objective says that the last model is no maximum.
+
+        The scores' products are positive whatever the place: near a saddle, as between components that are alike, they
+        promise a maximum nearby. The curvature itself is dear, and looked at only where a fit would stop.
+        """
+        place, metric = self._place, self._metric
+        if self._curvature_of is None or place is None or metric is None or place.free.n == 0:
+            return None
+        if self._n_doubts >= DOUBTS or len(place.free.follows) > LARGEST:
+            return None
+        curvature, noise = self._curvature_of(place.model, result)
+        values, directions = metric.compared(place, curvature)
+        slopes, flat = directions.T @ place.slopes, max(FLAT, noise)
+        bent = values < -flat
+        least = ASTRAY / np.sqrt(result.n_samples)
+        slopes = np.where(bent & (np.abs(slopes) < least), np.copysign(least, slopes), slopes)
+        ahead = slopes / np.maximum(np.abs(values), flat)
+        distance = float(np.sqrt(ahead @ slopes))
+        if not bent.any() and distance <= DOUBTED * self.distance:
+            return None
+        self._n_doubts += 1
+        self._pairs.clear()
+        self.distance = distance
+        step = directions @ ahead
+        self._n_shortened, self._scale = 0, 1.0
+        self._step = step * min(1.0, self._reach / max(metric.length(step), 1e-300))
         return self._proposal()
 
     def _shortened(self, trial: Pass) -> float:
@@ -222,10 +270,15 @@ class QuasiNewton:
 
 
 def ascent_for(
-    model: Model, constraints: Constraints, known_of: KnownOf, *, is_near: bool = False
+    model: Model,
+    constraints: Constraints,
+    known_of: KnownOf,
+    curvature_of: CurvatureOf | None = None,
+    *,
+    is_near: bool = False,
 ) -> QuasiNewton | None:
     """What a fit that begins at a model goes by; None, plain EM, with a cutoff: the sums are no gradient then."""
-    return QuasiNewton(constraints, known_of, is_near=is_near) if model.cutoff is None else None
+    return QuasiNewton(constraints, known_of, curvature_of, is_near=is_near) if model.cutoff is None else None
 
 
 def objective_slopes(result: Pass, model: Model, constraints: Constraints) -> np.ndarray:
@@ -243,7 +296,7 @@ class _Metric:
 
     Args:
         factor: Cholesky factor of it in units of its diagonal; None: the diagonal is all there is.
-        diagonal: of it (f,).
+        diagonal: of all of it (f,).
         blocks: what an object of each component's own would tell of it (k, b, b): the unit of steps.
         entries: of theta that these are about (k, b).
         free: what phi is.
@@ -291,6 +344,20 @@ class _Metric:
             return np.asarray(slopes / self.diagonal)
         scale = np.sqrt(self.diagonal)
         return np.asarray(cho_solve(self.factor, slopes / scale) / scale)
+
+    def compared(self, place: _Place, curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Curvatures (f,) in units of the complete information, and their directions (f, f)."""
+        free, model = place.free, place.model
+        complete, behind = complete_information(model)
+        theta = np.zeros((len(free.follows),) * 2)
+        for own, block in zip(self.entries, complete, strict=True):
+            theta[np.ix_(own, own)] = block
+        theta[-1, -1] = behind
+        unit = free.gathered_information(theta)
+        scale = np.sqrt(np.maximum(np.diagonal(unit), 1e-300))
+        root = np.linalg.inv(np.linalg.cholesky(unit / (scale[:, None] * scale))) / scale  # root C root' = 1
+        values, vectors = np.linalg.eigh(root @ free.gathered_information(_along_both(model, free, curvature)) @ root.T)
+        return values, root.T @ vectors
 
     def length(self, step: np.ndarray) -> float:
         """The largest change of a component, in its own standard deviations."""

@@ -10,7 +10,7 @@ from dgmmis.callback import Callback, History, Record
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em
 from dgmmis.errors import UnseenError
-from dgmmis.information import Information, ScoreProducts, n_directions, resolved_covariance
+from dgmmis.information import Information, ScoreProducts, n_directions, prior_curvature, resolved_covariance
 from dgmmis.model import Model
 from dgmmis.monte_carlo import MonteCarlo, monte_carlo
 from dgmmis.mstep import maximize
@@ -18,7 +18,7 @@ from dgmmis.noise_classes import NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import LARGEST, ascent_for
-from dgmmis.scoring import score_products
+from dgmmis.scoring import information, score_products
 from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
@@ -225,7 +225,7 @@ def rounds(
     """
     constraints = passes.constraints
     known = Known(passes, sample)
-    ascent = ascent_for(model, constraints, known)
+    ascent = ascent_for(model, constraints, known, known.curvature)
     if ascent is None:  # no finer than it deserves
         stopping = replace(stopping, arrived=ROUGHLY * stopping.arrived)
     resolution = Resolution(passes, sample, seed)
@@ -295,6 +295,13 @@ class Known:
         rows = self.sample.take(np.unique(np.linspace(0, self.sample.n_samples - 1, n).astype(int)))
         observing, points_of = self.passes.observing, self.passes.points_of
         return score_products(model, rows, observing, points_of, last, latent_points=FEW_LATENT)
+
+    def curvature(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
+        """Minus the second derivatives of the objective, per object, and about their error for want of objects."""
+        found = information(model, self.sample, self.passes.observing, self.passes.points_of, last)
+        n = self.sample.n_samples if self.sample.weights is None else float(self.sample.weights.sum())
+        noise = 0.0 if n > 0.999 * last.n_samples else 3 / math.sqrt(n)
+        return (found.curvature + prior_curvature(model, self.passes.constraints)) / last.n_samples, noise
 
     def monte_carlo(self, model: Model, last: Pass) -> MonteCarlo:
         """How far the imputed points of the round put the estimates off."""
