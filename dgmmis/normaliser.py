@@ -12,7 +12,7 @@ from dgmmis.information import block_terms, component_places, gradient, n_direct
 from dgmmis.linalg import pack, packed_indices, packed_size
 from dgmmis.model import Model
 from dgmmis.noise_classes import NoiseClass
-from dgmmis.quadrature import REPLICATES, Round, UnseenBlock, UnseenPoints, draw
+from dgmmis.quadrature import REPLICATES, Round, UnseenPoints, draw
 from dgmmis.selection import LinearBounds
 from dgmmis.survey import Survey
 
@@ -36,8 +36,15 @@ class Normaliser:
     second: Float[np.ndarray, "p p"]
 
     @classmethod
-    def of(cls, model: Model, survey: Survey, points_of: Round, unseen: Sequence[Unseen]) -> "Normaliser":
-        """Of a model and the sums over its unseen, class by class.
+    def of(
+        cls,
+        model: Model,
+        survey: Survey,
+        points_of: Round,
+        unseen: Sequence[Unseen],
+        blocks_of: Sequence[np.ndarray] | None = None,
+    ) -> "Normaliser":
+        """Of a model and the sums over its unseen, class by class; `blocks_of`: M'' of each, if somebody has them.
 
         The second derivatives are those of what was maximised: on the points of the round, or in closed form. With
         others the curvature would not vanish with the scores, and where little was seen their noise would swamp it.
@@ -48,10 +55,13 @@ class Normaliser:
         if bounds is not None:
             blocks = _blocks_within(model, points_of.classes, bounds, shares)
         else:
-            first, *others = points_of.blocks()
-            blocks = unseen_blocks(model, first, points_of, survey, shares)
-            for some in others:
-                blocks += unseen_blocks(model, some, points_of, survey, shares)
+            if blocks_of is None:
+                blocks_of = [np.zeros(()) for _ in shares]
+                for some in points_of.blocks():
+                    sign = -1.0 if points_of.n_injections else 1.0  # found ones give Z'' = -M''
+                    found = sign * mass_blocks(model, draw(some, points_of, survey, model))
+                    blocks_of[some.noise_class] = blocks_of[some.noise_class] + found
+            blocks = np.einsum("c,ckbe->kbe", shares, np.stack(blocks_of))
         second = -second_matrix(np.asarray(blocks), shares @ masses, model)
         return replace(cls.to_first_order(model, points_of, unseen), second=second)
 
@@ -67,18 +77,12 @@ class Normaliser:
         return self.points_of.partition.numbers(chunk, self.points_of.classes)
 
 
-def unseen_blocks(
-    model: Model, block: UnseenBlock, points_of: Round, survey: Survey, factors: Float[np.ndarray, " c"]
-) -> Float[np.ndarray, "k b b"]:
-    """M_c'' = sum w p''/p over a block of unseen points of class c, times the factor of the class (`second_blocks`).
-
-    Found injections give Z'' = -M'' instead: the population as a whole has no second derivatives.
-    """
+def mass_blocks(model: Model, points: UnseenPoints) -> Float[np.ndarray, "k b b"]:
+    """d2M/dtheta2 from the points of a block, as the blocks of the components (`second_matrix`)."""
     k, d = model.mixture.means.shape
     total = np.zeros((k, 1 + d + packed_size(d), 1 + d + packed_size(d)))
-    factor = factors[block.noise_class] * (-1.0 if points_of.n_injections else 1.0)
-    for some in draw(block, points_of, survey, model).leaf.blocks:
-        for terms in block_terms(model, some, factor * point_weights(model, some)):
+    for some in points.leaf.blocks:
+        for terms in block_terms(model, some, point_weights(model, some)):
             total += terms.second
     return total
 

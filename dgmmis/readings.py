@@ -18,7 +18,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
-from dgmmis.normaliser import mass_slopes
+from dgmmis.normaliser import mass_blocks, mass_slopes
 from dgmmis.observed import observed_sums
 from dgmmis.plan import Plan, shared_out
 from dgmmis.quadrature import Round, UnseenBlock, UnseenPoints, draw
@@ -106,6 +106,11 @@ def _mass_slopes(shared: Shared, item: UnseenItem) -> Partial:
     return Partial.of([(f"slopes-{block.noise_class}", block.leaf, slopes)])
 
 
+def _mass_blocks(shared: Shared, item: UnseenItem) -> Partial:
+    member, block = shared.members[0], item.block
+    return Partial.of([(f"blocks-{block.noise_class}", block.leaf, mass_blocks(member.model, _points(shared, item)))])
+
+
 def _summed(function: LeafFunction, item: Reference) -> Partial:
     chunk = item.load()
     starts = range(0, chunk.n_samples, LEAF_ROWS)
@@ -169,6 +174,15 @@ class Readings:
         partial = self._executor.map_reduce(_mass_slopes, shared, self._unseen_groups([member]))
         sign = -1.0 if member.points_of.n_injections else 1.0  # of what was found, there
         return [sign * partial.total(f"slopes-{c}") for c in range(len(member.points_of.classes))]
+
+    def mass_blocks(self, member: Member) -> list[np.ndarray] | None:
+        """The unseen mass of each noise class to second order (`normaliser.mass_blocks`): no reading; None without."""
+        if not member.draws_unseen or member.points_of is None:
+            return None
+        shared = Shared(self._run, self.count, (member,), self._observing, self._plan.budget_bytes)
+        partial = self._executor.map_reduce(_mass_blocks, shared, self._unseen_groups([member]))
+        sign = -1.0 if member.points_of.n_injections else 1.0  # of what was found, there
+        return [sign * partial.total(f"blocks-{c}") for c in range(len(member.points_of.classes))]
 
     def classes(self, partition: Partition, replicate: Replicate | None) -> tuple[NoiseClass, ...]:
         """The noise classes of a partition that has several: one more reading of the data."""

@@ -18,7 +18,7 @@ from dgmmis.noise_classes import NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import LARGEST, ascent_for
-from dgmmis.scoring import information, score_products
+from dgmmis.scoring import chunk_information, score_products
 from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
@@ -298,7 +298,8 @@ class Known:
 
     def curvature(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
         """Minus the second derivatives of the objective, per object, and about their error for want of objects."""
-        found = information(model, self.sample, self.passes.observing, self.passes.points_of, last)
+        found = chunk_information(model, self.sample, self.passes.observing, self.passes.normaliser(model, last))
+        found = found * (last.n_samples / found.n_samples)
         n = self.sample.n_samples if self.sample.weights is None else float(self.sample.weights.sum())
         noise = 0.0 if n > 0.999 * last.n_samples else 3 / math.sqrt(n)
         return (found.curvature + prior_curvature(model, self.passes.constraints)) / last.n_samples, noise

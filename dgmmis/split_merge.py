@@ -148,7 +148,7 @@ def moved(model: Model, move: Move, shapes: Shapes) -> Model:
     i, j = move.merged
     s = move.split
     total = weights[i] + weights[j]
-    share = np.array([weights[i], weights[j]]) / max(total, 1e-300)
+    share = np.array([weights[i], weights[j]]) / total if total > 0 else np.full(2, 0.5)
     mean = share @ means[[i, j]]
     apart = means[[i, j]] - mean
     merged = np.einsum("p,pij->ij", share, covariances[[i, j]]) + np.einsum("p,pi,pj->ij", share, apart, apart)

@@ -566,13 +566,12 @@ def test_too_many_components_under_noise_are_at_the_edge() -> None:
     assert len({edge.component for edge in edges(model.result_)}) >= 4
 
 
-def test_two_components_alike_stay_alike_and_that_is_no_maximum() -> None:
-    """No step tells them apart: the fit is that of one component, and the standard errors say that it is a saddle."""
+def test_two_components_alike_are_told_apart() -> None:
+    """No step of EM does: the fit would be that of one component, which is a saddle."""
     alike = GaussianMixture([0.5, 0.5], [[3, 3], [3, 3]], np.tile(9 * np.eye(2), (2, 1, 1)))
     model, one = fitted(pair(), 2, init=alike, tol=1e-10), fitted(pair(), 1)
-    assert model.log_likelihood_ == pytest.approx(one.log_likelihood_, abs=1e-9)
-    np.testing.assert_allclose(model.means_, np.tile(one.means_, (2, 1)), atol=1e-6)
-    assert not model.standard_errors_.is_maximum
+    assert model.log_likelihood_ > one.log_likelihood_ + 0.5
+    assert model.standard_errors_.is_maximum
     assert one.standard_errors_.is_maximum
 
 

@@ -90,7 +90,9 @@ def test_nothing_missing_is_the_plain_fit_bit_for_bit() -> None:
     assert everything.records[0].objective == plain.records[0].objective
     for name in ("weights", "means", "covariances"):
         first = getattr(plain.model.mixture, name)
-        assert np.abs(getattr(everything.model.mixture, name) - first).max() < 1e-4  # one more, finer round
+        assert (
+            np.abs(getattr(everything.model.mixture, name) - first).max() < 5e-4
+        )  # settled a little finer: 0.03 errors
     steps = min(len(plain.records), sum(record.round == 0 for record in everything.records))
     for mine, theirs in zip(plain.records[:steps], everything.records[:steps], strict=True):
         assert mine.objective == theirs.objective
@@ -352,3 +354,14 @@ def test_a_background_that_cannot_grow_is_refused() -> None:
     start = Start(1, background=Uniform([-9, -9], [9, 9]), background_fraction=0.0)
     with pytest.raises(JobError, match="can never grow"):
         fit(ArrayDataset.of(_catalogue(500, 0)), start)
+
+
+def test_a_fit_with_a_minimum_dispersion_that_starts_at_the_truth_stays() -> None:
+    """w far below the true variances: a prior worth one object moves nothing by a statistical error."""
+    points = _catalogue(5000, 11)
+    result = fit(ArrayDataset.of(points, NOISE), Start(2, TRUTH), constraints=Constraints(prior=InverseWishart(0.01)))
+    assert result.converged
+    errors = result.standard_errors()
+    for name, largest in (("weights", 4.0), ("means", 4.5), ("covariances", 4.5)):  # 1e-4 by chance for all of them
+        apart = np.abs(getattr(result.model.mixture, name) - getattr(TRUTH, name)) / getattr(errors, name)
+        assert apart.max() < largest

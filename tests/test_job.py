@@ -89,7 +89,7 @@ def test_the_smallest_job_has_defaults(tmp_path: Path) -> None:
         ("n_components = 3", 'n_components = "3"', r"\[model\] n_components has the wrong type: expected int, got '3'"),
         ("n_components = 3", "n_components = true", "n_components has the wrong type"),
         ("n_components = 3", "", r"\[model\] lacks the key 'n_components'"),
-        ("n_components = 3", "n_components = 0", "n_components must be at least 1"),
+        ("n_components = 3", "n_components = 0", "n_components must be a whole number, at least 1"),
         ('"random"', '"kmean"', None),  # the path of a run, looked for when the fit starts
         ('"diag"', '"diagonal"', r"unknown covariance_type 'diagonal'. Did you mean 'diag'\?"),
         ("means = [0, 2]", "means = [3]", "frozen means: no such component"),

@@ -413,7 +413,7 @@ def test_a_choice_that_has_no_meaning_is_refused() -> None:
         choose_components(data, [])
     with pytest.raises(JobError, match="n_folds must be at least 2"):
         choose_components(data, [1], "held_out", n_folds=1)
-    with pytest.raises(JobError, match="n_components must be at least 1"):
+    with pytest.raises(JobError, match="n_components must be a whole number, at least 1"):
         choose_components(data, [0, 1])
     with pytest.raises(RefusedError, match="frozen components"):
         choose_components(data, [1], constraints=Constraints(frozen=Frozen(means=frozenset([0]))))

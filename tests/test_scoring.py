@@ -156,7 +156,7 @@ def test_the_mean_over_the_training_data_is_the_log_likelihood(on: str) -> None:
     y[rng.random(y.shape) < 0.15] = NAN
     model = GMMis(2, selection=box, selection_on=on, init=PLANE.mixture, max_iter=3)
     model.fit(y, noise_covariance=noise)
-    assert model.score(y, noise_covariance=noise) == pytest.approx(model.log_likelihood_, abs=1e-2)
+    assert model.score(y, noise_covariance=noise) == pytest.approx(model.log_likelihood_, abs=2e-2)
     assert 0.2 < model.completeness_ < 0.9
     responsibilities = model.predict_proba(y, noise_covariance=noise)
     np.testing.assert_allclose(responsibilities.sum(axis=1), 1, atol=1e-10)
