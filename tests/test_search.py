@@ -265,5 +265,5 @@ def test_no_more_passes_than_asked_for() -> None:
 def test_a_search_for_nothing_is_refused() -> None:
     with pytest.raises(JobError, match="number of starts must be a whole number, at least 1"):
         Search(0)
-    with pytest.raises(JobError, match="split_merge.*must be a whole number, at least 0"):
+    with pytest.raises(JobError, match=r"split_merge.*must be a whole number, at least 0"):
         Search(1, -1)
