@@ -191,8 +191,11 @@ def em(
         best = (model, result)
         update = maximize(result.moments, model)
         step = None if ascent is None else ascent.propose(model, result, update.model)
-        distance = _ahead(movement(model, update.model), before) if ascent is None else ascent.distance
-        before = movement(model, update.model)
+        if ascent is None:
+            moved = movement(model, update.model)
+            distance, before = _ahead(moved, before), moved
+        else:
+            distance = ascent.distance
         record = Record(
             iteration=iteration - 1,
             round=number,

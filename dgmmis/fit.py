@@ -13,7 +13,7 @@ from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.em import Outcome, Pass, Status, Stopping
 from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
-from dgmmis.information import Information, StandardErrors, density_slopes, n_directions, standard_errors
+from dgmmis.information import StandardErrors, density_slopes, n_directions, standard_errors
 from dgmmis.initialize import Start, first_models
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
@@ -246,8 +246,7 @@ def _edges(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[AtBoundary,
     settled = outcome.status is not Status.MAX_ITERATIONS
     if isinstance(sample.noise, NoNoise) or not settled or n_directions(outcome.model) > LARGEST:
         return ()
-    found = Known(passes, sample)(outcome.model, outcome.last)
-    known = Information(found.outer, found.outer, found.n_samples) * (outcome.last.n_samples / found.n_samples)
+    known = Known(passes, sample).information(outcome.model, outcome.last)
     return boundary(outcome.model, outcome.last.moments, known, passes.constraints)
 
 

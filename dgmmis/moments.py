@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from dgmmis.linalg import packed_size, unpack
+from dgmmis.linalg import packed_size, symmetrize, unpack
 from dgmmis.types import Covariances, Means, Weights
 
 
@@ -81,6 +81,13 @@ class Moments:
         return np.asarray(np.einsum("kij,kj->ki", covariances, self.mean_score))
 
     def second(self, covariances: Covariances) -> Covariances:
-        """sum_n q_nk [(b_nk - mu_k)(b_nk - mu_k)' + B_nk] (k, d, d)."""
-        spread = covariances @ unpack(self.covariance_score) @ covariances
-        return np.asarray(self.weight[:, None, None] * covariances + spread)
+        """sum_n q_nk [(b_nk - mu_k)(b_nk - mu_k)' + B_nk] (k, d, d): A C + C W C as L (A + L' W L) L' with C = L L'.
+
+        In a covariance that is flat along some direction W is so large there that the plain product turns the others by
+        more than the flat one's width; here the rounding errors of every direction are in units of its own width.
+        """
+        sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+        factors = np.linalg.cholesky(covariances / (sigma[:, :, None] * sigma[:, None, :])) * sigma[:, :, None]
+        across = np.swapaxes(factors, 1, 2)
+        inner = symmetrize(across @ unpack(self.covariance_score) @ factors)
+        return np.asarray(factors @ (self.weight[:, None, None] * np.eye(sigma.shape[1]) + inner) @ across)

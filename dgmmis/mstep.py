@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dgmmis.linalg import symmetrize, unpack
+from dgmmis.linalg import symmetrize
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -59,7 +59,7 @@ def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update
 
     shift = moments.first(mixture.covariances) / weight[:, None]
     shift[fixed_means] = 0.0
-    second = _second(moments, mixture.covariances) / weight[:, None, None]
+    second = moments.second(mixture.covariances) / weight[:, None, None]
     first = moments.first(mixture.covariances) / weight[:, None]
     # about the new mean, wherever it is: second - shift first' - first shift' + shift shift'; for a free mean
     # (shift = first) this is second - shift shift'
@@ -109,19 +109,6 @@ def with_frozen(model: Model, first: Model, constraints: Constraints) -> Model:
     if frozen.weights:
         weights = _new_weights(weights, given.weights, _mask(frozen.weights, k))
     return replace(model, mixture=GaussianMixture(weights, means, covariances)) if frozen else model
-
-
-def _second(moments: Moments, covariances: Covariances) -> Covariances:
-    """A C + C W C (k, d, d), of `Moments.second`, as L (A + L' W L) L' with C = L L'.
-
-    In a covariance that is flat along some direction W is so large there that the plain product turns the others by
-    more than the flat one's width; here the rounding errors of every direction are in units of its own width.
-    """
-    sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-    factors = np.linalg.cholesky(covariances / (sigma[:, :, None] * sigma[:, None, :])) * sigma[:, :, None]
-    across = np.swapaxes(factors, 1, 2)
-    inner = symmetrize(across @ unpack(moments.covariance_score) @ factors)
-    return np.asarray(factors @ (moments.weight[:, None, None] * np.eye(sigma.shape[1]) + inner) @ across)
 
 
 def _mask(components: frozenset[int], k: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import NoiseClass, Partition
-from dgmmis.normaliser import Normaliser
+from dgmmis.normaliser import Normaliser, mass_blocks, mass_slopes
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
 from dgmmis.readings import Found, Member, Readings
@@ -88,14 +88,14 @@ class Passes:
 
     def mass_slopes(self, model: Model) -> list[np.ndarray]:
         """How the unseen mass of each class changes with the parameters, by replicate; empty if there are no points."""
-        return self.readings.mass_slopes(self.member(model, self._bounds(model)))
+        return self.readings.over_unseen(self.member(model, self._bounds(model)), mass_slopes)
 
     def normaliser(self, model: Model, last: Pass) -> Normaliser | None:
         """log Z of a model to second order, on the points that the workers keep; None where everything was seen."""
         if self._points_of is None:
             return None
-        blocks_of = self.readings.mass_blocks(self.member(model, self._bounds(model)))
-        return Normaliser.of(model, self.observing.survey, self._points_of, last.unseen, blocks_of)
+        blocks_of = self.readings.over_unseen(self.member(model, self._bounds(model)), mass_blocks)
+        return Normaliser.of(model, self.observing.survey, self._points_of, last.unseen, blocks_of or None)
 
     def __call__(self, model: Model) -> Pass:
         bounds = self._bounds(model)

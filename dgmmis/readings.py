@@ -18,7 +18,6 @@ from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
-from dgmmis.normaliser import mass_blocks, mass_slopes
 from dgmmis.observed import observed_sums
 from dgmmis.plan import Plan, shared_out
 from dgmmis.quadrature import Round, UnseenBlock, UnseenPoints, draw
@@ -26,6 +25,9 @@ from dgmmis.replicate import Replicate
 
 LeafFunction = Callable[[int, Chunk], Any]
 """(number of a leaf, its rows) -> what can be summed."""
+
+UnseenFunction = Callable[[Model, UnseenPoints], np.ndarray]
+"""(model, points of a block) -> what can be summed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,15 +102,16 @@ def sums(shared: Shared, item: Reference | UnseenItem) -> Partial:
     return partial
 
 
-def _mass_slopes(shared: Shared, item: UnseenItem) -> Partial:
-    member, block = shared.members[0], item.block
-    slopes = mass_slopes(member.model, _points(shared, item))
-    return Partial.of([(f"slopes-{block.noise_class}", block.leaf, slopes)])
+@dataclass(frozen=True, slots=True)
+class _OverUnseen:
+    """The task of `over_unseen`."""
 
+    function: UnseenFunction
 
-def _mass_blocks(shared: Shared, item: UnseenItem) -> Partial:
-    member, block = shared.members[0], item.block
-    return Partial.of([(f"blocks-{block.noise_class}", block.leaf, mass_blocks(member.model, _points(shared, item)))])
+    def __call__(self, shared: Shared, item: UnseenItem) -> Partial:
+        member, block = shared.members[0], item.block
+        value = self.function(member.model, _points(shared, item))
+        return Partial.of([(f"unseen-{block.noise_class}", block.leaf, value)])
 
 
 def _summed(function: LeafFunction, item: Reference) -> Partial:
@@ -166,23 +169,15 @@ class Readings:
             for m, member in enumerate(members)
         ]
 
-    def mass_slopes(self, member: Member) -> list[np.ndarray]:
-        """How the unseen mass of each noise class changes with the parameters, by replicate (r, p): no reading."""
+    def over_unseen(self, member: Member, function: UnseenFunction) -> list[np.ndarray]:
+        """The sums of function(model, points) over the unseen points of each noise class, which the workers keep: no
+        reading. Of what was not seen, where it is that of the injections that were found; empty without points."""
         if not member.draws_unseen or member.points_of is None:
             return []
         shared = Shared(self._run, self.count, (member,), self._observing, self._plan.budget_bytes)
-        partial = self._executor.map_reduce(_mass_slopes, shared, self._unseen_groups([member]))
-        sign = -1.0 if member.points_of.n_injections else 1.0  # of what was found, there
-        return [sign * partial.total(f"slopes-{c}") for c in range(len(member.points_of.classes))]
-
-    def mass_blocks(self, member: Member) -> list[np.ndarray] | None:
-        """The unseen mass of each noise class to second order (`normaliser.mass_blocks`): no reading; None without."""
-        if not member.draws_unseen or member.points_of is None:
-            return None
-        shared = Shared(self._run, self.count, (member,), self._observing, self._plan.budget_bytes)
-        partial = self._executor.map_reduce(_mass_blocks, shared, self._unseen_groups([member]))
-        sign = -1.0 if member.points_of.n_injections else 1.0  # of what was found, there
-        return [sign * partial.total(f"blocks-{c}") for c in range(len(member.points_of.classes))]
+        partial = self._executor.map_reduce(_OverUnseen(function), shared, self._unseen_groups([member]))
+        sign = -1.0 if member.points_of.n_injections else 1.0
+        return [sign * partial.total(f"unseen-{c}") for c in range(len(member.points_of.classes))]
 
     def classes(self, partition: Partition, replicate: Replicate | None) -> tuple[NoiseClass, ...]:
         """The noise classes of a partition that has several: one more reading of the data."""

@@ -296,6 +296,11 @@ class Known:
         observing, points_of = self.passes.observing, self.passes.points_of
         return score_products(model, rows, observing, points_of, last, latent_points=FEW_LATENT)
 
+    def information(self, model: Model, last: Pass) -> Information:
+        """Of all objects, by the scores' products alone."""
+        found = self(model, last)
+        return Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
+
     def curvature(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
         """Minus the second derivatives of the objective, per object, and about their error for want of objects."""
         found = chunk_information(model, self.sample, self.passes.observing, self.passes.normaliser(model, last))
@@ -310,9 +315,7 @@ class Known:
         slopes = self.passes.mass_slopes(model)
         if points_of is None or not slopes or n_directions(model) > LARGEST:
             return MonteCarlo.none(n_directions(model))
-        found = self(model, last)
-        known = Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
-        covariance = resolved_covariance(known, model, self.passes.constraints)
+        covariance = resolved_covariance(self.information(model, last), model, self.passes.constraints)
         return monte_carlo(model, points_of.classes, last.unseen, slopes, covariance, last.n_samples)
 
 

@@ -56,9 +56,8 @@ def information_of(
     k = model.mixture.n_components
     with prepared(data, k, survey=survey, constraints=Constraints(), executor=executor) as ready:
         last = evaluated(ready.passes, model, sample=ready.sample, seed=seed).last
-        points_of, observing = ready.passes.points_of, ready.passes.observing
-        normaliser = None if points_of is None else Normaliser.of(model, observing.survey, points_of, last.unseen)
-        found: Information = ready.passes.readings.summed(_LeafInformation(model, observing, normaliser))
+        normaliser = ready.passes.normaliser(model, last)
+        found: Information = ready.passes.readings.summed(_LeafInformation(model, ready.passes.observing, normaliser))
     return found
 
 
