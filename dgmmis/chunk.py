@@ -11,6 +11,7 @@ from jaxtyping import Float
 from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
 from dgmmis.linalg import packed_size
 from dgmmis.noise import Noise, NoNoise
+from dgmmis.ordering import kd_order
 from dgmmis.types import Points, Vector
 
 LARGEST_VALUE = 1e140
@@ -22,6 +23,14 @@ LEAF_ROWS = 4096
 CHUNK_ROWS = 16 * LEAF_ROWS
 """Rows of a chunk, in memory as in a store, so that both give the same bits: whole leaves, a power of two of them, so
 that chunks are aligned subtrees of the sum."""
+
+
+ALIKE_ROWS = 256
+"""Rows of a leaf with the same noise from which on they are a block of their own: its components are prepared once,
+which costs as much as some hundred rows do, and then each pair of a row and a component a tenth."""
+
+LOOKED_AT = 128
+"""Rows that are compared before all are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +91,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Rows with the same measured features, features by samples; what a kernel sees.
+    """Rows with the same measured features, and where many have it the same noise, features by samples: what a kernel
+    sees.
 
     Args:
         rows: their positions in the leaf (n,).
@@ -146,12 +156,13 @@ class Leaf:
         return sum(block.nbytes for block in self.blocks)
 
 
-def blocks(chunk: Chunk) -> Iterator[Block]:
-    """The rows, grouped by their pattern of missing values."""
+def blocks(chunk: Chunk, near_rows: int | None = None) -> Iterator[Block]:
+    """The rows, grouped by their pattern of missing values, and by their noise where many have the same.
 
-    def part(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-        return None if array is None else np.ascontiguousarray(array[rows], dtype=float)
-
+    Args:
+        chunk: the rows.
+        near_rows: put those of a block along a k-d tree whose leaves have so many; None: as they come.
+    """
     seen = ~np.isnan(chunk.points)
     if seen.all():
         patterns, which = np.ones((1, chunk.points.shape[1]), dtype=bool), np.zeros(chunk.n_samples, dtype=int)
@@ -160,21 +171,57 @@ def blocks(chunk: Chunk) -> Iterator[Block]:
     for p, pattern in enumerate(patterns):
         rows = np.flatnonzero(which.ravel() == p)
         measured = np.flatnonzero(pattern)
-        projection = None
-        features = measured
-        if chunk.projection is not None:
-            features = np.arange(chunk.projection.shape[2])
-            projection = np.ascontiguousarray(chunk.projection[rows][:, measured].transpose(1, 2, 0), dtype=float)
-        yield Block(
-            rows=rows,
-            features=features,
-            points=np.ascontiguousarray(chunk.points[rows][:, measured].T, dtype=float),
-            noise=np.ascontiguousarray(chunk.noise.take(rows).packed(measured), dtype=float),
-            projection=projection,
-            weights=part(chunk.weights, rows),
-            log_background=part(chunk.log_background, rows),
-            log_reference=part(chunk.log_reference, rows),
-        )
+        noise = np.ascontiguousarray(chunk.noise.take(rows).packed(measured), dtype=float)
+        alike = [] if chunk.projection is not None or len(measured) == 0 else _alike(noise)
+        others = np.ones(len(rows), dtype=bool)
+        for group in alike:
+            others[group] = False
+        parts = [(rows[group], np.ascontiguousarray(noise[:, group[:1]])) for group in alike]
+        if others.any():
+            some = others if alike else slice(None)
+            parts.append((rows[some], noise if noise.shape[1] == 1 else np.ascontiguousarray(noise[:, some])))
+        for part, of_part in parts:
+            yield _block(chunk, measured, part, of_part, near_rows)
+
+
+def _block(chunk: Chunk, measured: np.ndarray, rows: np.ndarray, noise: np.ndarray, near_rows: int | None) -> Block:
+    """Some rows that have the same features measured."""
+    points = chunk.points[rows][:, measured]
+    if near_rows is not None and chunk.projection is None and len(rows) > near_rows and len(measured):
+        order = kd_order(points, near_rows)
+        rows, points = rows[order], points[order]
+        noise = noise if noise.shape[1] == 1 else np.ascontiguousarray(noise[:, order])
+
+    def part(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else np.ascontiguousarray(array[rows], dtype=float)
+
+    projection = None
+    features = measured
+    if chunk.projection is not None:
+        features = np.arange(chunk.projection.shape[2])
+        projection = np.ascontiguousarray(chunk.projection[rows][:, measured].transpose(1, 2, 0), dtype=float)
+    return Block(
+        rows=rows,
+        features=features,
+        points=np.ascontiguousarray(points.T, dtype=float),
+        noise=noise,
+        projection=projection,
+        weights=part(chunk.weights),
+        log_background=part(chunk.log_background),
+        log_reference=part(chunk.log_reference),
+    )
+
+
+def _alike(noise: np.ndarray) -> list[np.ndarray]:
+    """Groups of samples, by number, whose packed noise (t, n) is the same to the last bit: those worth a block."""
+    n = noise.shape[1]
+    if n < ALIKE_ROWS:
+        return []
+    some = noise[:, :: max(1, n // LOOKED_AT)]  # a group worth having shows up twice among them
+    if len(np.unique(some, axis=1).T) == some.shape[1]:
+        return []
+    _, which, counts = np.unique(noise, axis=1, return_inverse=True, return_counts=True)
+    return [np.flatnonzero(which.ravel() == g) for g in np.flatnonzero(counts >= ALIKE_ROWS)]
 
 
 def leaf_pieces(n_rows: int, n: int) -> list[tuple[int, int]]:

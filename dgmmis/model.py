@@ -24,7 +24,7 @@ from dgmmis.noise import parse_noise
 from dgmmis.types import Indices, Points, Vector
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Model:
     """A mixture, the background it sits on, and the fraction nu of objects that belong to the background.
 

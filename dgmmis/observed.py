@@ -13,6 +13,7 @@ from dgmmis.chunk import LEAF_ROWS, Block, Chunk, Leaf, blocks
 from dgmmis.dataset.arrays import Reference
 from dgmmis.errors import DataError, RefusedError, rows_named
 from dgmmis.estep import leaf_moments
+from dgmmis.estep.pruning import FEWEST, PANEL
 from dgmmis.latent import Latent, LatentError, latent_sums
 from dgmmis.latent_draw import LatentDraw, Observing
 from dgmmis.model import Model
@@ -29,6 +30,25 @@ PIECE_NUMBERS = 1 << 20
 
 Keep = Callable[[Any, Callable[[], Any]], Any]
 """(key, make) -> what is kept under the key, or made."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """One of the models that share a reading.
+
+    Args:
+        model: whose sums are wanted.
+        points_of: its imputed points; None where everything was seen.
+        draws_unseen: whether the unseen need points: not where their sums have a closed form.
+        replicate: how the objects' weights are drawn again; None: as they are.
+        variances_only: whether the M-step wants variances only, no covariances.
+    """
+
+    model: Model
+    points_of: Round | None
+    draws_unseen: bool
+    replicate: Replicate | None = None
+    variances_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,14 +104,7 @@ class LatentPiece:
         return self.plain.nbytes + (0 if self.latent is None else self.latent.nbytes)
 
 
-def observed_sums(
-    model: Model,
-    item: Reference,
-    observing: Observing,
-    points_of: Round | None,
-    keep: Keep,
-    replicate: Replicate | None = None,
-) -> Iterator[tuple[str, int, Any]]:
+def observed_sums(member: Member, item: Reference, observing: Observing, keep: Keep) -> Iterator[tuple[str, int, Any]]:
     """The terms of a chunk: the moments of each leaf, and the error of its latent points.
 
     The rows are kept, and their latent points where no replicate reweights them.
@@ -99,13 +112,17 @@ def observed_sums(
     Raises:
         DataError: a selection of zero at an observed object, by row.
     """
-    loaded: ObservedChunk = keep(item.key, lambda: load(item, observing, model.background))
+    model, points_of, replicate = member.model, member.points_of, member.replicate
+    # rows near one another, where there are components to leave out
+    near_rows = PANEL if model.mixture.n_components >= FEWEST else None
+    loaded: ObservedChunk = keep((item.key, near_rows), lambda: load(item, observing, model.background, near_rows))
+    sums_of = partial(leaf_moments, model, variances_only=member.variances_only)
     for leaf, tilted in zip(loaded.leaves, loaded.tilted, strict=True):
         factors = None if replicate is None else replicate.factors(leaf.index, LEAF_ROWS)
         if factors is not None:
             leaf = _reweighted(leaf, factors if tilted is None else factors[tilted.others])
             tilted = None if tilted is None else tilted.replicated(factors)
-        moments = leaf_moments(model, leaf)
+        moments = sums_of(leaf)
         if tilted is not None:
             assert points_of is not None
             error = LatentError()
@@ -117,7 +134,7 @@ def observed_sums(
                 some = slice(start, start + rows)
                 drawn = partial(_piece, tilted, some, leaf.index, observing, points_of, model.background)
                 piece: LatentPiece = keep(key, drawn) if replicate is None else drawn()
-                moments = moments + leaf_moments(model, piece.plain)
+                moments = moments + sums_of(piece.plain)
                 moments = replace(moments, log_likelihood=moments.log_likelihood + piece.log_selected)
                 if piece.latent is not None:
                     sums = latent_sums(model, piece.latent)
@@ -126,8 +143,11 @@ def observed_sums(
         yield "observed", leaf.index, moments
 
 
-def load(reference: Reference, observing: Observing, background: Background | None) -> ObservedChunk:
-    """A chunk's leaves, with the background's density at each row that needs no latent points.
+def load(
+    reference: Reference, observing: Observing, background: Background | None, near_rows: int | None = None
+) -> ObservedChunk:
+    """A chunk's leaves, with the background's density at each row that needs no latent points; `near_rows` as for
+    `blocks`.
 
     Raises:
         DataError: a selection of zero at an observed object, by row.
@@ -144,7 +164,7 @@ def load(reference: Reference, observing: Observing, background: Background | No
         part = chunk.take(slice(start, start + LEAF_ROWS)) if len(rest) == 0 else chunk.take(plain)
         if len(plain) and survey.selection is not None and not isinstance(survey.selection, Injections):
             _check_observed(part, plain + chunk.first_row, survey)
-        leaves.append(laid_out(part, reference.first_leaf + number, background))
+        leaves.append(laid_out(part, reference.first_leaf + number, background, near_rows))
         tilted.append(
             Tilted(chunk.take(rest), rest + chunk.first_row, rest - start, plain - start) if len(rest) else None
         )
@@ -159,12 +179,12 @@ def _reweighted(leaf: Leaf, factors: np.ndarray) -> Leaf:
     return replace(leaf, blocks=tuple(map(block, leaf.blocks)))
 
 
-def laid_out(chunk: Chunk, index: int, background: Background | None) -> Leaf:
+def laid_out(chunk: Chunk, index: int, background: Background | None, near_rows: int | None = None) -> Leaf:
     """Rows as a leaf for the kernels, with the background's density at each."""
     if background is not None:
         behind = background.log_density(chunk.points, chunk.noise, chunk.projection)
         chunk = replace(chunk, log_background=behind)
-    return Leaf(index, tuple(blocks(chunk)))
+    return Leaf(index, tuple(blocks(chunk, near_rows)))
 
 
 def _piece(

@@ -14,9 +14,10 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import NoiseClass, Partition
 from dgmmis.normaliser import Normaliser, mass_blocks, mass_slopes
+from dgmmis.observed import Member
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
-from dgmmis.readings import Found, Member, Readings
+from dgmmis.readings import Found, Readings
 from dgmmis.replicate import Replicate
 from dgmmis.selection import LinearBounds
 
@@ -104,7 +105,9 @@ class Passes:
 
     def member(self, model: Model, bounds: LinearBounds | None) -> Member:
         """What a reading needs to know of this fit."""
-        return Member(model, self._points_of, self._points_of is not None and bounds is None, self._replicate)
+        variances_only = self.constraints.covariance_type in ("diag", "spherical")
+        draws_unseen = self._points_of is not None and bounds is None
+        return Member(model, self._points_of, draws_unseen, self._replicate, variances_only)
 
     def completed(self, model: Model, bounds: LinearBounds | None, found: Found) -> Pass:
         """The pass of a model from what a reading found.

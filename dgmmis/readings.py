@@ -18,9 +18,9 @@ from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
-from dgmmis.observed import observed_sums
+from dgmmis.observed import Member, observed_sums
 from dgmmis.plan import Plan, shared_out
-from dgmmis.quadrature import Round, UnseenBlock, UnseenPoints, draw
+from dgmmis.quadrature import UnseenBlock, UnseenPoints, draw
 from dgmmis.replicate import Replicate
 
 LeafFunction = Callable[[int, Chunk], Any]
@@ -28,23 +28,6 @@ LeafFunction = Callable[[int, Chunk], Any]
 
 UnseenFunction = Callable[[Model, UnseenPoints], np.ndarray]
 """(model, points of a block) -> what can be summed."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Member:
-    """One of the models that share a reading.
-
-    Args:
-        model: whose sums are wanted.
-        points_of: its imputed points; None where everything was seen.
-        draws_unseen: whether the unseen need points: not where their sums have a closed form.
-        replicate: how the objects' weights are drawn again; None: as they are.
-    """
-
-    model: Model
-    points_of: Round | None
-    draws_unseen: bool
-    replicate: Replicate | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,9 +78,7 @@ def sums(shared: Shared, item: Reference | UnseenItem) -> Partial:
         )
     partial = Partial()
     for m, member in enumerate(shared.members):
-        terms = observed_sums(
-            member.model, item, shared.observing, member.points_of, shared.kept, replicate=member.replicate
-        )
+        terms = observed_sums(member, item, shared.observing, shared.kept)
         partial = Partial.join([partial, Partial.of((f"{m}-{name}", leaf, value) for name, leaf, value in terms)])
     return partial
 

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def _kernel_for(block: Block) -> ModuleType:
+def _kernel_for(block: Block) -> ModuleType:  # a Kernel
     if len(block.points) == 0:
         return empty
     if block.projection is None and block.noise.shape[1] == 1:
@@ -30,9 +30,9 @@ def _kernel_for(block: Block) -> ModuleType:
     return noisy
 
 
-def expect(model: Model, block: Block) -> Expectation:
-    """Moments and log densities of one block, by the kernel that fits it."""
-    result: Expectation = _kernel_for(block).expect(model, block)
+def expect(model: Model, block: Block, *, variances_only: bool = False) -> Expectation:
+    """Moments and log densities of one block, by the kernel that fits it (see Kernel)."""
+    result: Expectation = _kernel_for(block).expect(model, block, variances_only)
     return result
 
 
@@ -48,11 +48,17 @@ def responsibilities(model: Model, block: Block) -> np.ndarray:
     return result
 
 
-def leaf_moments(model: Model, leaf: Leaf) -> Moments:
-    """The moments of a leaf: its blocks' in their order."""
+def leaf_moments(model: Model, leaf: Leaf, *, variances_only: bool = False) -> Moments:
+    """The moments of a leaf: its blocks' in their order.
+
+    Args:
+        model: of the expectation.
+        leaf: the samples.
+        variances_only: whether nobody will ask for what is off the diagonals of the covariance scores; it may be zero.
+    """
     total = Moments.zero(model.mixture.n_components, model.mixture.n_features)
     for block in leaf.blocks:
-        total = total + expect(model, block).moments
+        total = total + expect(model, block, variances_only=variances_only).moments
     return total
 
 

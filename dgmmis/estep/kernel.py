@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from dgmmis.chunk import Block
 from dgmmis.errors import RefusedError
+from dgmmis.linalg import packed_size
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.types import Vector
@@ -25,8 +26,9 @@ class Expectation:
 class Kernel(Protocol):
     """An E-step: dense (T_nk does not depend on n) or noisy (it does)."""
 
-    def expect(self, model: Model, block: Block) -> Expectation:
-        """The E-step and the sums of the M-step, fused."""
+    def expect(self, model: Model, block: Block, variances_only: bool = False) -> Expectation:
+        """The E-step and the sums of the M-step, fused; what is off the diagonals of covariance scores may be left at
+        zero where only variances are wanted."""
 
     def log_density(self, model: Model, block: Block) -> Vector:
         """Log density of each sample, background included."""
@@ -57,3 +59,25 @@ def log_background(model: Model, block: Block) -> np.ndarray | None:
             do="give Chunk(log_background=model.background.log_density(points, noise))",
         )
     return np.asarray(block.log_background + np.log(model.background_fraction))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written: to numba a type of its own, which blocks that came over the wire have anyway."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def embed(
+    mean_score: np.ndarray, covariance_score: np.ndarray, features: np.ndarray, d: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores over some features (k, m), (k, t) as scores over all d: H_nk = R' T^-1 R has zeros elsewhere."""
+    if len(features) == d:
+        return mean_score, covariance_score
+    k = len(mean_score)
+    means, covariances = np.zeros((k, d)), np.zeros((k, packed_size(d)))
+    means[:, features] = mean_score
+    i, j = np.tril_indices(len(features))
+    high, low = features[i], features[j]  # features ascend, so the lower triangle stays the lower triangle
+    covariances[:, high * (high + 1) // 2 + low] = covariance_score
+    return means, covariances

@@ -16,9 +16,9 @@ import typing
 import numpy as np
 from numba import njit
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # NaN and infinities keep their meaning
-COMPILED = {"nogil": True, "fastmath": FAST, "cache": True, "error_model": "numpy"}
-LOG_TWO_PI = math.log(2 * math.pi)
+from dgmmis.estep.pruning import box_of, near_noisy, noise_between
+from dgmmis.estep.simd import FAST, exp, log
+from dgmmis.linalg import LOG_TWO_PI
 
 
 def sized(length: int) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ def sized(length: int) -> tuple[int, ...]:
     return (0,) * length
 
 
-@njit(**COMPILED)
+@njit(**FAST)
 @typing.no_type_check
 def _invert(L, log_det, of_M, V):
     """T in L (TM, V) -> T^-1 in L, and -log|T|/2 added to log_det (V,)."""
@@ -54,7 +54,7 @@ def _invert(L, log_det, of_M, V):
     for i in range(M):
         ii = i * (i + 1) // 2 + i
         for v in range(V):
-            log_det[v] += math.log(L[ii, v])
+            log_det[v] += log(L[ii, v])
     for j in range(M):  # L -> L^-1, column by column
         jj = j * (j + 1) // 2 + j
         for i in range(j + 1, M):
@@ -89,7 +89,7 @@ def _invert(L, log_det, of_M, V):
                 L[ii, v] += L[mi, v] * L[mi, v]
 
 
-@njit(**COMPILED)
+@njit(**FAST)
 @typing.no_type_check
 def _total(L, C, S, R, RC, of_M, of_D, V):
     """T = R C R' + S for one component and one lane, packed into L (TM, V)."""
@@ -119,7 +119,7 @@ def _total(L, C, S, R, RC, of_M, of_D, V):
                     L[ij, v] = c + S[ij, v]
 
 
-@njit(**COMPILED)
+@njit(**FAST)
 @typing.no_type_check
 def _solve(lp, G, L, Y, R, mu, d, of_M, of_D, V):
     """g = T^-1 (y - R mu) in G (M, V), and -chi^2 / 2 added to lp (V,)."""
@@ -145,7 +145,7 @@ def _solve(lp, G, L, Y, R, mu, d, of_M, of_D, V):
             lp[v] -= 0.5 * G[i, v] * d[i, v]
 
 
-@njit(**COMPILED)
+@njit(**FAST)
 @typing.no_type_check
 def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
     """u += sum_v q g, W += sum_v q (g g' - H) for one component and one lane."""
@@ -191,7 +191,7 @@ def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
                 W[t] += s
 
 
-@njit(**COMPILED)
+@njit(**FAST)
 @typing.no_type_check
 def _cut(lp, chi, cutoff, log_bg, start, n, log_cut, far, V):
     """Take what is beyond the cutoff out of lp (K, V); see `Model.takes_part`.
@@ -220,15 +220,20 @@ def _cut(lp, chi, cutoff, log_bg, start, n, log_cut, far, V):
         log_cut[v] = top + math.log(taken) if top > -math.inf else -math.inf
 
 
-@njit(**COMPILED)
+@njit(**FAST)
 @typing.no_type_check
-def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, cutoff, A, u, W, log_p, Q):
+def noisy_kernel(
+    Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, panel, margin, cutoff, A, u, W, log_p, Q
+):  # fmt: skip
     """Sums over samples Y (M, N) into A (K,), u (K, D), W (K, TD), log_p (N,).
 
     w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
-    importance sampling; cutoff: in sigmas, or None; Q (K, N) or (0, 0) receives the responsibilities.
+    importance sampling; V: samples in a lane; panel: those for which the components that matter are looked for
+    together, a multiple of V; margin: see `near_noisy`, None: all components matter; cutoff: in sigmas, or None;
+    Q (K, N) or (0, 0) receives the responsibilities.
 
-    Returns: the sums of background and log-likelihood, of what was cut, and of samples beyond the cutoff of everything.
+    Returns: the sums of background and log-likelihood, of what was cut, of samples beyond the cutoff of everything,
+    and the number of pairs that were looked at.
     """
     M, D = len(of_M), len(of_D)
     TM = M * (M + 1) // 2
@@ -253,9 +258,26 @@ def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, c
     log_likelihood = 0.0
     dropped = 0.0
     beyond = 0.0
+    pairs = 0
     shared = S.shape[1] == 1 and N > 1
+    lo, hi, least, most = np.empty(M), np.empty(M), np.empty(M), np.empty(M)
+    active = np.arange(K)
+    nearby = active
+    n_active = K
     for start in range(0, N, V):
         n = min(V, N - start)
+        if margin is not None and start % panel == 0:
+            if start == 0:  # of all samples first: what does not matter there matters nowhere
+                box_of(Y, start, N, lo, hi)
+                noise_between(S, start, N, least, most)
+                n_active = near_noisy(active, log_alpha, mu, C, lo, hi, least, most, margin, cutoff, log_bg, active)
+                nearby = active[:n_active].copy()
+            stop = min(start + panel, N)
+            box_of(Y, start, stop, lo, hi)
+            noise_between(S, start, stop, least, most)
+            bg = log_bg[start:stop]
+            n_active = near_noisy(nearby, log_alpha, mu, C, lo, hi, least, most, margin, cutoff, bg, active)
+        pairs += n_active * n
         for v in range(V):  # a short last lane repeats its last sample with weight zero
             o = start + min(v, n - 1)
             wv[v] = w[o] if v < n else 0.0
@@ -267,39 +289,40 @@ def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, c
                         r[i, e, v] = R[i, e, o]
             for t in range(TM):
                 s[t, v] = S[t, so]
-        for k in range(K):
-            _total(I[k], C[k], s, r, scratch, of_M, of_D, V)
-            _invert(I[k], lp[k], of_M, V)
+        for a in range(n_active):
+            k = active[a]
+            _total(I[a], C[k], s, r, scratch, of_M, of_D, V)
+            _invert(I[a], lp[a], of_M, V)
             constant = log_alpha[k] - 0.5 * M * LOG_TWO_PI
             for v in range(V):
-                lp[k, v] += constant
-            _solve(lp[k], G[k], I[k], y, r, mu[k], d, of_M, of_D, V)
+                lp[a, v] += constant
+            _solve(lp[a], G[a], I[a], y, r, mu[k], d, of_M, of_D, V)
             if cutoff is not None:
                 for v in range(V):
-                    chi[k, v] = 0.0 if log_alpha[k] > -math.inf else math.inf
+                    chi[a, v] = 0.0 if log_alpha[k] > -math.inf else math.inf
                     for i in range(M):
-                        chi[k, v] += G[k, i, v] * d[i, v]
+                        chi[a, v] += G[a, i, v] * d[i, v]
         if cutoff is not None:
-            _cut(lp, chi, cutoff, log_bg, start, n, log_cut, far, V)
+            _cut(lp[:n_active], chi, cutoff, log_bg, start, n, log_cut, far, V)
         for v in range(V):
-            top[v] = lp[0, v]
+            top[v] = -math.inf
             z[v] = 0.0
-        for k in range(1, K):
+        for a in range(n_active):
             for v in range(V):
-                top[v] = max(top[v], lp[k, v])
+                top[v] = max(top[v], lp[a, v])
         if len(log_bg):
             for v in range(V):
                 b = log_bg[start + min(v, n - 1)]
                 top[v] = max(top[v], b)
                 z[v] = math.exp(b - top[v])
-        for k in range(K):
+        for a in range(n_active):
             for v in range(V):
-                q = math.exp(lp[k, v] - top[v])
-                lp[k, v] = q
+                q = exp(lp[a, v] - top[v])
+                lp[a, v] = q
                 z[v] += q
         for v in range(n):
             o = start + v
-            log_z = top[v] + math.log(z[v])
+            log_z = top[v] + log(z[v])
             log_p[o] = log_z
             if len(log_ref):
                 wv[v] *= math.exp(log_z - log_ref[o])
@@ -311,16 +334,17 @@ def noisy_kernel(Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, c
                 beyond += wv[v] * far[v]
         for v in range(V):
             z[v] = 1.0 / z[v]
-        for k in range(K):
+        for a in range(n_active):
+            k = active[a]
             if Q.shape[0]:
                 for v in range(n):
-                    Q[k, start + v] = lp[k, v] * z[v]
-            a = 0.0
+                    Q[k, start + v] = lp[a, v] * z[v]
+            total = 0.0
             for v in range(V):
-                q = lp[k, v] * z[v] * wv[v]
-                lp[k, v] = q
-                a += q
-            if a != 0.0:
-                A[k] += a
-                _add(lp[k], G[k], I[k], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
-    return behind, log_likelihood, dropped, beyond
+                q = lp[a, v] * z[v] * wv[v]
+                lp[a, v] = q
+                total += q
+            if total != 0.0:
+                A[k] += total
+                _add(lp[a], G[a], I[a], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
+    return behind, log_likelihood, dropped, beyond, pairs

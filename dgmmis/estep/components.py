@@ -1,0 +1,64 @@
+"""Components as the dense E-step wants them, prepared once a pass for each pattern of features and shared noise."""
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from dgmmis.chunk import Block
+from dgmmis.estep.kernel import log_weights
+from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, packed_indices, unpack
+from dgmmis.model import Model
+
+MOST_KEPT = 64
+"""Sets of components that are kept for a model: as many patterns and noise matrices as most catalogues have."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """N(x | mu_k, T_k) with T_k = C_k + S over some features.
+
+    Args:
+        log_constant: log (1-nu) alpha_k - (m log 2 pi + log|T_k|) / 2 (k,).
+        means: (k, m).
+        precision: T_k^-1 (k, m, m).
+        whiten: L_k^-1 with T_k = L_k L_k' (k, m, m).
+        axes_only: whether every T_k is diagonal.
+    """
+
+    log_constant: np.ndarray
+    means: np.ndarray
+    precision: np.ndarray
+    whiten: np.ndarray
+    axes_only: bool
+
+    @classmethod
+    def of(cls, model: Model, features: np.ndarray, noise: np.ndarray) -> "Components":
+        """From a model and packed noise (t,)."""
+        mixture, m = model.mixture, len(features)
+        total = mixture.covariances[:, features[:, None], features] + unpack(noise)
+        whiten, log_determinant = cholesky_inverse(total)
+        i, j = packed_indices(m)
+        return cls(
+            log_weights(model) - 0.5 * (m * LOG_TWO_PI + log_determinant),
+            np.ascontiguousarray(mixture.means[:, features]),
+            np.swapaxes(whiten, 1, 2) @ whiten,
+            whiten,
+            not np.any(total[:, i[i > j], j[i > j]]),
+        )
+
+
+_kept: WeakKeyDictionary[Model, dict[bytes, Components]] = WeakKeyDictionary()
+
+
+def components(model: Model, block: Block) -> Components:
+    """The components of a model for a block whose samples share their noise. They live as long as the model does."""
+    noise = block.noise[:, 0]
+    key = block.features.tobytes() + noise.tobytes()
+    kept = _kept.setdefault(model, {})
+    found = kept.get(key)
+    if found is None:
+        found = Components.of(model, block.features, noise)
+        if len(kept) < MOST_KEPT:
+            kept[key] = found
+    return found

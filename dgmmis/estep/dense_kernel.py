@@ -1,0 +1,317 @@
+"""The compiled loop of the dense E-step: panels of samples, two matrix products each (see `dense`)."""
+
+import math
+import typing
+
+import numpy as np
+from numba import njit
+
+from dgmmis.estep.pruning import box_of, near
+from dgmmis.estep.simd import FAST, exp, log
+
+CANCELLATION = 3e4
+"""Largest sum of |Theta phi| for which the products are accurate to about 1e-11."""
+
+NOTHING = -1e300
+"""A log density that is as good as -inf, and finite: the matrix product would multiply -inf by zeros."""
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _features(x, I, J, centre, scale, phi, reach):
+    """phi (F, n) of samples x (m, n): products z_i z_j, z, 1 with z = (x - centre) / scale; `reach`, their sizes."""
+    m, n = x.shape
+    T = len(I)
+    for i in range(m):
+        s = 0.0
+        low = x[i, 0]
+        high = x[i, 0]
+        for v in range(n):
+            s += x[i, v]
+            low = min(low, x[i, v])
+            high = max(high, x[i, v])
+        c = s / n
+        s = 0.0
+        for v in range(n):
+            s += (x[i, v] - c) ** 2
+        width = math.sqrt(s / n)
+        width = width if width > 0.0 else 1.0
+        inverse = 1.0 / width
+        for v in range(n):
+            phi[T + i, v] = (x[i, v] - c) * inverse
+        centre[i], scale[i] = c, width
+        reach[T + i] = max(high - c, c - low) * inverse
+    for t in range(T):
+        i = T + I[t]
+        j = T + J[t]
+        for v in range(n):
+            phi[t, v] = phi[i, v] * phi[j, v]
+        reach[t] = reach[i] * reach[j]
+    for v in range(n):
+        phi[T + m, v] = 1.0
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _coefficients(k, log_constant, means, precision, I, J, centre, scale, reach, theta):
+    """theta (F,) of a component about a panel's centre; whether it is too narrow for the common centre."""
+    m = means.shape[1]
+    T = len(I)
+    constant = 0.0
+    size = 0.0
+    for i in range(m):
+        linear = 0.0
+        for j in range(m):
+            linear += precision[k, i, j] * scale[i] * scale[j] * ((means[k, j] - centre[j]) / scale[j])
+        theta[T + i] = linear
+        constant -= 0.5 * linear * ((means[k, i] - centre[i]) / scale[i])
+        size += abs(linear) * reach[T + i]
+    for t in range(T):
+        p = precision[k, I[t], J[t]] * scale[I[t]] * scale[J[t]]
+        theta[t] = -0.5 * p if I[t] == J[t] else -p
+        size += abs(theta[t]) * reach[t]
+    theta[T + m] = constant + max(log_constant[k], NOTHING)
+    return size + abs(constant) > CANCELLATION
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _by_differences(k, x, log_constant, means, whiten, white, log_joint):
+    """log joint density (n,) of a narrow component from x - mu itself."""
+    m, n = x.shape
+    for v in range(n):
+        log_joint[v] = max(log_constant[k], NOTHING)
+    for i in range(m):
+        for v in range(n):
+            white[v] = 0.0
+        for j in range(i + 1):
+            for v in range(n):
+                white[v] += whiten[k, i, j] * (x[j, v] - means[k, j])
+        for v in range(n):
+            log_joint[v] -= 0.5 * white[v] * white[v]
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _cut(log_joint, active, log_constant, cutoff, log_bg, log_cut, far):
+    """Take what is beyond the cutoff out of log_joint (a, n); see `Model.takes_part`.
+
+    log_cut (n,) receives the log of the sum of what was taken out, far (n,) 1 where every component lies too far away.
+    """
+    a, n = log_joint.shape
+    nearest, top, taken = np.full(n, math.inf), np.full(n, -math.inf), np.zeros(n)
+    for b in range(a):
+        constant = log_constant[active[b]]
+        if constant == -math.inf:
+            for v in range(n):
+                log_joint[b, v] = -math.inf
+        else:
+            for v in range(n):
+                nearest[v] = min(nearest[v], 2.0 * (constant - log_joint[b, v]))
+                top[v] = max(top[v], log_joint[b, v])
+    reach = nearest
+    for v in range(n):
+        far[v] = 1.0 if nearest[v] > cutoff * cutoff else 0.0
+        alone = len(log_bg) == 0 or log_bg[v] == -math.inf
+        reach[v] = max(cutoff * cutoff, nearest[v]) if alone else cutoff * cutoff
+    for b in range(a):
+        constant = log_constant[active[b]]
+        if constant > -math.inf:
+            for v in range(n):
+                cut = 2.0 * (constant - log_joint[b, v]) > reach[v]
+                taken[v] += exp(log_joint[b, v] - top[v]) if cut else 0.0
+                log_joint[b, v] = -math.inf if cut else log_joint[b, v]
+    for v in range(n):
+        log_cut[v] = top[v] + math.log(taken[v]) if taken[v] > 0.0 else -math.inf
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _shares(log_joint, log_bg, top, z):
+    """log_joint (a, n) -> densities over e^top, their sum with the background's in z (n,)."""
+    a, n = log_joint.shape
+    for v in range(n):
+        top[v] = log_bg[v] if len(log_bg) else -math.inf
+    for b in range(a):
+        for v in range(n):
+            top[v] = max(top[v], log_joint[b, v])
+    for v in range(n):
+        z[v] = exp(log_bg[v] - top[v]) if len(log_bg) else 0.0
+    for b in range(a):
+        for v in range(n):
+            q = exp(log_joint[b, v] - top[v])
+            log_joint[b, v] = q
+            z[v] += q
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _gather(k, sums, I, J, centre, scale, means, first, second):
+    """Add a panel's sums (F,) of q phi, as sums of q (x - mu) and of q (x - mu)(x - mu)', packed."""
+    m = means.shape[1]
+    T = len(I)
+    weight = sums[T + m]
+    for i in range(m):
+        first[k, i] += sums[T + i] * scale[i] + weight * (centre[i] - means[k, i])
+    for t in range(T):
+        i, j = I[t], J[t]
+        a = (centre[i] - means[k, i]) / scale[i]
+        b = (centre[j] - means[k, j]) / scale[j]
+        value = sums[t] + sums[T + i] * b + a * sums[T + j] + weight * a * b
+        second[k, i * (i + 1) // 2 + j] += value * scale[i] * scale[j]
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _gather_differences(k, x, q, I, J, means, first, second):
+    """The same of a narrow component, from its responsibilities q (n,) and x - mu itself."""
+    m, n = x.shape
+    for i in range(m):
+        s = 0.0
+        for v in range(n):
+            s += q[v] * (x[i, v] - means[k, i])
+        first[k, i] += s
+    for t in range(len(I)):
+        i, j = I[t], J[t]
+        s = 0.0
+        for v in range(n):
+            s += q[v] * (x[i, v] - means[k, i]) * (x[j, v] - means[k, j])
+        second[k, i * (i + 1) // 2 + j] += s
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _scores(k, A, first, second, precision, whiten, u, W, inner, half):
+    """u = T^-1 first and W = T^-1 second T^-1 - A T^-1, the latter as L^-T (L^-1 second L^-T - A) L^-1."""
+    m = first.shape[1]
+    for i in range(m):
+        s = 0.0
+        for j in range(m):
+            s += precision[k, i, j] * first[k, j]
+        u[k, i] = s
+    for i in range(m):  # half = L^-1 second
+        for j in range(m):
+            s = 0.0
+            for e in range(i + 1):
+                t = e * (e + 1) // 2 + j if e >= j else j * (j + 1) // 2 + e
+                s += whiten[k, i, e] * second[k, t]
+            half[i, j] = s
+    for i in range(m):
+        for j in range(i + 1):
+            s = -A[k] if i == j else 0.0
+            for e in range(j + 1):
+                s += half[i, e] * whiten[k, j, e]
+            inner[i, j] = s
+            inner[j, i] = s
+    for i in range(m):  # half = inner L^-1
+        for j in range(m):
+            s = 0.0
+            for e in range(j, m):
+                s += inner[i, e] * whiten[k, e, j]
+            half[i, j] = s
+    for i in range(m):
+        for j in range(i + 1):
+            s = 0.0
+            for e in range(i, m):
+                s += whiten[k, e, i] * half[e, j]
+            W[k, i * (i + 1) // 2 + j] = s
+
+
+@njit(**FAST)
+@typing.no_type_check
+def dense_kernel(
+    Y, w, log_bg, log_ref, candidates, log_constant, means, precision, whiten, I, J, panel, margin, cutoff, A, u, W,
+    log_p, Q
+):  # fmt: skip
+    """Sums over samples Y (M, N) into A (K,), u (K, M), W (K, TM), log_p (N,).
+
+    w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
+    importance sampling; candidates: numbers of components to look at; log_constant (K,) log weight and normalisation;
+    I, J (T,): the products of features that are wanted, i >= j; panel: samples in a panel; margin: see `near`, None:
+    all components matter; cutoff: in sigmas, or None; Q (K, N) or (0, 0) receives the responsibilities.
+
+    Returns: the sums of background and log-likelihood, of samples, of what was cut, of samples beyond the cutoff of
+    everything, and the number of pairs that were looked at.
+    """
+    M, N = Y.shape
+    K = len(log_constant)
+    T = len(I)
+    F = T + M + 1
+    panel = min(panel, N)
+    centre, scale = np.empty(M), np.empty(M)
+    lo, hi = np.empty(M), np.empty(M)
+    reach = np.empty(F)
+    phis = np.empty(F * panel)
+    thetas = np.empty(len(candidates) * F)
+    joints = np.empty(len(candidates) * panel)
+    narrow = np.empty(len(candidates), dtype=np.bool_)
+    white = np.empty(panel)
+    top, z, factor, log_cut, far = np.empty(panel), np.empty(panel), np.empty(panel), np.empty(panel), np.empty(panel)
+    first, second = np.zeros((K, M)), np.zeros((K, M * (M + 1) // 2))
+    active = candidates.copy()
+    nearby = active
+    n_active = len(candidates)
+    behind = log_likelihood = n_samples = dropped = beyond = 0.0
+    pairs = 0
+    for start in range(0, N, panel):
+        n = min(panel, N - start)
+        x = Y[:, start : start + n]
+        bg = log_bg[start : start + n]
+        phi = phis[: F * n].reshape((F, n))
+        _features(x, I, J, centre, scale, phi, reach)
+        if margin is not None:
+            if start == 0:  # of all samples first: what does not matter there matters nowhere
+                box_of(Y, start, N, lo, hi)
+                n_active = near(candidates, log_constant, means, whiten, lo, hi, margin, cutoff, log_bg, active)
+                nearby = active[:n_active].copy()
+            box_of(Y, start, start + n, lo, hi)
+            n_active = near(nearby, log_constant, means, whiten, lo, hi, margin, cutoff, bg, active)
+        pairs += n_active * n
+        theta = thetas[: n_active * F].reshape((n_active, F))
+        for a in range(n_active):
+            narrow[a] = _coefficients(active[a], log_constant, means, precision, I, J, centre, scale, reach, theta[a])
+        joint = joints[: n_active * n].reshape((n_active, n))
+        if n_active:
+            np.dot(theta, phi, joint)
+        for a in range(n_active):
+            if narrow[a]:
+                _by_differences(active[a], x, log_constant, means, whiten, white, joint[a])
+        if cutoff is not None:
+            _cut(joint, active, log_constant, cutoff, bg, log_cut, far)
+        _shares(joint, bg, top, z)
+        for v in range(n):
+            o = start + v
+            log_z = top[v] + log(z[v])
+            log_p[o] = log_z
+            weight = w[o]
+            if len(log_ref):
+                weight *= math.exp(log_z - log_ref[o])
+            log_likelihood += weight * log_z
+            n_samples += weight
+            if len(log_bg):
+                behind += weight * math.exp(bg[v] - log_z)
+            if cutoff is not None:
+                dropped += weight / (1.0 + math.exp(log_z - log_cut[v]))
+                beyond += weight * far[v]
+            factor[v] = weight / z[v]
+        if Q.shape[0]:
+            for a in range(n_active):
+                for v in range(n):
+                    Q[active[a], start + v] = joint[a, v] / z[v]
+        for a in range(n_active):
+            for v in range(n):
+                joint[a, v] *= factor[v]
+        sums = theta  # whose coefficients are not needed any more
+        if n_active:
+            np.dot(joint, phi.T, sums)
+        for a in range(n_active):
+            k = active[a]
+            A[k] += sums[a, F - 1]
+            if narrow[a]:
+                _gather_differences(k, x, joint[a], I, J, means, first, second)
+            else:
+                _gather(k, sums[a], I, J, centre, scale, means, first, second)
+    inner, half = np.empty((M, M)), np.empty((M, M))
+    for a in range(len(nearby)):
+        _scores(nearby[a], A, first, second, precision, whiten, u, W, inner, half)
+    return behind, log_likelihood, n_samples, dropped, beyond, pairs
