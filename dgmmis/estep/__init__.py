@@ -1,5 +1,6 @@
 """E-step kernels: for each block the one that fits it. All give the same numbers (tests/test_estep.py)."""
 
+from functools import reduce
 from types import ModuleType
 
 import numpy as np
@@ -56,10 +57,10 @@ def leaf_moments(model: Model, leaf: Leaf, *, variances_only: bool = False) -> M
         leaf: the samples.
         variances_only: whether nobody will ask for what is off the diagonals of the covariance scores; it may be zero.
     """
-    total = Moments.zero(model.mixture.n_components, model.mixture.n_features)
-    for block in leaf.blocks:
-        total = total + expect(model, block, variances_only=variances_only).moments
-    return total
+    parts = [expect(model, block, variances_only=variances_only).moments for block in leaf.blocks]
+    if not parts:
+        return Moments.zero(model.mixture.n_components, model.mixture.n_features)
+    return reduce(Moments.__add__, parts)
 
 
 def leaf_log_density(model: Model, leaf: Leaf) -> np.ndarray:

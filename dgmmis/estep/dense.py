@@ -20,7 +20,7 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.types import Vector
 
-SMALLEST_PANEL, LARGEST_PANEL, PANEL_NUMBERS = 1 << 7, 1 << 11, 1 << 15
+SMALLEST_PANEL, LARGEST_PANEL, PANEL_NUMBERS = 1 << 7, 1 << 11, 1 << 16
 """Samples in a panel, as powers of two: phi and q of a panel stay in cache, and there are not too many panels."""
 
 
@@ -88,4 +88,4 @@ def _run(model: Model, block: Block, q: np.ndarray, variances_only: bool) -> Exp
 def panel_size(numbers: int) -> int:
     """Samples in a panel that has so many numbers for each."""
     width = PANEL_NUMBERS // numbers
-    return int(np.clip(1 << (width.bit_length() - 1 if width else 0), SMALLEST_PANEL, LARGEST_PANEL))
+    return min(max(1 << (width.bit_length() - 1 if width else 0), SMALLEST_PANEL), LARGEST_PANEL)

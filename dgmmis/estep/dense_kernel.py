@@ -184,37 +184,47 @@ def _gather_differences(k, x, q, I, J, means, first, second):
 def _scores(k, A, first, second, precision, whiten, u, W, inner, half):
     """u = T^-1 first and W = T^-1 second T^-1 - A T^-1, the latter as L^-T (L^-1 second L^-T - A) L^-1."""
     m = first.shape[1]
+    L = whiten[k]
     for i in range(m):
         s = 0.0
         for j in range(m):
             s += precision[k, i, j] * first[k, j]
         u[k, i] = s
+        for j in range(i + 1):
+            inner[i, j] = inner[j, i] = second[k, i * (i + 1) // 2 + j]
     for i in range(m):  # half = L^-1 second
         for j in range(m):
-            s = 0.0
-            for e in range(i + 1):
-                t = e * (e + 1) // 2 + j if e >= j else j * (j + 1) // 2 + e
-                s += whiten[k, i, e] * second[k, t]
-            half[i, j] = s
-    for i in range(m):
+            half[i, j] = 0.0
+        for e in range(i + 1):
+            for j in range(m):
+                half[i, j] += L[i, e] * inner[e, j]
+    for i in range(m):  # inner = half L^-T - A
         for j in range(i + 1):
             s = -A[k] if i == j else 0.0
             for e in range(j + 1):
-                s += half[i, e] * whiten[k, j, e]
-            inner[i, j] = s
-            inner[j, i] = s
+                s += half[i, e] * L[j, e]
+            inner[i, j] = inner[j, i] = s
     for i in range(m):  # half = inner L^-1
         for j in range(m):
-            s = 0.0
-            for e in range(j, m):
-                s += inner[i, e] * whiten[k, e, j]
-            half[i, j] = s
-    for i in range(m):
-        for j in range(i + 1):
-            s = 0.0
-            for e in range(i, m):
-                s += whiten[k, e, i] * half[e, j]
-            W[k, i * (i + 1) // 2 + j] = s
+            half[i, j] = 0.0
+        for e in range(m):
+            for j in range(e + 1):
+                half[i, j] += inner[i, e] * L[e, j]
+    for e in range(m):
+        for i in range(e + 1):
+            for j in range(i + 1):
+                W[k, i * (i + 1) // 2 + j] += L[e, i] * half[e, j]
+
+
+@njit(**FAST)
+@typing.no_type_check
+def _variance_scores(k, A, first, second, precision, u, W):
+    """The same where T is diagonal, and only the diagonal of W is wanted."""
+    for i in range(first.shape[1]):
+        t = i * (i + 1) // 2 + i
+        p = precision[k, i, i]
+        u[k, i] = p * first[k, i]
+        W[k, t] = p * (p * second[k, t] - A[k])
 
 
 @njit(**FAST)
@@ -313,5 +323,8 @@ def dense_kernel(
                 _gather(k, sums[a], I, J, centre, scale, means, first, second)
     inner, half = np.empty((M, M)), np.empty((M, M))
     for a in range(len(nearby)):
-        _scores(nearby[a], A, first, second, precision, whiten, u, W, inner, half)
+        if T == M < M * (M + 1) // 2:
+            _variance_scores(nearby[a], A, first, second, precision, u, W)
+        else:
+            _scores(nearby[a], A, first, second, precision, whiten, u, W, inner, half)
     return behind, log_likelihood, n_samples, dropped, beyond, pairs
