@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address
-linalg nets
+linalg nets ordering
 truncation
 noise selection
 mixture box_integral chunk noise_law
