@@ -36,7 +36,7 @@ class Chunk:
         log_background: log density (n,) of each row under the background; None: no background.
         log_reference: log density (n,) from which the rows were drawn, for importance sampling: the weight of a row is
             then multiplied by p(y_n) / exp(log_reference_n) under the model in hand.
-        first_row: number of the first row in its catalogue, for messages.
+        first_row: place of the first row where it came from.
     """
 
     points: Float[np.ndarray, "n m"]

@@ -170,6 +170,9 @@ def test_a_fold_of_all_rows_counts_them_without_reading() -> None:
         def split(self, n: int) -> "list[Unreadable]":
             raise AssertionError
 
+        def numbers(self, rows: np.ndarray) -> np.ndarray:
+            raise AssertionError
+
         def load(self) -> Chunk:
             raise AssertionError
 

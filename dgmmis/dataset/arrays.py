@@ -42,6 +42,9 @@ class Reference(Protocol):
     def key(self) -> str:
         """A name that no other rows have."""
 
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers in the catalogue of some of its rows, counted from 0 here: for messages."""
+
     def split(self, n: int) -> "Sequence[Reference]":
         """The same rows in up to n references, cut between leaves."""
 
@@ -93,6 +96,9 @@ class ArrayReference:
     @property
     def key(self) -> str:
         return f"memory-{id(self.whole)}-{self.start}"
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        return self.start + rows
 
     def split(self, n: int) -> "tuple[ArrayReference, ...]":
         return tuple(ArrayReference(self.whole, self.start + a, self.start + b) for a, b in leaf_pieces(self.n_rows, n))

@@ -56,8 +56,8 @@ class SegmentWriter:
             if self._filled == self._shard_rows:
                 self._flush()
 
-    def finish(self) -> Segment:
-        """Write what is left, and say what the segment holds."""
+    def finish(self, ordering: dict[str, Any] | None = None) -> Segment:
+        """Write what is left, and say what the segment holds; `ordering` as in Segment."""
         self._flush()
         (self.folder / DOCUMENT).write_text(group_document({}))
         return Segment(
@@ -68,6 +68,7 @@ class SegmentWriter:
             missing=tuple(self._missing.tolist()),
             minimum=tuple(None if np.isnan(x) else x for x in self._minimum.tolist()),
             maximum=tuple(None if np.isnan(x) else x for x in self._maximum.tolist()),
+            ordering=ordering,
         )
 
     def _flush(self) -> None:
