@@ -1,4 +1,4 @@
-"""dgmmis simulate | ingest | info | plan | fit | score | sample.
+"""dgmmis simulate | ingest | info | plan | fit | score | predict | sample.
 
 Heavy libraries are imported in the commands that need them, so that `dgmmis --help` is quick.
 """
@@ -290,6 +290,29 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
     from dgmmis.runs import score_run
 
     _tell(score_run(run, data, allow_code=allow_code), as_json)
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--responsibilities", is_flag=True, help="Write those of every component too (n, k).")
+@_allow_code
+@_common
+def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write the most probable component of each object of the survey DATA under the model of RUN (`label`; -1: the
+    background), and its log density, to a zarr group OUT, in the order of the catalogue.
+
+    \b
+    Example:
+      dgmmis predict survey.run survey.zarr labels.zarr
+    """
+    from dgmmis.prediction import predict_run
+    from dgmmis.progress import bar
+
+    with bar("predicting", shown=not quiet) as on_batch:
+        document = predict_run(run, data, out, on_batch=on_batch, **options)
+    _tell(document, as_json)
 
 
 @program.command()

@@ -16,7 +16,7 @@ from dgmmis.dataset.cuts import Cuts
 from dgmmis.dataset.manifest import Segment
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.segment import SegmentWriter
-from dgmmis.dataset.spill import Spill, record_type
+from dgmmis.dataset.spill import Spill, record_type, taken
 from dgmmis.errors import StoreError
 from dgmmis.ordering import kd_order, spread
 
@@ -105,14 +105,13 @@ class OrderedSegmentWriter:
         # are left over go with the next
         whole = CHUNK_ROWS if bound >= 4 * CHUNK_ROWS else LEAF_ROWS
         n = len(order) // whole * whole
-        block = _block_rows(spill.dtype)
-        for start in range(0, n, block):
-            self._add(records[order[start : min(n, start + block)]])
-        self._rest = records[order[n:]]
+        for start in range(0, n, LEAF_ROWS):  # so many stay in the cache
+            self._add(taken(records, order[start : min(n, start + LEAF_ROWS)]))
+        self._rest = taken(records, order[n:])
 
     def _add(self, records: np.ndarray) -> None:
         if len(records):
-            self._segment.add({name: records[name] for name in records.dtype.names or ()})
+            self._segment.add({name: np.ascontiguousarray(records[name]) for name in records.dtype.names or ()})
 
     def _divided(self, spill: Spill) -> list[Spill]:
         """The records of a spill in buckets, in the order of the tree; it is removed."""
@@ -127,7 +126,7 @@ class OrderedSegmentWriter:
         for start in range(0, spill.n_rows, block):
             records = spill.read(start, start + block)
             which = cuts.buckets(_points(records), records["catalogue_row"])
-            records = records[np.argsort(which, kind="stable")]
+            records = taken(records, np.argsort(which, kind="stable"))
             edges = np.cumsum(np.bincount(which, minlength=len(buckets)))
             for bucket, part in zip(buckets, np.split(records, edges[:-1]), strict=True):
                 bucket.append(part)

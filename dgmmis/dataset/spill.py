@@ -13,6 +13,12 @@ def record_type(arrays: Mapping[str, np.ndarray]) -> np.dtype:
     return np.dtype([(name, array.dtype, array.shape[1:]) for name, array in arrays.items()])
 
 
+def taken(records: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """records[rows], as bytes: several times as fast as numpy takes records field by field."""
+    table = records.view(np.uint8).reshape(len(records), records.dtype.itemsize)
+    return table.take(rows, axis=0).view(records.dtype)[:, 0]
+
+
 class Spill:
     """Records in a file.
 
