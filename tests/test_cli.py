@@ -253,7 +253,7 @@ def test_a_plan_that_cannot_fit_is_refused_with_the_plan(survey: Path) -> None:
         assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "score", "sample"])
+@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "score", "predict", "sample"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     shown = dgmmis(command, "--help")
     assert shown.returncode == 0

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgmmis import subsample
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
 from dgmmis.dataset import ordered_segment
+from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.cuts import Cuts
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.folds import Fold, held_out
@@ -281,6 +283,33 @@ def test_folds_name_rows_as_the_catalogue_counts_them(tmp_path: Path) -> None:
                     np.testing.assert_array_equal(reference.load().points, points[numbers])
                 seen.append(whole.numbers(np.arange(whole.n_rows)))
         np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(len(points)))
+
+
+def test_a_sample_of_an_ordered_survey_looks_like_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all its chunks, however few of them a sample of another survey looks at."""
+    points = np.random.default_rng(2).random((5 * CHUNK_ROWS + 100, 2))
+    with SurveyWriter(tmp_path / "s.zarr", Schema(("x", "y")), order=True) as writer:
+        writer.write(points)
+    dataset = Dataset.open(tmp_path / "s.zarr")
+    monkeypatch.setattr(subsample, "SAMPLE_CHUNKS", 2)
+    monkeypatch.setattr(subsample, "SAMPLE_ROWS", 2000)
+    sample = subsample.draw_sample(dataset.references, Serial()).points
+    assert 1990 < len(sample) < 2010
+    counts = np.histogram2d(*sample.T, bins=5, range=[[0, 1], [0, 1]])[0]
+    assert np.all(np.abs(counts - 80) < 5 * np.sqrt(80))
+    evenly = subsample.draw_sample(held_out(dataset, Fold(0, 2, 1)).references, Serial()).points
+    assert np.histogram2d(*evenly.T, bins=3, range=[[0, 1], [0, 1]])[0].min() > 150
+
+
+@pytest.mark.parametrize("order", [False, True])
+def test_a_fit_does_not_depend_on_the_order(tmp_path: Path, order: bool) -> None:
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.normal(0, 1, (30_000, 3)), rng.normal(4, 1, (60_000, 3))])
+    points[rng.random(points.shape) < 0.05] = np.nan
+    dataset = write(tmp_path / "s.zarr", points, order=order)
+    model = Model(GaussianMixture([0.5, 0.5], [[0.0] * 3, [3.0] * 3], [np.eye(3)] * 2))
+    found = evaluate(dataset, model, executor=Serial()).log_likelihood
+    assert found == pytest.approx(evaluate(ArrayDataset.of(points), model, executor=Serial()).log_likelihood, rel=1e-12)
 
 
 # nothing is half written

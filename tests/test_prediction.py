@@ -52,7 +52,7 @@ def stored(path: Path, *, order: bool, parts: int = 1) -> Dataset:
 class Numbered:
     """Rows whose only value is their number in the catalogue."""
 
-    first_leaf, nbytes, key = 0, 0, ""
+    first_leaf, nbytes, key, is_ordered = 0, 0, "", False
 
     def __init__(self, numbers: np.ndarray) -> None:
         self._numbers, self.n_rows = numbers, len(numbers)

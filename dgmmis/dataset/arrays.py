@@ -42,6 +42,10 @@ class Reference(Protocol):
     def key(self) -> str:
         """A name that no other rows have."""
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether rows near one another were put together, so that no chunk looks like the whole."""
+
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         """The numbers in the catalogue of some of its rows, counted from 0 here: for messages."""
 
@@ -96,6 +100,10 @@ class ArrayReference:
     @property
     def key(self) -> str:
         return f"memory-{id(self.whole)}-{self.start}"
+
+    @property
+    def is_ordered(self) -> bool:
+        return False
 
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         return self.start + rows

@@ -99,6 +99,10 @@ class FoldReference:
             for a, b in leaf_pieces(self.n_rows, n)
         )
 
+    @property
+    def is_ordered(self) -> bool:
+        return self.whole.is_ordered
+
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         return self.whole.numbers(self._kept()[rows])
 

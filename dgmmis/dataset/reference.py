@@ -71,9 +71,14 @@ class ChunkReference:
             for a, b in pieces
         )
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether rows near one another were put together."""
+        return self.segment.ordering is not None
+
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         """The numbers in the catalogue of some of the rows, counted from 0 here: read where a message needs them."""
-        if self.segment.ordering is None:
+        if not self.is_ordered:
             return self.first_row + rows
         return np.asarray(self.first_row - self.start + self._read("catalogue_row")[rows])
 
