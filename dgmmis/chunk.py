@@ -186,8 +186,9 @@ def leaf_pieces(n_rows: int, n: int) -> list[tuple[int, int]]:
 
 def check_points(points: Points, first: int = 0) -> None:
     """Raise DataError that names the rows with infinite values, or whose squares are; NaN means missing and passes."""
-    bad = np.flatnonzero(np.any(np.abs(points) > LARGEST_VALUE, axis=1))
-    if len(bad):
+    large = np.abs(points) > LARGEST_VALUE
+    if large.any():
+        bad = np.flatnonzero(large.any(axis=1))
         kind = "infinite" if np.any(np.isinf(points[bad])) else "far too large"
         raise DataError(
             f"{kind} values in {rows_named(bad + first)}",

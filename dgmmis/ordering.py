@@ -48,9 +48,9 @@ def kd_order(points: Points, leaf_rows: int, scale: Float[np.ndarray, " d"] | No
         return order
     patterns = missing_patterns(points)
     order = np.argsort(patterns, kind="stable")
-    edges = np.flatnonzero(np.diff(patterns[order])) + 1
-    for start, stop in zip([0, *edges], [*edges, n], strict=True):
-        own = order[start:stop]
+    edges = np.array([0, *np.flatnonzero(np.diff(patterns[order])) + 1, n])
+    for group in np.flatnonzero(np.diff(edges) > leaf_rows):
+        own = order[edges[group] : edges[group + 1]]
         values = np.array(points[own].T, order="C")
         _cut(np.where(np.isnan(values), np.inf, values), own, leaf_rows, scale)
     return order

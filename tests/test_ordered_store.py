@@ -386,6 +386,30 @@ def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
 
 
+FULL = """
+import resource, sys
+import numpy as np
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.errors import StoreError
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+try:
+    with SurveyWriter(sys.argv[1], Schema(("a",)), order=True) as writer:
+        for _ in range(4):
+            writer.write(np.zeros((65536, 1)))
+except StoreError as error:
+    sys.stdout.write(str(error))
+"""
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL, str(tmp_path / "s.zarr")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "rows to be ordered cannot be written" in said
+    assert "Make room" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 MEASURE = """
 import re, sys
 import dask.array, zarr

@@ -74,7 +74,7 @@ class ErrorSample:
     def add(self, arrays: dict[str, np.ndarray]) -> None:
         """Look at some more rows, as the store holds them."""
         n, schema = len(arrays["points"]), self._schema
-        self._largest = np.fmax(self._largest, np.fmax.reduce(np.abs(arrays["points"]), axis=0, initial=0))
+        self._largest = np.fmax(self._largest, np.fmax.reduce(np.abs(arrays["points"].T, order="C"), axis=1, initial=0))
         rows = np.arange(-self._n_rows % self._step, n, self._step)
         self._n_rows += n
         if schema.noise not in ("diagonal", "full") or len(rows) == 0:

@@ -44,9 +44,10 @@ class SegmentWriter:
                 name: np.empty((self._shard_rows, *array.shape[1:]), array.dtype) for name, array in arrays.items()
             }
         points = arrays["points"]
-        self._missing += np.sum(np.isnan(points), axis=0)
-        self._minimum = np.fmin(self._minimum, np.fmin.reduce(points, axis=0))
-        self._maximum = np.fmax(self._maximum, np.fmax.reduce(points, axis=0))
+        columns = np.ascontiguousarray(points.T)  # along columns of a table numpy takes ten times as long
+        self._missing += np.sum(np.isnan(columns), axis=1)
+        self._minimum = np.fmin(self._minimum, np.fmin.reduce(columns, axis=1))
+        self._maximum = np.fmax(self._maximum, np.fmax.reduce(columns, axis=1))
         done = 0
         while done < len(points):
             take = min(len(points) - done, self._shard_rows - self._filled)
