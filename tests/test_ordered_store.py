@@ -30,6 +30,7 @@ from dgmmis.fit import evaluate
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.ordering import kd_order, missing_patterns
+from dgmmis.plan import Work
 from dgmmis.selection import Box
 from dgmmis.simulate import simulate
 from dgmmis.survey import Survey
@@ -299,6 +300,18 @@ def test_a_sample_of_an_ordered_survey_looks_like_the_whole(tmp_path: Path, monk
     assert np.all(np.abs(counts - 80) < 5 * np.sqrt(80))
     evenly = subsample.draw_sample(held_out(dataset, Fold(0, 2, 1)).references, Serial()).points
     assert np.histogram2d(*evenly.T, bins=3, range=[[0, 1], [0, 1]])[0].min() > 150
+
+
+def test_a_plan_of_an_ordered_survey_knows_of_gaps(tmp_path: Path) -> None:
+    """They are not in its first chunk, and cost latent points where something was selected."""
+    points = np.random.default_rng(2).random((2 * CHUNK_ROWS, 2))
+    points[::10, 1] = np.nan
+    survey = Survey(Box([-1, -1], [0.5, 2]), np.eye(2) * 1e-4)
+    with SurveyWriter(tmp_path / "s.zarr", Schema(("x", "y")), order=True) as writer:
+        writer.write(points)
+    dataset = Dataset.open(tmp_path / "s.zarr")
+    assert not np.isnan(dataset.references[0].load().points).any()
+    assert Work.of(dataset, 3, survey).latent_share == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize("order", [False, True])
