@@ -45,7 +45,7 @@ class Chunk:
         log_background: log density (n,) of each row under the background; None: no background.
         log_reference: log density (n,) from which the rows were drawn, for importance sampling: the weight of a row is
             then multiplied by p(y_n) / exp(log_reference_n) under the model in hand.
-        first_row: number of the first row in its catalogue, for messages.
+        first_row: place of the first row where it came from.
     """
 
     points: Float[np.ndarray, "n m"]
@@ -233,8 +233,9 @@ def leaf_pieces(n_rows: int, n: int) -> list[tuple[int, int]]:
 
 def check_points(points: Points, first: int = 0) -> None:
     """Raise DataError that names the rows with infinite values, or whose squares are; NaN means missing and passes."""
-    bad = np.flatnonzero(np.any(np.abs(points) > LARGEST_VALUE, axis=1))
-    if len(bad):
+    large = np.abs(points) > LARGEST_VALUE
+    if large.any():
+        bad = np.flatnonzero(large.any(axis=1))
         kind = "infinite" if np.any(np.isinf(points[bad])) else "far too large"
         raise DataError(
             f"{kind} values in {rows_named(bad + first)}",

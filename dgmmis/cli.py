@@ -1,4 +1,4 @@
-"""dgmmis simulate | ingest | info | plan | fit | score | sample.
+"""dgmmis simulate | ingest | info | plan | fit | score | predict | sample.
 
 Heavy libraries are imported in the commands that need them, so that `dgmmis --help` is quick.
 """
@@ -66,6 +66,15 @@ def _allow_code(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def _order(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--order",
+        is_flag=True,
+        help="Put rows that lie near one another together, along a k-d tree, and keep their numbers in the catalogue: "
+        "many local components are then fitted faster.",
+    )(command)
+
+
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="dgmmis", message="dgmmis %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -86,8 +95,9 @@ def program(debug: bool) -> None:
 @click.option("-n", "n", type=click.IntRange(min=1), help="Objects before selection; default: the preset's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @click.option("--overwrite", is_flag=True, help="Replace a survey that is there.")
+@_order
 @_common
-def simulate(out: Path, preset: str, n: int | None, seed: int, overwrite: bool, as_json: bool, quiet: bool) -> None:
+def simulate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Write a survey with a known truth to OUT, and a job file that fits it beside it.
 
     \b
@@ -107,7 +117,7 @@ def simulate(out: Path, preset: str, n: int | None, seed: int, overwrite: bool, 
     from dgmmis.simulate import simulate as run
 
     with bar("simulating", shown=not quiet) as on_batch:
-        dataset = run(out, preset, n=n, seed=seed, overwrite=overwrite, on_batch=on_batch)
+        dataset = run(out, on_batch=on_batch, **options)
     _tell(dataset.describe(), as_json)
     if not as_json:
         click.echo(f"\nfit it:  dgmmis fit {job_path(out)}")
@@ -129,8 +139,25 @@ def simulate(out: Path, preset: str, n: int | None, seed: int, overwrite: bool, 
 @click.option("--projection", help="npz and zarr: the array R (n, m, d), y = R x + noise.")
 @click.option("--append", is_flag=True, help="Add the rows to the survey at OUT.")
 @click.option("--overwrite", is_flag=True, help="Replace the survey at OUT.")
+@_order
+@click.option(
+    "--float32",
+    is_flag=True,
+    help="Store values and noise in half the room, rounded by up to 6e-8 of each: refused where that is not far below "
+    "a feature's errors. `info` says how much it is. Sums are float64 in any case.",
+)
 @_common
-def ingest(source: Path, out: Path, append: bool, overwrite: bool, as_json: bool, quiet: bool, **roles: Any) -> None:
+def ingest(
+    source: Path,
+    out: Path,
+    append: bool,
+    overwrite: bool,
+    order: bool,
+    float32: bool,
+    as_json: bool,
+    quiet: bool,
+    **roles: Any,
+) -> None:
     """Read a table SOURCE (CSV, parquet, FITS, npz, zarr) into a survey store OUT, in bounded memory.
 
     Empty or null features are missing; they are marginalised exactly.
@@ -143,9 +170,14 @@ def ingest(source: Path, out: Path, append: bool, overwrite: bool, as_json: bool
     from dgmmis.dataset.ingest import ingest as run
     from dgmmis.progress import bar
 
-    columns = Columns(**roles)
+    options: dict[str, Any] = {
+        "append": append,
+        "overwrite": overwrite,
+        "order": order,
+        "storage": "float32" if float32 else "float64",
+    }
     with bar("ingesting", shown=not quiet) as on_batch:
-        dataset = run(source, out, columns, append=append, overwrite=overwrite, on_batch=on_batch)
+        dataset = run(source, out, Columns(**roles), on_batch=on_batch, **options)
     _tell(dataset.describe(), as_json)
 
 
@@ -258,6 +290,29 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
     from dgmmis.runs import score_run
 
     _tell(score_run(run, data, allow_code=allow_code), as_json)
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--responsibilities", is_flag=True, help="Write those of every component too (n, k).")
+@_allow_code
+@_common
+def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write the most probable component of each object of the survey DATA under the model of RUN (`label`; -1: the
+    background), and its log density, to a zarr group OUT, in the order of the catalogue.
+
+    \b
+    Example:
+      dgmmis predict survey.run survey.zarr labels.zarr
+    """
+    from dgmmis.prediction import predict_run
+    from dgmmis.progress import bar
+
+    with bar("predicting", shown=not quiet) as on_batch:
+        document = predict_run(run, data, out, on_batch=on_batch, **options)
+    _tell(document, as_json)
 
 
 @program.command()

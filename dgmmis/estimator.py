@@ -3,7 +3,7 @@
 import numbers
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_law import OwnNoise
 from dgmmis.prior import Constraints, Frozen, InverseWishart
-from dgmmis.scoring import log_normalisers, score_rows
+from dgmmis.scoring import labels, log_normalisers, score_rows
 from dgmmis.search import Search
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
@@ -198,12 +198,13 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return float(self.result_.n_objects(self.standard_errors_)[1])
 
     def score_samples(
-        self, X: Points, noise_covariance: Any = None, projection: Any = None, *, density: str = "likelihood"
+        self, X: Any, noise_covariance: Any = None, projection: Any = None, *, density: str = "likelihood"
     ) -> Vector:
         """Log density (n,) at measured points.
 
         Args:
-            X: measured values (n, d), NaN = missing.
+            X: measured values (n, d), NaN = missing; or the path, or the Dataset, of a survey store, whose rows come
+                back in the order of the catalogue, whatever that of the store.
             noise_covariance, projection: of them, as for `fit`.
             density: "likelihood": log L_n - log Z, as a fit counts an object that is in the catalogue (log Omega at
                 points measured in full, a constant of the fit, is left out); "population": log p, before selection;
@@ -220,8 +221,8 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
             observing = replace(observing, survey=Survey())
         if density == "observed" and isinstance(observing.survey.selection, Injections):
             raise RefusedError("injections do not say Omega at a point", do="use the 'likelihood' or the 'population'")
-        parts = []
-        for chunk in self._chunks(X, noise_covariance, projection):
+
+        def log_density_of(chunk: Chunk) -> Vector:
             log_density = score_rows(model, chunk, observing).log_density
             if density != "population":
                 log_density = log_density - self._log_normalisers(chunk)
@@ -229,27 +230,31 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 rows = np.flatnonzero(~observing.survey.tilts(chunk))
                 with np.errstate(divide="ignore"):
                     log_density[rows] += np.log(observing.survey.selection(chunk.points[rows]))
-            parts.append(log_density)
-        return np.concatenate(parts)
+            return log_density
 
-    def score(self, X: Points, y: object = None, noise_covariance: Any = None, projection: Any = None) -> float:
+        return self._row_by_row(log_density_of, X, noise_covariance, projection)
+
+    def score(self, X: Any, y: object = None, noise_covariance: Any = None, projection: Any = None) -> float:
         """Mean of `score_samples`."""
         del y
         return float(np.mean(self.score_samples(X, noise_covariance, projection)))
 
-    def predict_proba(self, X: Points, noise_covariance: Any = None, projection: Any = None) -> Points:
+    def predict_proba(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Points:
         """Responsibilities (n, k) for objects of the catalogue; what they lack to one is the background's."""
         model, observing = self._fitted(), self.result_.observing
-        chunks = self._chunks(X, noise_covariance, projection)
-        return np.concatenate([score_rows(model, chunk, observing).responsibilities for chunk in chunks])
+        return self._row_by_row(
+            lambda chunk: score_rows(model, chunk, observing).responsibilities, X, noise_covariance, projection
+        )
 
-    def predict(self, X: Points, noise_covariance: Any = None, projection: Any = None) -> np.ndarray:
+    def predict(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> np.ndarray:
         """The most probable component of each point (n,); -1 where the background is more probable than any."""
-        responsibilities = self.predict_proba(X, noise_covariance, projection)
-        labels = responsibilities.argmax(axis=1)
-        if self._fitted().background is not None:
-            labels[1 - responsibilities.sum(axis=1) > responsibilities.max(axis=1)] = -1
-        return np.asarray(labels)
+        model, observing = self._fitted(), self.result_.observing
+        return self._row_by_row(
+            lambda chunk: labels(score_rows(model, chunk, observing).responsibilities, model),
+            X,
+            noise_covariance,
+            projection,
+        )
 
     def sample_catalogue(self, n_samples: int = 1, *, which: str = "seen") -> Drawn:
         """Draw objects measured and selected as in the survey: those "seen", those "unseen", or the "population"."""
@@ -268,14 +273,14 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Draw noise-free points (n, d) of the whole population, and their components (n,); -1: background."""
         return self._fitted().labelled_sample(n_samples, self._seed())
 
-    def bic(self, X: Points, noise_covariance: Any = None) -> float:
+    def bic(self, X: Any, noise_covariance: Any = None) -> float:
         """Bayesian information criterion on X; smaller is better."""
-        n = len(np.asarray(X))
-        return criteria.bic(n * self.score(X, noise_covariance=noise_covariance), self._n_parameters(), n)
+        scores = self.score_samples(X, noise_covariance)
+        return criteria.bic(float(scores.sum()), self._n_parameters(), len(scores))
 
-    def aic(self, X: Points, noise_covariance: Any = None) -> float:
+    def aic(self, X: Any, noise_covariance: Any = None) -> float:
         """Akaike information criterion on X; smaller is better."""
-        return criteria.aic(len(np.asarray(X)) * self.score(X, noise_covariance=noise_covariance), self._n_parameters())
+        return criteria.aic(float(self.score_samples(X, noise_covariance).sum()), self._n_parameters())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -297,16 +302,26 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         model: Model = self.model_
         return model
 
-    def _chunks(self, X: Points, noise_covariance: Any, projection: Any) -> Iterator[Chunk]:
-        """Points to score, chunk by chunk."""
+    def _row_by_row(
+        self, function: Callable[[Chunk], np.ndarray], X: Any, noise_covariance: Any, projection: Any
+    ) -> np.ndarray:
+        """What a function says of each row of X, chunk by chunk, in the order of the catalogue."""
         model = self._fitted()
-        data = ArrayDataset.of(np.asarray(X, dtype=float), noise_covariance, projection=projection)
+        data = _stored(X, noise_covariance, projection)
+        if data is None:
+            data = ArrayDataset.of(np.asarray(X, dtype=float), noise_covariance, projection=projection)
         if data.n_features != model.mixture.n_features:
             raise ShapeError(
                 f"X has {data.n_features} features, but GMMis is expecting {model.mixture.n_features} features as input"
             )
-        for reference in data.references:
-            yield reference.load()
+        out = np.empty(0)
+        for number, reference in enumerate(data.references):
+            values = function(reference.load())
+            if number == 0:
+                n = sum(each.n_rows for each in data.references)
+                out = np.empty((n, *values.shape[1:]), values.dtype)
+            out[reference.numbers(np.arange(reference.n_rows))] = values
+        return out
 
     def _log_normalisers(self, chunk: Chunk) -> Vector:
         """log Z (n,): that of the fit where it is the same for every object."""
@@ -331,17 +346,24 @@ def _method(init: str | Path | GaussianMixture) -> str | GaussianMixture:
     return read_run(Path(init)).model.mixture
 
 
-def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: Any, folder: Path) -> Catalogue:
-    """The data as a catalogue: a store as it is; dask and zarr arrays chunk by chunk into a store in `folder`."""
+def _stored(X: Any, *others: Any) -> Catalogue | None:
+    """The survey store that X is, or is the path of; None for anything else."""
     from dgmmis.dataset.dataset import Dataset
 
     if isinstance(X, (str, Path)):
         X = Dataset.open(X)
-    if isinstance(X, Dataset):
-        given = (noise_covariance, projection, sample_weight)
-        if any(value is not None for value in given):
-            raise RefusedError("a survey store brings its own noise, projections and weights", do="leave them out")
-        return X
+    if not isinstance(X, Dataset):
+        return None
+    if any(value is not None for value in others):
+        raise RefusedError("a survey store brings its own noise, projections and weights", do="leave them out")
+    return X
+
+
+def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: Any, folder: Path) -> Catalogue:
+    """The data as a catalogue: a store as it is; dask and zarr arrays chunk by chunk into a store in `folder`."""
+    store = _stored(X, noise_covariance, projection, sample_weight)
+    if store is not None:
+        return store
     if hasattr(X, "chunks"):
         from dgmmis.dataset.spool import spool
 

@@ -57,12 +57,12 @@ class Tilted:
 
     Args:
         chunk: the rows.
-        numbers: of the rows in the catalogue.
+        rows: their places in the reference.
         places: of the rows in the leaf; `others`: of those that are not here.
     """
 
     chunk: Chunk
-    numbers: np.ndarray
+    rows: np.ndarray
     places: np.ndarray
     others: np.ndarray
 
@@ -81,7 +81,7 @@ class ObservedChunk:
 
     @property
     def nbytes(self) -> int:
-        rest = sum(part.chunk.nbytes + 3 * part.numbers.nbytes for part in self.tilted if part is not None)
+        rest = sum(part.chunk.nbytes + 3 * part.rows.nbytes for part in self.tilted if part is not None)
         return sum(leaf.nbytes for leaf in self.leaves) + rest
 
 
@@ -129,10 +129,11 @@ def observed_sums(member: Member, item: Reference, observing: Observing, keep: K
             k, d = model.mixture.means.shape
             d = max(d, tilted.chunk.points.shape[1])
             rows = max(1, min(PIECE_POINTS // points_of.latent_points, PIECE_NUMBERS // (k * d**2)))
-            for start in range(0, len(tilted.numbers), rows):
+            for start in range(0, len(tilted.rows), rows):
                 key = (item.key, "latent", points_of.name, leaf.index, start)
                 some = slice(start, start + rows)
-                drawn = partial(_piece, tilted, some, leaf.index, observing, points_of, model.background)
+                place = (leaf.index, item)
+                drawn = partial(_piece, tilted, some, place, observing, points_of, model.background)
                 piece: LatentPiece = keep(key, drawn) if replicate is None else drawn()
                 moments = moments + sums_of(piece.plain)
                 moments = replace(moments, log_likelihood=moments.log_likelihood + piece.log_selected)
@@ -155,7 +156,7 @@ def load(
     """
     chunk, survey = reference.load(), observing.survey
     if isinstance(survey.selection, Injections) and survey.selection_on == "observed":
-        _refuse_gaps(chunk)
+        _refuse_gaps(chunk, reference)
     tilts = survey.tilts(chunk)
     leaves, tilted = [], []
     for number, start in enumerate(range(0, chunk.n_samples, LEAF_ROWS)):
@@ -163,11 +164,9 @@ def load(
         plain, rest = rows[~tilts[rows]], rows[tilts[rows]]
         part = chunk.take(slice(start, start + LEAF_ROWS)) if len(rest) == 0 else chunk.take(plain)
         if len(plain) and survey.selection is not None and not isinstance(survey.selection, Injections):
-            _check_observed(part, plain + chunk.first_row, survey)
+            _check_observed(part, plain, reference, survey)
         leaves.append(laid_out(part, reference.first_leaf + number, background, near_rows))
-        tilted.append(
-            Tilted(chunk.take(rest), rest + chunk.first_row, rest - start, plain - start) if len(rest) else None
-        )
+        tilted.append(Tilted(chunk.take(rest), rest, rest - start, plain - start) if len(rest) else None)
     return ObservedChunk(tuple(leaves), tuple(tilted))
 
 
@@ -188,9 +187,16 @@ def laid_out(chunk: Chunk, index: int, background: Background | None, near_rows:
 
 
 def _piece(
-    tilted: Tilted, rows: slice, leaf: int, observing: Observing, points_of: Round, background: Background | None
+    tilted: Tilted,
+    rows: slice,
+    place: tuple[int, Reference],
+    observing: Observing,
+    points_of: Round,
+    background: Background | None,
 ) -> LatentPiece:
-    """Draw the latent points of some rows: at their address, so that any worker draws the same."""
+    """Draw the latent points of some rows of a leaf of a reference: at their address, so that any worker draws the
+    same."""
+    leaf, reference = place
     chunk = tilted.chunk.take(rows)
     model = replace(points_of.model, background=background)
     address = (points_of.seed, Purpose.LATENT, points_of.index)
@@ -198,9 +204,9 @@ def _piece(
     rng = generator(*address, leaf, rows.start)
     found = draw(chunk, rng)
     if found.never.any():
+        never = reference.numbers(tilted.rows[rows][found.never])
         raise DataError(
-            f"the selection gives next to no probability to {rows_named(tilted.numbers[rows][found.never])}, "
-            "whatever their latent values",
+            f"the selection gives next to no probability to {rows_named(never)}, whatever their latent values",
             expected="objects that could have been selected",
             do="correct the selection, drop those rows, or start from a wider model",
         )
@@ -209,24 +215,25 @@ def _piece(
     return LatentPiece(laid_out(plain, leaf, background), float(weights @ found.log_omega), found.latent)
 
 
-def _refuse_gaps(chunk: Chunk) -> None:
+def _refuse_gaps(chunk: Chunk, reference: Reference) -> None:
     """Injections do not say Omega at a point, so that it cannot be averaged over what is missing."""
     gaps = np.flatnonzero(np.any(np.isnan(chunk.points), axis=1))
     if len(gaps):
         raise RefusedError(
-            f"injections, and values that went missing after the selection, in {rows_named(gaps + chunk.first_row)}",
+            f"injections, and values that went missing after the selection, in {rows_named(reference.numbers(gaps))}",
             do="drop those rows; or say selection_on='available' if injections lost values as objects did, "
             "and were found by what was left",
         )
 
 
-def _check_observed(chunk: Chunk, numbers: np.ndarray, survey: Survey) -> None:
+def _check_observed(chunk: Chunk, rows: np.ndarray, reference: Reference, survey: Survey) -> None:
     assert survey.selection is not None
     omega = survey.selection(chunk.points)
     unseen = np.flatnonzero(~(omega > 0))
     if len(unseen):
+        named = rows_named(reference.numbers(rows[unseen]))
         raise DataError(
-            f"the selection gives zero probability to observed objects in {rows_named(numbers[unseen])}",
+            f"the selection gives zero probability to observed objects in {named}",
             expected="Omega > 0 wherever an object was seen",
             got=f"Omega = {omega[unseen[0]]} at {np.array2string(chunk.points[unseen[0]], precision=6)}",
             do="correct the selection, or drop objects outside it",

@@ -22,10 +22,12 @@ SPREAD_ROWS = 1024
 def kd_order(points: Points, leaf_rows: int, scale: Float[np.ndarray, " d"] | None = None) -> Int[np.ndarray, " n"]:
     """The permutation that puts rows in the order of the leaves of a k-d tree: ordered = points[permutation].
 
-    Rows with the same features missing come together (see `missing_patterns`). Each such group is cut in two at the
-    median of the feature in which it is widest, in units of `scale`, until no part has more than leaf_rows. Every leaf
-    but the last of a group holds leaf_rows rows; within a leaf rows keep their order, and equal values are cut between
-    row numbers, so that the permutation is a function of the points alone.
+    Rows with the same features missing come together (see `missing_patterns`). Each such group is cut in two in the
+    feature in which it is widest, in units of `scale`, until no part has more than leaf_rows. The first part of a cut
+    gets as many rows as the largest leaf_rows 2^j below all, so that every aligned run of 2^j leaves, a group's rows
+    counted from its first, is a node of the tree: blocks, leaves of a sum and chunks all have tight boxes. Within a
+    leaf rows keep their order, and equal values are cut between row numbers, so that the permutation is a function of
+    the points alone.
 
     Args:
         points: (n, d); NaN: missing.
@@ -46,9 +48,9 @@ def kd_order(points: Points, leaf_rows: int, scale: Float[np.ndarray, " d"] | No
         return order
     patterns = missing_patterns(points)
     order = np.argsort(patterns, kind="stable")
-    edges = np.flatnonzero(np.diff(patterns[order])) + 1
-    for start, stop in zip([0, *edges], [*edges, n], strict=True):
-        own = order[start:stop]
+    edges = np.array([0, *np.flatnonzero(np.diff(patterns[order])) + 1, n])
+    for group in np.flatnonzero(np.diff(edges) > leaf_rows):
+        own = order[edges[group] : edges[group + 1]]
         values = np.array(points[own].T, order="C")
         _cut(np.where(np.isnan(values), np.inf, values), own, leaf_rows, scale)
     return order
@@ -179,7 +181,9 @@ def _cut(points, order, leaf_rows, scale):
         feature = _widest(points, start, stop, scale) if n > leaf_rows else -1
         if feature < 0:
             continue
-        n_left = (-(-n // leaf_rows) + 1) // 2 * leaf_rows
+        n_left = leaf_rows
+        while 2 * n_left < n:
+            n_left *= 2
         column = points[feature, start:stop]
         values[:n] = column
         median = _select(values, n, n_left - 1)

@@ -28,6 +28,9 @@ PROCESS_BYTES = 400 << 20
 USABLE = 0.7
 """The part of a process's memory that may be used: dask's workers begin to spill and to pause above it."""
 
+LOOKED_AT = 5
+"""Chunks of an ordered catalogue that are read for a plan, the first and the last among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -37,7 +40,7 @@ class Work:
         n_rows, n_features, n_components: of it.
         row_bytes: of a row as it is laid out for the kernels, measured on some.
         noisy: whether each row has a covariance of its own, or a projection.
-        latent_share: of the rows that need latent points, as far as the first chunk shows.
+        latent_share: of the rows that need latent points, as far as the chunks looked at show.
     """
 
     n_rows: int
@@ -49,13 +52,20 @@ class Work:
 
     @classmethod
     def of(cls, data: Catalogue, n_components: int, survey: Survey | None = None) -> "Work":
-        """The work on a catalogue; reads its first chunk."""
-        first = data.references[0].load()
-        leaf = next(first.leaves())
-        row_bytes = math.ceil(leaf.nbytes / min(first.n_samples, leaf.n_samples)) + 8  # the background's density
+        """The work on a catalogue; reads its first chunk, or some of an ordered one, whose first may have no gaps."""
+        wanted = LOOKED_AT if any(reference.is_ordered for reference in data.references) else 1
+        places = np.unique(np.linspace(0, len(data.references) - 1, wanted).astype(int))
+        row_bytes, noisy, shares, weights = 0, False, [], []
+        for place in places.tolist():
+            chunk = data.references[place].load()
+            leaf = next(chunk.leaves())
+            own = math.ceil(leaf.nbytes / min(chunk.n_samples, leaf.n_samples)) + 8  # the background's density
+            row_bytes = max(row_bytes, own)
+            noisy = not chunk.noise.is_shared or chunk.projection is not None
+            shares.append(0.0 if survey is None else float(np.mean(survey.tilts(chunk))))
+            weights.append(chunk.n_samples)
         n_rows = sum(reference.n_rows for reference in data.references)
-        noisy = not first.noise.is_shared or first.projection is not None
-        share = 0.0 if survey is None else float(np.mean(survey.tilts(first)))
+        share = float(np.average(shares, weights=weights))
         return cls(n_rows, data.n_features, n_components, row_bytes, noisy, share)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from dgmmis.address import Purpose, generator
 from dgmmis.chunk import LEAF_ROWS, Chunk, Leaf
@@ -87,6 +87,14 @@ def score_rows(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 
             of_points = responsibilities(model.signal, latent.block).T
             q[part.rows] = np.add.reduceat(posterior.shares[:, None] * of_points, latent.first, axis=0)
     return Scores(log_l, q)
+
+
+def labels(responsibilities: Float[np.ndarray, "n k"], model: Model) -> Int[np.ndarray, " n"]:
+    """The most probable component of each row (n,); -1 where the background is more probable than any."""
+    found = responsibilities.argmax(axis=1)
+    if model.background is not None:
+        found[1 - responsibilities.sum(axis=1) > responsibilities.max(axis=1)] = -1
+    return np.asarray(found)
 
 
 def log_normalisers(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 0) -> Vector:

@@ -15,7 +15,13 @@ SAMPLE_CHUNKS = 32
 
 
 def draw_sample(references: Sequence[Reference], executor: Executor) -> Chunk:
-    """Some thousands of rows, spread evenly over evenly spaced chunks: the same ones every time."""
+    """Some thousands of rows, spread evenly over evenly spaced chunks: the same ones every time.
+
+    Where rows are ordered in space each chunk is a part of it: then over all of them, in a reading of the data.
+    """
+    if any(reference.is_ordered for reference in references):
+        step = max(1.0, sum(reference.n_rows for reference in references) / SAMPLE_ROWS)
+        return _joined(executor.map(_Spaced(step), references))
     chosen = [references[i] for i in np.unique(np.linspace(0, len(references) - 1, SAMPLE_CHUNKS).astype(int))]
     per_chunk = -(-SAMPLE_ROWS // len(chosen))
     parts = executor.map(_Thinned(per_chunk), chosen)
@@ -31,12 +37,28 @@ class _Thinned:
     def __call__(self, reference: Reference) -> Chunk:
         chunk = reference.load()
         rows = np.unique(np.linspace(0, chunk.n_samples - 1, min(self.n_rows, chunk.n_samples)).astype(int))
-        return Chunk(
-            np.array(chunk.points[rows]),
-            chunk.noise.take(rows),
-            None if chunk.weights is None else np.asarray(chunk.weights[rows], dtype=float),
-            projection=None if chunk.projection is None else chunk.projection[rows],
-        )
+        return _copied(chunk, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spaced:
+    """The middles of equal parts of a chunk, as many as there are steps in it, but at least one."""
+
+    step: float
+
+    def __call__(self, reference: Reference) -> Chunk:
+        chunk = reference.load()
+        n = max(1, round(chunk.n_samples / self.step))
+        return _copied(chunk, ((np.arange(n) + 0.5) / n * chunk.n_samples).astype(int))
+
+
+def _copied(chunk: Chunk, rows: np.ndarray) -> Chunk:
+    return Chunk(
+        np.array(chunk.points[rows]),
+        chunk.noise.take(rows),
+        None if chunk.weights is None else np.asarray(chunk.weights[rows], dtype=float),
+        projection=None if chunk.projection is None else chunk.projection[rows],
+    )
 
 
 def _joined(parts: Sequence[Chunk]) -> Chunk:

@@ -253,7 +253,21 @@ def test_a_plan_that_cannot_fit_is_refused_with_the_plan(survey: Path) -> None:
         assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "score", "sample"])
+def test_ordered_and_rounded_stores_say_so(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    np.savetxt(tmp_path / "t.csv", rng.normal(1e6, 1, size=(500, 1)), header="a", comments="")
+    made = dgmmis("ingest", "t.csv", "t.zarr", "--features", "a", "--order", "--float32", "--json", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    said = json.loads(made.stdout)
+    assert (said["ordered"], said["storage"], said["columns"][0]["rounding_error"]) == (True, "float32", 0.03125)
+    shown = dgmmis("info", "t.zarr", cwd=tmp_path).stdout
+    assert "rounding error 0.03125" in shown
+    assert "method k-d tree" in shown
+    drawn = dgmmis("simulate", "s.zarr", "-n", "500", "--order", "--json", cwd=tmp_path)
+    assert json.loads(drawn.stdout)["ordered"] is True
+
+
+@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "score", "predict", "sample"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     shown = dgmmis(command, "--help")
     assert shown.returncode == 0

@@ -165,9 +165,12 @@ def test_a_fit_of_a_fold_has_the_same_bits_on_a_cluster(store: Dataset) -> None:
 
 def test_a_fold_of_all_rows_counts_them_without_reading() -> None:
     class Unreadable:
-        n_rows, first_leaf, nbytes, key = 10 * LEAF_ROWS + 3, 32, 1, "unreadable"
+        n_rows, first_leaf, nbytes, key, is_ordered = 10 * LEAF_ROWS + 3, 32, 1, "unreadable", False
 
         def split(self, n: int) -> "list[Unreadable]":
+            raise AssertionError
+
+        def numbers(self, rows: np.ndarray) -> np.ndarray:
             raise AssertionError
 
         def load(self) -> Chunk:

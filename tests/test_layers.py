@@ -37,7 +37,7 @@ search
 preparation
 fit
 uncertainty job
-simulate runs
+simulate runs prediction
 progress summary
 estimator cli plotting dashboard report model_selection testing
 __main__

@@ -1,7 +1,6 @@
 """Ordering: a k-d tree of rows is the literal one, a function of the points alone, and makes tight boxes."""
 
 import time
-from math import ceil
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ def _literal_cut(points: np.ndarray, rows: np.ndarray, leaf_rows: int, scale: np
     if len(rows) <= leaf_rows or not widths.max() > 0:
         return rows.tolist()
     feature = int(np.argmax(widths))
-    n_left = ceil(ceil(len(rows) / leaf_rows) / 2) * leaf_rows
+    n_left = max(leaf_rows << j for j in range(20) if leaf_rows << j < len(rows))
     by_value = rows[np.lexsort((rows, points[rows, feature]))]
     halves = np.sort(by_value[:n_left]), np.sort(by_value[n_left:])
     return [row for half in halves for row in _literal_cut(points, half, leaf_rows, scale)]

@@ -42,6 +42,13 @@ class Reference(Protocol):
     def key(self) -> str:
         """A name that no other rows have."""
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether rows near one another were put together, so that no chunk looks like the whole."""
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers in the catalogue of some of its rows, counted from 0 here: for messages."""
+
     def split(self, n: int) -> "Sequence[Reference]":
         """The same rows in up to n references, cut between leaves."""
 
@@ -93,6 +100,13 @@ class ArrayReference:
     @property
     def key(self) -> str:
         return f"memory-{id(self.whole)}-{self.start}"
+
+    @property
+    def is_ordered(self) -> bool:
+        return False
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        return self.start + rows
 
     def split(self, n: int) -> "tuple[ArrayReference, ...]":
         return tuple(ArrayReference(self.whole, self.start + a, self.start + b) for a, b in leaf_pieces(self.n_rows, n))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
 from dgmmis.dataset.manifest import DOCUMENT, Manifest, Segment
 from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, file_name, open_array
+from dgmmis.dataset.rounding import rounding_error
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import StoreError
 
@@ -122,19 +123,43 @@ class Dataset:
         """The rows' own numbers (n,) int64, lazily."""
         return self._lazy("row_id")
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the rows are in another order than the catalogue's, in all segments: near ones together."""
+        return bool(self.segments) and all(segment.ordering is not None for segment in self.segments)
+
+    @property
+    def catalogue_rows(self) -> "dask.array.Array":
+        """The number of each row in the catalogue (n,) int64, lazily: what follows from rows in the order of the store
+        belongs there. 0, 1, 2 ... where the store has the catalogue's order."""
+        import dask.array
+
+        parts, first = [], 0
+        for segment in self.segments:
+            if segment.ordering is None:
+                own = dask.array.arange(segment.n_rows, chunks=CHUNK_ROWS, dtype="int64")
+            else:
+                own = self._lazy_of(segment, "catalogue_row")
+            parts.append(own + first)
+            first += segment.n_rows
+        joined: dask.array.Array = dask.array.concatenate(parts) if parts else dask.array.arange(0, dtype="int64")
+        return joined
+
     def _lazy(self, name: str) -> "dask.array.Array | None":
         import dask.array
 
         if any(name not in array_tails(self.schema, segment) for segment in self.segments) or not self.segments:
             return None
-        parts = []
-        for segment in self.segments:
-            array = open_array(str(array_folder(self.path, segment, name)), segment.identity)
-            label = f"{name}-{self.path}:{segment.name}-{segment.identity}"
-            chunks = (CHUNK_ROWS, *array.shape[1:])
-            parts.append(dask.array.from_zarr(array, chunks=chunks, name=label))
-        joined: dask.array.Array = dask.array.concatenate(parts)
+        joined: dask.array.Array = dask.array.concatenate([self._lazy_of(segment, name) for segment in self.segments])
         return joined
+
+    def _lazy_of(self, segment: Segment, name: str) -> "dask.array.Array":
+        import dask.array
+
+        array = open_array(str(array_folder(self.path, segment, name)), segment.identity)
+        label = f"{name}-{self.path}:{segment.name}-{segment.identity}"
+        lazy: dask.array.Array = dask.array.from_zarr(array, chunks=(CHUNK_ROWS, *array.shape[1:]), name=label)
+        return lazy.astype(float) if lazy.dtype == "f4" else lazy
 
     def describe(self) -> dict[str, Any]:
         """What there is to know without reading rows, as JSON values."""
@@ -147,17 +172,23 @@ class Dataset:
             missing = sum(segment.missing[i] for segment in segments)
             columns.append({"name": name, "missing": missing, "minimum": min(low, default=None)})
             columns[-1]["maximum"] = max(high, default=None)
+            if schema.storage == "float32" and low:
+                columns[-1]["rounding_error"] = rounding_error(max(map(abs, low + high)))
         return {
             "path": str(self.path),
             "rows": self.n_rows,
             **schema.to_attributes()["schema"],
             "columns": columns,
             "row_ids": bool(segments) and all(segment.row_ids for segment in segments),
+            "storage": schema.storage,
+            "ordered": self.is_ordered,
             "chunks": len(self.references),
             "chunk_rows": CHUNK_ROWS,
             "bytes": self.nbytes,
             "bytes_stored": stored,
-            "segments": [{"name": segment.name, "rows": segment.n_rows} for segment in segments],
+            "segments": [
+                {"name": segment.name, "rows": segment.n_rows, "ordering": segment.ordering} for segment in segments
+            ],
             "provenance": self.provenance,
             "truth": self.truth,
         }

@@ -99,12 +99,21 @@ class FoldReference:
             for a, b in leaf_pieces(self.n_rows, n)
         )
 
+    @property
+    def is_ordered(self) -> bool:
+        return self.whole.is_ordered
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        return self.whole.numbers(self._kept()[rows])
+
     def load(self) -> Chunk:
-        """The rows; messages count them from the number of the first."""
-        chunk = self.whole.load()
-        kept = [self.fold.has(leaf, n) == self.is_held_out for leaf, n in _leaves(self.whole)]
-        rows = np.flatnonzero(np.concatenate(kept))[self.start : self.stop]
+        chunk, rows = self.whole.load(), self._kept()
         return replace(chunk.take(rows), first_row=chunk.first_row + int(rows[0]))
+
+    def _kept(self) -> np.ndarray:
+        """The rows of the whole that these are."""
+        kept = [self.fold.has(leaf, n) == self.is_held_out for leaf, n in _leaves(self.whole)]
+        return np.flatnonzero(np.concatenate(kept))[self.start : self.stop]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

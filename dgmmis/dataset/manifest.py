@@ -26,6 +26,8 @@ class Segment:
         identity: random, so that a store made anew at the same path is not mistaken for the old one.
         row_ids: whether each row has a number of its own.
         missing, minimum, maximum: per measured value: how many rows lack it, and its range (None: all lack it).
+        ordering: how the rows were put into another order than the catalogue's, as JSON values; then `catalogue_row`
+            holds the number of each, from 0, among the rows that were written. None: they are in the catalogue's.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Segment:
     missing: tuple[int, ...]
     minimum: tuple[float | None, ...]
     maximum: tuple[float | None, ...]
+    ordering: dict[str, Any] | None = None
 
     @property
     def n_chunks(self) -> int:
@@ -43,6 +46,8 @@ class Segment:
     def to_attributes(self) -> dict[str, Any]:
         """As JSON values."""
         values = {name: getattr(self, name) for name in self.__slots__}
+        if self.ordering is None:
+            del values["ordering"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -75,6 +80,8 @@ class Manifest:
             "provenance": list(self.provenance),
             "truth": self.truth,
         }
+        if any(segment.ordering is not None for segment in self.segments):
+            attributes["version"] = 2
         try:
             return group_document({"dgmmis": attributes})
         except (TypeError, ValueError) as error:

@@ -25,7 +25,7 @@ class ChunkReference:
         path: of the store.
         segment: the segment they belong to.
         start, stop: rows of the segment; start is a multiple of LEAF_ROWS.
-        first_row: number of the first row in the survey.
+        first_row: number of the first row in the store.
         first_leaf: number of the first leaf of the summation tree; a segment's is a multiple of 16.
         schema: of the survey.
     """
@@ -71,13 +71,25 @@ class ChunkReference:
             for a, b in pieces
         )
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether rows near one another were put together."""
+        return self.segment.ordering is not None
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers in the catalogue of some of the rows, counted from 0 here: read where a message needs them."""
+        if not self.is_ordered:
+            return self.first_row + rows
+        return np.asarray(self.first_row - self.start + self._read("catalogue_row")[rows])
+
     def load(self) -> Chunk:
         """Read the rows.
 
         Raises:
             StoreError: a file is missing, truncated or damaged; it is named.
         """
-        arrays = {name: self._read(name) for name in self.schema.arrays}
+        # whatever the storage, sums are of float64
+        arrays = {name: np.asarray(self._read(name), dtype=float) for name in self.schema.arrays}
         return chunk_from_arrays(
             arrays["points"],
             self._noise(arrays.get("noise")),
@@ -107,7 +119,8 @@ class ChunkReference:
 
 
 def array_tails(schema: Schema, segment: Segment) -> dict[str, tuple[int, ...]]:
-    return {**schema.arrays, "row_id": ()} if segment.row_ids else schema.arrays
+    own = {"row_id": segment.row_ids, "catalogue_row": segment.ordering is not None}
+    return {**schema.arrays, **{name: () for name, is_there in own.items() if is_there}}
 
 
 def array_folder(path: str | Path, segment: Segment, name: str) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.chunk import LEAF_ROWS, check_points, check_projection, check_weights
+from dgmmis.dataset.rounding import rounded
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import packed_indices, packed_size
@@ -54,7 +55,7 @@ def _checked(schema: Schema, parts: dict[str, np.ndarray], first: int) -> dict[s
         if parts["row_id"].dtype.kind not in "iu":
             raise DataError("row_ids", expected="whole numbers", got=parts["row_id"].dtype)
         out["row_id"] = parts["row_id"].astype(np.int64)
-    return out
+    return rounded(schema, out, first) if schema.storage == "float32" else out
 
 
 def _checked_noise(schema: Schema, values: np.ndarray, points: np.ndarray, first: int) -> np.ndarray:

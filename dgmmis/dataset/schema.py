@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from dgmmis.noise import SharedNoise, check_noise
 
 FORMAT = "dgmmis survey"
 NOISE_KINDS = ("none", "shared", "diagonal", "full")
+STORAGES = ("float64", "float32")
+READABLE = (1, 2)
+"""Versions of the format. A store that does without what version 2 added is written as version 1: storage as float32,
+and rows in another order than the catalogue's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,13 +30,13 @@ class Schema:
         weighted: whether each row has a weight.
         measured: names of the m measured values y = R x + e where each row has a projection R (m, d); None where the
             features themselves are measured.
+        storage: of the numbers on the disk: "float64", or "float32", rounded by up to 6e-8 of each. In memory they are
+            float64.
 
     Raises:
         DataError, ShapeError: names or units that do not fit, or a shared covariance that no noise can have.
         RefusedError: more measured values than features without noise, whose covariance R C R' would be singular.
     """
-
-    VERSION: ClassVar[int] = 1
 
     features: tuple[str, ...]
     units: tuple[str, ...] = ()
@@ -40,6 +44,7 @@ class Schema:
     shared_covariance: np.ndarray | None = None
     weighted: bool = False
     measured: tuple[str, ...] | None = None
+    storage: str = "float64"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features))
@@ -52,6 +57,8 @@ class Schema:
             raise ShapeError("units", expected=f"one for each of {len(self.features)} features", got=self.units)
         if self.noise not in NOISE_KINDS:
             raise DataError("noise", expected=" or ".join(NOISE_KINDS), got=repr(self.noise))
+        if self.storage not in STORAGES:
+            raise DataError("storage", expected=" or ".join(STORAGES), got=repr(self.storage))
         if (self.shared_covariance is not None) != (self.noise == "shared"):
             raise DataError(
                 f"shared_covariance with noise '{self.noise}'",
@@ -86,7 +93,7 @@ class Schema:
 
     @property
     def arrays(self) -> dict[str, tuple[int, ...]]:
-        """The float64 arrays of a segment and their shapes after the row axis."""
+        """The arrays of a segment, of numbers as `storage` says, and their shapes after the row axis."""
         m = self.n_measured
         arrays: dict[str, tuple[int, ...]] = {"points": (m,)}
         if self.noise == "diagonal":
@@ -115,14 +122,17 @@ class Schema:
     def differences(self, other: "Schema") -> tuple[str, ...]:
         """What another schema says differently, in words; empty where they are equal."""
         mine, theirs = self.to_attributes()["schema"], other.to_attributes()["schema"]
+        for schema, entry in ((self, mine), (other, theirs)):
+            entry["storage"] = schema.storage
         return tuple(f"{name} {mine[name]} != {theirs[name]}" for name in mine if mine[name] != theirs[name])
 
     def to_attributes(self) -> dict[str, Any]:
         """As JSON values, with the name and version of the format."""
         covariance = self.shared_covariance
+        plain = self.storage == "float64"
         return {
             "format": FORMAT,
-            "version": self.VERSION,
+            "version": 1 if plain else 2,
             "schema": {
                 "features": list(self.features),
                 "units": list(self.units),
@@ -130,6 +140,7 @@ class Schema:
                 "shared_covariance": None if covariance is None else covariance.tolist(),
                 "weighted": self.weighted,
                 "measured": None if self.measured is None else list(self.measured),
+                **({} if plain else {"storage": self.storage}),
             },
         }
 
@@ -142,10 +153,10 @@ class Schema:
         """
         if attributes.get("format") != FORMAT:
             raise StoreError("not a dgmmis survey", do="make one with `dgmmis ingest SOURCE OUT.zarr --features a,b`")
-        if attributes.get("version") != cls.VERSION:
+        if attributes.get("version") not in READABLE:
             raise StoreError(
                 "survey store of another version",
-                expected=cls.VERSION,
+                expected=" or ".join(map(str, READABLE)),
                 got=attributes.get("version"),
                 do="ingest it again, or use the dgmmis that wrote it",
             )

@@ -15,11 +15,18 @@ ROWS = 1 << 16
 
 
 def spool(
-    path: Path, points: Any, noise_covariance: Any = None, *, projection: Any = None, sample_weight: Any = None
+    path: Path,
+    points: Any,
+    noise_covariance: Any = None,
+    *,
+    projection: Any = None,
+    sample_weight: Any = None,
+    order: bool = False,
 ) -> Dataset:
     """Write dask or zarr arrays (n, m), with what belongs to their rows, to a survey store at `path`.
 
-    noise_covariance: (m, m) shared, (n, m) variances or (n, m, m); each of the arrays may be lazy or not.
+    noise_covariance: (m, m) shared, (n, m) variances or (n, m, m); each of the arrays may be lazy or not. order: as in
+    SurveyWriter.
     """
     if len(points.shape) != 2 or any(size != size for size in points.shape):
         raise ShapeError(
@@ -58,7 +65,7 @@ def spool(
         weighted=sample_weight is not None,
         measured=None if projection is None else tuple(f"y{i}" for i in range(m)),
     )
-    with SurveyWriter(path, schema) as writer:
+    with SurveyWriter(path, schema, order=order) as writer:
         for start in range(0, n, ROWS):
             rows = slice(start, min(start + ROWS, n))
             writer.write(

@@ -16,7 +16,9 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document, read_attributes
+from dgmmis.dataset.ordered_segment import OrderedSegmentWriter
 from dgmmis.dataset.publish import lock, replace_file, sync, sync_tree, temporary_sibling
+from dgmmis.dataset.rounding import ErrorSample
 from dgmmis.dataset.rows import checked_rows
 from dgmmis.dataset.schema import FORMAT, Schema
 from dgmmis.dataset.segment import SegmentWriter
@@ -32,6 +34,8 @@ class SurveyWriter:
         schema: what each row holds.
         append: add the rows to the survey there, of the same schema; a new one is made if there is none.
         overwrite: put the rows in the place of the survey there, which stays as it is until they are written.
+        order: put the rows along a k-d tree, so that rows that follow one another lie near one another, and keep their
+            numbers. Rows appended to a survey that is ordered are ordered whether asked for or not.
         provenance: where the rows come from, as JSON values; version, time and number of rows are added.
         truth: what a simulated survey was drawn from, as JSON values; only for a new survey.
 
@@ -50,6 +54,7 @@ class SurveyWriter:
         *,
         append: bool = False,
         overwrite: bool = False,
+        order: bool = False,
         provenance: Mapping[str, Any] | None = None,
         truth: Mapping[str, Any] | None = None,
     ) -> None:
@@ -58,11 +63,12 @@ class SurveyWriter:
         self.path = Path(path).absolute()
         self.schema = schema
         self.n_rows = 0
-        self._append, self._overwrite = append, overwrite
+        self._append, self._overwrite, self._order = append, overwrite, order
         self._provenance = dict(provenance or {})
         self._before = Manifest(schema, truth=None if truth is None else dict(truth))
+        self._errors = ErrorSample(schema) if schema.storage == "float32" else None
         self._row_ids: bool | None = None
-        self._segment: SegmentWriter | None = None
+        self._segment: SegmentWriter | OrderedSegmentWriter | None = None
         self._unpublished: Path | None = None
         self._lock: int | None = None
 
@@ -70,7 +76,8 @@ class SurveyWriter:
         # what cannot be stored is known before the rows are read
         Manifest(self.schema, provenance=(self._provenance,), truth=self._before.truth).document()
         try:
-            self._segment = SegmentWriter(self._claim(), self.schema)
+            folder = self._claim()
+            self._segment = (OrderedSegmentWriter if self._order else SegmentWriter)(folder, self.schema)
         except BaseException:
             self._discard()
             raise
@@ -123,6 +130,8 @@ class SurveyWriter:
         arrays = {"points": points, "noise": values, "weights": weights, "row_id": row_ids, "projection": projection}
         for rows in checked_rows(self.schema, arrays, self.n_rows):
             self._segment.add(rows)
+            if self._errors is not None:
+                self._errors.add(rows)
             self.n_rows = self._segment.n_rows
 
     def _claim(self) -> Path:
@@ -167,6 +176,7 @@ class SurveyWriter:
             raise RefusedError("truth is for a new survey only", do="append without it")
         self._before = before
         self._row_ids = before.segments[0].row_ids
+        self._order |= any(segment.ordering is not None for segment in before.segments)
 
     def _publish(self) -> None:
         if self._segment is None or self._unpublished is None:
@@ -175,6 +185,8 @@ class SurveyWriter:
             if self._before.segments:  # nothing new to append: the survey stays as it is
                 return
             raise DataError("no rows were written", do=f"check that the source has rows; '{self.path}' was not changed")
+        if self._errors is not None:
+            self._errors.require_fine_steps()
         folder = self._segment.folder
         document = self._document(self._segment.finish())
         if folder == self._unpublished:

@@ -6,6 +6,7 @@ import numpy as np
 
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.errors import ShapeError
+from dgmmis.execution.serial import Threads
 from dgmmis.model import Model
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import (
@@ -17,6 +18,7 @@ from dgmmis.plotting.layers import (
     survey_edges,
 )
 from dgmmis.simulate.completeness import completeness
+from dgmmis.subsample import draw_sample
 from dgmmis.survey import Survey
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def recovery_figure(
     for name, model in (("truth", truth), ("plain", plain), ("fitted", fitted)):
         if model.mixture.n_features != dataset.n_features:
             raise ShapeError(f"{name} does not fit the data", expected=dataset.n_features, got=model.mixture.n_features)
-    typical = dataset.references[0].load()
+    typical = draw_sample(dataset.references, Threads())
     survey = survey.completed(typical, dataset.n_features)
     extent = Extent.of(truth, features=features)
     if len({dataset.schema.units[feature] for feature in features}) == 1:  # panels are square: circles stay circles

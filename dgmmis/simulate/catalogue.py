@@ -40,6 +40,7 @@ def simulate(
     n: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    order: bool = False,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Draw a survey into a new store, and write the job file that fits it beside it (see `job_path`).
@@ -50,6 +51,7 @@ def simulate(
         n: objects before selection; None: the preset's number.
         seed: the same preset and seed give the same rows; fewer or more of them with n.
         overwrite: replace a survey, and its job file, that are there.
+        order: put the rows along a k-d tree, as `ingest` does.
         on_batch: called with the number of objects drawn so far, and n, after every batch.
 
     Raises:
@@ -73,6 +75,7 @@ def simulate(
         path,
         preset.schema,
         overwrite=overwrite,
+        order=order,
         provenance={"simulated": preset.name, "seed": seed, "n_objects": n},
         truth=truth,
     ) as writer:

@@ -1,0 +1,123 @@
+"""Prediction: which component each object of a survey belongs to under a run, written in the order of the catalogue."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgmmis.chunk import CHUNK_ROWS, Chunk
+from dgmmis.dataset.catalogue_order import Arrays, part_rows, row_by_row
+from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
+from dgmmis.errors import JobError, StoreError
+from dgmmis.execution.serial import Threads
+from dgmmis.latent_draw import Observing
+from dgmmis.noise_classes import mean_noise
+from dgmmis.scoring import labels, log_normalisers, score_rows
+from dgmmis.subsample import draw_sample
+
+
+def predict_run(
+    run_path: Path,
+    data_path: Path,
+    out: Path,
+    *,
+    responsibilities: bool = False,
+    allow_code: bool = False,
+    on_batch: Callable[[int, int | None], None] | None = None,
+) -> dict[str, Any]:
+    """Write a zarr group with arrays in the order of the catalogue, whatever that of the store; memory holds a chunk.
+
+    `label` (n,): the most probable component, or -1 for the background; `log_density` (n,): log L_n - log Z, as a fit
+    counts objects.
+
+    Args:
+        run_path: of the run.
+        data_path: of a survey store with the run's features.
+        out: the group to make; while it is made there is room for all of it twice beside it.
+        responsibilities: write these (n, k) too.
+        allow_code: let the run import the functions that it names.
+        on_batch: called with the rows done, and the rows in all.
+
+    Returns:
+        What was written, as JSON values.
+
+    Raises:
+        JobError: a survey of other features.
+        StoreError: there is something at `out`, or it cannot be written.
+    """
+    out = out.absolute()
+    if out.exists():
+        raise StoreError(f"'{out}' exists", do="give another path, or remove it")
+    run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
+    if data.schema.features != run.features:
+        raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
+    sample = draw_sample(data.references, Threads())
+    survey = run.survey(allow_code=allow_code).completed(sample, data.n_features)
+    observing, model = Observing(survey, mean_noise(sample)), run.model
+
+    def judged(chunk: Chunk) -> Arrays:
+        scores = score_rows(model, chunk, observing)
+        found = {
+            "label": labels(scores.responsibilities, model).astype(np.int32),
+            "log_density": scores.log_density - log_normalisers(model, chunk, observing),
+        }
+        return {**found, "responsibilities": scores.responsibilities} if responsibilities else found
+
+    about = {"run": str(run_path), "data": str(data_path), "rows": data.n_rows}
+    try:
+        folder, descriptor = temporary_sibling(out)
+    except OSError as error:
+        raise StoreError(f"'{out}' cannot be written", got=error) from error
+    try:
+        group = _Group(folder, data.n_rows, about)
+        with closing(row_by_row(data.references, judged, folder)) as parts:
+            for arrays in parts:
+                group.append(arrays)
+                if on_batch is not None:
+                    on_batch(group.filled, data.n_rows)
+        sync_tree(folder)
+        folder.rename(out)
+        sync(out.parent)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"'{out}' cannot be written", got=error, do="make room and run again") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+    return {**about, "out": str(out), "components": model.mixture.n_components, "arrays": group.names}
+
+
+class _Group:
+    """A zarr group whose arrays are filled from the first row to the last."""
+
+    def __init__(self, folder: Path, n_rows: int, about: dict[str, Any]) -> None:
+        import zarr
+
+        self._group = zarr.create_group(folder, overwrite=True, attributes={"dgmmis predictions": about})
+        self._n_rows, self.filled = n_rows, 0
+        self._arrays: dict[str, Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._arrays)
+
+    def append(self, arrays: Arrays) -> None:
+        """Write the next rows."""
+        n = 0
+        for name, values in arrays.items():
+            n, tail = len(values), values.shape[1:]
+            if name not in self._arrays:
+                chunks = (min(self._n_rows, CHUNK_ROWS, part_rows(values[:1].nbytes)), *tail)
+                self._arrays[name] = self._group.create_array(
+                    name, shape=(self._n_rows, *tail), dtype=values.dtype, chunks=chunks
+                )
+            self._arrays[name][self.filled : self.filled + n] = values
+        self.filled += n

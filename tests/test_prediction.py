@@ -1,0 +1,195 @@
+"""Predictions and scores come back in the order of the catalogue, whatever that of the store, in bounded memory."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dgmmis
+from dgmmis.background import Uniform
+from dgmmis.chunk import LEAF_ROWS, Chunk
+from dgmmis.dataset import catalogue_order
+from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.dataset.catalogue_order import row_by_row
+from dgmmis.dataset.checkpoint import Run, write_run
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.survey_store import SurveyRecord
+from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.errors import JobError, RefusedError, StoreError
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model
+from dgmmis.prediction import predict_run
+from dgmmis.selection import Box
+from dgmmis.survey import Survey
+
+SCHEMA = Schema(("a", "b"), noise="diagonal")
+MODEL = Model(GaussianMixture([0.5, 0.5], [[0, 0], [4, 3]], [np.eye(2), np.eye(2)]), Uniform([-9, -9], [9, 9]), 0.1)
+
+
+def catalogue(n: int = 2 * LEAF_ROWS + 77) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    points = np.where(rng.random((n, 1)) < 0.5, 0.0, [[4.0, 3.0]]) + rng.normal(size=(n, 2))
+    points[::50] = rng.uniform(-9, 9, size=points[::50].shape)
+    points[rng.random((n, 2)) < 0.05] = np.nan
+    return points, rng.uniform(0.01, 0.2, size=(n, 2))
+
+
+def stored(path: Path, *, order: bool, parts: int = 1) -> Dataset:
+    points, noise = catalogue()
+    for p, s in zip(np.array_split(points, parts), np.array_split(noise, parts), strict=True):
+        with SurveyWriter(path, SCHEMA, append=True, order=order) as writer:
+            writer.write(p, s)
+    return Dataset.open(path)
+
+
+class Numbered:
+    """Rows whose only value is their number in the catalogue."""
+
+    first_leaf, nbytes, key, is_ordered = 0, 0, "", False
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self._numbers, self.n_rows = numbers, len(numbers)
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        return self._numbers[rows]
+
+    def split(self, n: int) -> "tuple[Numbered, ...]":
+        raise AssertionError
+
+    def load(self) -> Chunk:
+        return ArrayDataset.of(self._numbers[:, None].astype(float)).whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    segments=st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=5),
+    part_bytes=st.sampled_from([1, 100, 1 << 20]),
+)
+def test_any_order_comes_back(
+    data: st.DataObject, segments: list[tuple[int, bool]], part_bytes: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, rng = tmp_path_factory.mktemp("rows"), np.random.default_rng(data.draw(st.integers(0, 99)))
+    references, first = [], 0
+    for n, is_ordered in segments:
+        numbers = first + (rng.permutation(n) if is_ordered else np.arange(n))
+        references += [Numbered(part) for part in np.array_split(numbers, 3) if len(part)]
+        first += n
+
+    def function(chunk: Chunk) -> dict[str, np.ndarray]:
+        own = chunk.points[:, 0]
+        return {"integer": own.astype(np.int32), "table": own[:, None] * [1.0, -1.0]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue_order, "PART_BYTES", part_bytes)
+        parts = list(row_by_row(references, function, folder))
+    np.testing.assert_array_equal(np.concatenate([part["integer"] for part in parts]), np.arange(first))
+    np.testing.assert_array_equal(np.concatenate([part["table"] for part in parts])[:, 1], -np.arange(first))
+    assert parts[0]["integer"].dtype == np.int32
+    assert list(folder.iterdir()) == []
+
+
+def test_rows_in_order_are_handed_on_at_once(tmp_path: Path) -> None:
+    references = [Numbered(np.arange(5)), Numbered(np.arange(5, 9))]
+    parts = row_by_row(references, lambda chunk: {"x": chunk.points[:, 0]}, tmp_path)
+    assert next(parts)["x"].tolist() == [0, 1, 2, 3, 4]
+    parts.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_estimator_answers_in_the_order_of_the_catalogue(tmp_path: Path, parts: int) -> None:
+    points, noise = catalogue()
+    plain = stored(tmp_path / "p.zarr", order=False, parts=parts)
+    ordered = stored(tmp_path / "o.zarr", order=True, parts=parts)
+    assert ordered.is_ordered
+    start = MODEL.mixture
+    model = dgmmis.GMMis(2, init=start, background=MODEL.background, tol=1e-3).fit(plain)
+    for question in (model.score_samples, model.predict_proba, model.predict):
+        expected = question(points, noise_covariance=noise)
+        for store in (plain, ordered, str(ordered.path)):
+            np.testing.assert_allclose(question(store), expected, rtol=1e-9)
+    assert set(model.predict(ordered)) == {-1, 0, 1}
+    assert model.score(ordered) == pytest.approx(model.score(points, noise_covariance=noise), rel=1e-12)
+    assert model.bic(ordered) == pytest.approx(model.bic(points, noise_covariance=noise), rel=1e-12)
+    assert model.aic(ordered) == pytest.approx(model.aic(points, noise_covariance=noise), rel=1e-12)
+    with pytest.raises(RefusedError, match="brings its own noise"):
+        model.predict(ordered, noise_covariance=noise)
+
+
+def run_of(path: Path, survey: Survey, model: Model = MODEL) -> Path:
+    record = SurveyRecord.of(survey)
+    write_run(path, Run(model, SCHEMA.features, ("", ""), {"completeness": 1.0}, record, (), np.ones(1)))
+    return path
+
+
+def test_predictions_are_those_of_the_rows(tmp_path: Path) -> None:
+    points, _ = catalogue()
+    run = run_of(tmp_path / "x.run", Survey())
+    found, seen = {}, []
+    for name, order in (("o", True), ("p", False)):
+        data = stored(tmp_path / f"{name}.zarr", order=order, parts=2)
+        seen.clear()
+        said = predict_run(
+            run, data.path, tmp_path / f"{name}.out", responsibilities=True, on_batch=lambda *x: seen.append(x)
+        )
+        assert said["arrays"] == ["label", "log_density", "responsibilities"]
+        assert seen[-1] == (len(points), len(points))
+        group = zarr.open_group(tmp_path / f"{name}.out", mode="r")
+        assert group.attrs["dgmmis predictions"]["rows"] == len(points)
+        found[name] = {key: group[key][:] for key in said["arrays"]}
+    for key, values in found["p"].items():
+        np.testing.assert_allclose(found["o"][key], values, rtol=1e-9)
+    near = np.flatnonzero(np.all(np.abs(points - [4, 3]) < 1, axis=1))
+    assert np.all(found["o"]["label"][near] == 1)
+    q = found["o"]["responsibilities"]
+    np.testing.assert_array_equal(found["o"]["label"] >= 0, 1 - q.sum(axis=1) <= q.max(axis=1))
+    assert (found["o"]["label"] == -1).any()
+    names = {entry.name for entry in tmp_path.iterdir()}
+    assert names == {"x.run", "o.zarr", "p.zarr", "o.out", "p.out"}
+
+
+def test_densities_are_normalised_under_the_selection(tmp_path: Path) -> None:
+    data = stored(tmp_path / "s.zarr", order=True)
+    survey = Survey(Box([-20, -20], [2, 20]), np.diag([0.1, 0.1]), "available")
+    everything, part = run_of(tmp_path / "a.run", Survey()), run_of(tmp_path / "b.run", survey)
+    log_density = []
+    for number, run in enumerate((everything, part)):
+        predict_run(run, data.path, tmp_path / f"{number}.zarr")
+        log_density.append(zarr.open_group(tmp_path / f"{number}.zarr", mode="r")["log_density"][:])
+    full = ~np.isnan(catalogue()[0]).any(axis=1)
+    gain = (log_density[1] - log_density[0])[full]  # -log Z, of half the objects and of some of the background
+    np.testing.assert_allclose(gain, -np.log(0.45 * (0.972 + 0.023) + 0.1 * 11 / 18), atol=0.03)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    data = stored(tmp_path / "s.zarr", order=True)
+    run = run_of(tmp_path / "x.run", Survey())
+    with pytest.raises(StoreError, match="exists"):
+        predict_run(run, data.path, data.path)
+    with pytest.raises(StoreError, match="cannot be written"):
+        predict_run(run, data.path, tmp_path / "no folder" / "x.zarr")
+    with SurveyWriter(tmp_path / "t.zarr", Schema(("x", "y"))) as writer:
+        writer.write(np.zeros((3, 2)))
+    with pytest.raises(JobError, match="other features"):
+        predict_run(run, tmp_path / "t.zarr", tmp_path / "out.zarr")
+    next((data.path / "segments/000000/points").glob("c.*")).write_bytes(b"no")
+    with pytest.raises(StoreError, match="cannot be read"):
+        predict_run(run, data.path, tmp_path / "out.zarr")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"s.zarr", "t.zarr", "x.run"}
+
+
+def test_the_command(tmp_path: Path) -> None:
+    data, run = stored(tmp_path / "s.zarr", order=True), run_of(tmp_path / "x.run", Survey())
+    command = [sys.executable, "-m", "dgmmis", "predict", str(run), str(data.path), str(tmp_path / "out.zarr")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"arrays +.*label.*log_density", shown)
+    labels = zarr.open_group(tmp_path / "out.zarr", mode="r")["label"][:]
+    assert len(labels) == data.n_rows
