@@ -12,9 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
-from dgmmis.coordinates import Free, along, complete_information, movement, parameters, with_parameters
+from dgmmis.coordinates import (
+    Free,
+    along,
+    complete_diagonal,
+    complete_information,
+    complete_squares,
+    movement,
+    parameters,
+    with_parameters,
+)
 from dgmmis.em import Pass
 from dgmmis.information import ScoreProducts, component_places, gradient
 from dgmmis.model import Model
@@ -295,63 +304,61 @@ class _Metric:
     """The information about phi per object, ready to be divided by.
 
     Args:
+        model: where.
         factor: Cholesky factor of it in units of its diagonal; None: the diagonal is all there is.
         diagonal: of all of it (f,).
-        blocks: what an object of each component's own would tell of it (k, b, b): the unit of steps.
+        blocks: what an object of each component's own would tell of it (k, b, b), the unit of steps; None: as if its
+            noise-free values were known.
         entries: of theta that these are about (k, b).
         free: what phi is.
     """
 
-    factor: tuple[np.ndarray, bool] | None
+    model: Model
+    factor: np.ndarray | None
     diagonal: np.ndarray
-    blocks: np.ndarray
+    blocks: np.ndarray | None
     entries: np.ndarray
     free: Free
 
     @classmethod
     def of(cls, model: Model, free: Free, known: ScoreProducts | None) -> "_Metric":
         entries = component_places(model)
-        weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)[:, None, None]
-        complete, behind = complete_information(model)
         if known is not None:
+            weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)[:, None, None]
+            complete, behind = complete_information(model)
             theta = _along_both(model, free, known.outer / known.n_samples)
             labelled = np.zeros_like(theta)
-            for own, block in zip(entries, known.labelled, strict=True):
-                labelled[np.ix_(own, own)] = block / known.n_samples
+            labelled[entries[:, :, None], entries[:, None, :]] = known.labelled / known.n_samples
             labelled = _along_both(model, free, labelled)
             # few objects of a component in the sample say little of it: then more of what EM would go by is mixed in
             doubt = np.clip(entries.shape[1] / (known.n_samples * weight), LEAST_DOUBT, 1.0)
-            for own, block in zip(entries, doubt * complete, strict=True):
-                theta[np.ix_(own, own)] += block
+            theta[entries[:, :, None], entries[:, None, :]] += doubt * complete
             theta[-1, -1] += LEAST_DOUBT * behind
             phi = free.gathered_information(theta)
             scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
             try:
-                factor = cho_factor(phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n))
-            except (np.linalg.LinAlgError, ValueError):  # beyond floating point: go by the diagonal
+                factor = np.linalg.cholesky(phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n))
+            except np.linalg.LinAlgError:  # beyond floating point: go by the diagonal
                 pass
             else:
-                blocks = np.stack([labelled[np.ix_(own, own)] for own in entries])
-                return cls(factor, scale**2, blocks / weight, entries, free)
-        diagonal = np.zeros(len(free.follows))
-        diagonal[entries] = np.diagonal(complete, axis1=1, axis2=2)
-        diagonal[-1] = behind
-        return cls(None, np.maximum(free.gathered(diagonal), 1e-300), complete / weight, entries, free)
+                blocks = labelled[entries[:, :, None], entries[:, None, :]]
+                return cls(model, factor, scale**2, blocks / weight, entries, free)
+        diagonal = np.maximum(free.gathered(complete_diagonal(model)), 1e-300)
+        return cls(model, None, diagonal, None, entries, free)
 
     def solved(self, slopes: np.ndarray) -> np.ndarray:
         """The inverse information times slopes (f,)."""
         if self.factor is None:
             return np.asarray(slopes / self.diagonal)
         scale = np.sqrt(self.diagonal)
-        return np.asarray(cho_solve(self.factor, slopes / scale) / scale)
+        return np.asarray(cho_solve((self.factor, True), slopes / scale) / scale)
 
     def compared(self, place: _Place, curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Curvatures (f,) in units of the complete information, and their directions (f, f)."""
         free, model = place.free, place.model
         complete, behind = complete_information(model)
         theta = np.zeros((len(free.follows),) * 2)
-        for own, block in zip(self.entries, complete, strict=True):
-            theta[np.ix_(own, own)] = block
+        theta[self.entries[:, :, None], self.entries[:, None, :]] = complete
         theta[-1, -1] = behind
         unit = free.gathered_information(theta)
         scale = np.sqrt(np.maximum(np.diagonal(unit), 1e-300))
@@ -362,8 +369,11 @@ class _Metric:
     def length(self, step: np.ndarray) -> float:
         """The largest change of a component, in its own standard deviations."""
         theta = self.free.spread(step)
-        own = theta[self.entries]
-        squares = np.einsum("kb,kbc,kc->k", own, self.blocks, own)
+        if self.blocks is None:
+            squares = complete_squares(self.model, theta)
+        else:
+            own = theta[self.entries][:, None]
+            squares = (own @ self.blocks @ own.swapaxes(1, 2)).ravel()
         return float(np.sqrt(max(squares.max(initial=0.0), theta[-1] ** 2 / 4)))
 
 
