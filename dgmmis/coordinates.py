@@ -92,66 +92,69 @@ def along(model: Model, slopes: np.ndarray, free_weights: np.ndarray) -> np.ndar
     return np.concatenate([of_log, means, of_factors, fraction * (nu * (1 - nu))], axis=-1)
 
 
-def complete_information(model: Model) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Complete:
     """What an object would tell about theta were its component and its noise-free values known.
 
     Its inverse times the gradient is, to first order, the step of EM (Xu & Jordan 1996). With Z = L^-1 dL, a lower
     triangle, an object of its own tells tr((C^-1 dC)^2) / 2 = tr(Z Z') + tr(Z Z) of a factor: columns of L know nothing
     of one another.
 
-    Returns:
-        Blocks (k, b, b) of each component's log weight, mean and factor, and the entry of the background's logit.
+    Args:
+        signal: how many of an object each component has, (1 - nu) alpha_k (k,).
+        precision: C^-1 (k, d, d).
+        rates: how the entries of L follow those of theta (k, t).
+        behind: entry of the background's logit, nu (1 - nu).
     """
-    mixture, nu = model.mixture, model.background_fraction
-    k, d = mixture.means.shape
-    t = packed_size(d)
-    factors, precision = _factors(mixture)
-    i, j = packed_indices(d)
-    rates = np.where(i == j, factors[:, i, j], 1.0)
-    blocks = np.zeros((k, 1 + d + t, 1 + d + t))
-    blocks[:, 0, 0] = 1.0
-    blocks[:, 1 : 1 + d, 1 : 1 + d] = precision
-    a, b = np.nonzero(j[:, None] == j)
-    blocks[:, 1 + d + a, 1 + d + b] = rates[:, a] * rates[:, b] * precision[:, i[a], i[b]]
-    diagonal = 1 + d + np.flatnonzero(i == j)
-    blocks[:, diagonal, diagonal] += 1.0
-    signal = (1 - nu) * np.maximum(mixture.weights, TINY)
-    return blocks * signal[:, None, None], np.array(nu * (1 - nu))
 
+    signal: np.ndarray
+    precision: np.ndarray
+    rates: np.ndarray
+    behind: float
 
-def complete_diagonal(model: Model) -> np.ndarray:
-    """The diagonal (p,) of `complete_information`, without its blocks."""
-    mixture, nu = model.mixture, model.background_fraction
-    d = mixture.n_features
-    factors, precision = _factors(mixture)
-    i, j = packed_indices(d)
-    spread = np.where(i == j, factors[:, i, j], 1.0) ** 2 * precision[:, i, i] + (i == j)
-    signal = (1 - nu) * np.maximum(mixture.weights, TINY)[:, None]
-    means = np.diagonal(precision, axis1=1, axis2=2)
-    return np.concatenate([signal[:, 0], (signal * means).ravel(), (signal * spread).ravel(), [nu * (1 - nu)]])
+    @classmethod
+    def of(cls, model: Model) -> "Complete":
+        """Under a model."""
+        mixture, nu = model.mixture, model.background_fraction
+        factors = np.linalg.cholesky(mixture.covariances)
+        inverse = np.linalg.inv(factors)
+        i, j = packed_indices(mixture.n_features)
+        rates = np.where(i == j, factors[:, i, j], 1.0)
+        signal = (1 - nu) * np.maximum(mixture.weights, TINY)
+        return cls(signal, np.swapaxes(inverse, 1, 2) @ inverse, rates, nu * (1 - nu))
 
+    def blocks(self) -> np.ndarray:
+        """Of each component's log weight, mean and factor (k, b, b)."""
+        k, d, _ = self.precision.shape
+        i, j = packed_indices(d)
+        blocks = np.zeros((k, 1 + d + len(i), 1 + d + len(i)))
+        blocks[:, 0, 0] = 1.0
+        blocks[:, 1 : 1 + d, 1 : 1 + d] = self.precision
+        a, b = np.nonzero(j[:, None] == j)
+        blocks[:, 1 + d + a, 1 + d + b] = self.rates[:, a] * self.rates[:, b] * self.precision[:, i[a], i[b]]
+        diagonal = 1 + d + np.flatnonzero(i == j)
+        blocks[:, diagonal, diagonal] += 1.0
+        return np.asarray(blocks * self.signal[:, None, None])
 
-def complete_squares(model: Model, step: np.ndarray) -> np.ndarray:
-    """step' I step (k,) of a step (p,) of theta, where I is what an object of each component's own would tell."""
-    mixture = model.mixture
-    k, d = mixture.means.shape
-    weights, means, packed, _ = np.split(step, [k, k + k * d, len(step) - 1])
-    factors, precision = _factors(mixture)
-    i, j = packed_indices(d)
-    change = np.zeros((k, d, d))
-    change[:, i, j] = packed.reshape(k, -1) * np.where(i == j, factors[:, i, j], 1.0)
-    means = means.reshape(k, d)
-    of_means = np.einsum("ki,kij,kj->k", means, precision, means, optimize=True)
-    of_factors = np.sum(change * (precision @ change), axis=(1, 2))
-    relative = packed.reshape(k, -1)[:, i == j]
-    return np.asarray(weights**2 + of_means + of_factors + np.sum(relative**2, axis=1))
+    def diagonal(self) -> np.ndarray:
+        """Its diagonal (p,)."""
+        i, j = packed_indices(self.precision.shape[-1])
+        spread = self.rates**2 * self.precision[:, i, i] + (i == j)
+        means = np.diagonal(self.precision, axis1=1, axis2=2)
+        signal = self.signal[:, None]
+        return np.concatenate([self.signal, (signal * means).ravel(), (signal * spread).ravel(), [self.behind]])
 
-
-def _factors(mixture: GaussianMixture) -> tuple[np.ndarray, np.ndarray]:
-    """Cholesky factors (k, d, d) of the covariances, and the inverses of these."""
-    factors = np.linalg.cholesky(mixture.covariances)
-    inverse = np.linalg.inv(factors)
-    return factors, np.swapaxes(inverse, 1, 2) @ inverse
+    def squares(self, step: np.ndarray) -> np.ndarray:
+        """step' I step (k,) of a step (p,) of theta, where I is what an object of each component's own tells."""
+        k, d, _ = self.precision.shape
+        weights, means, packed, _ = np.split(step, [k, k + k * d, len(step) - 1])
+        i, j = packed_indices(d)
+        packed = packed.reshape(k, -1)
+        change = np.zeros((k, d, 1 + d))
+        change[:, i, j] = packed * self.rates
+        change[:, :, d] = means.reshape(k, d)
+        known = np.sum(change * (self.precision @ change), axis=(1, 2))
+        return np.asarray(weights**2 + known + np.sum(packed[:, i == j] ** 2, axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,7 @@
 """Batched linear algebra: packed symmetric matrices, Cholesky factors that name what failed, log-sum-exp."""
 
+from functools import cache
+
 import numpy as np
 
 from dgmmis.errors import DataError, rows_named
@@ -12,9 +14,12 @@ def packed_size(d: int) -> int:
     return d * (d + 1) // 2
 
 
+@cache
 def packed_indices(d: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the packed lower triangle: entry t = i(i+1)/2 + j, j <= i."""
-    return np.tril_indices(d)
+    i, j = np.tril_indices(d)
+    i.flags.writeable = j.flags.writeable = False
+    return i, j
 
 
 def pack(matrices: np.ndarray) -> np.ndarray:

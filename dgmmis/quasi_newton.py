@@ -15,11 +15,9 @@ import numpy as np
 from scipy.linalg import cho_solve
 
 from dgmmis.coordinates import (
+    Complete,
     Free,
     along,
-    complete_diagonal,
-    complete_information,
-    complete_squares,
     movement,
     parameters,
     with_parameters,
@@ -304,36 +302,33 @@ class _Metric:
     """The information about phi per object, ready to be divided by.
 
     Args:
-        model: where.
         factor: Cholesky factor of it in units of its diagonal; None: the diagonal is all there is.
         diagonal: of all of it (f,).
-        blocks: what an object of each component's own would tell of it (k, b, b), the unit of steps; None: as if its
+        blocks: what an object of each component's own would tell of it (k, b, b), the unit of steps; or as if its
             noise-free values were known.
         entries: of theta that these are about (k, b).
         free: what phi is.
     """
 
-    model: Model
     factor: np.ndarray | None
     diagonal: np.ndarray
-    blocks: np.ndarray | None
+    blocks: np.ndarray | Complete
     entries: np.ndarray
     free: Free
 
     @classmethod
     def of(cls, model: Model, free: Free, known: ScoreProducts | None) -> "_Metric":
-        entries = component_places(model)
+        entries, complete = component_places(model), Complete.of(model)
         if known is not None:
             weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)[:, None, None]
-            complete, behind = complete_information(model)
             theta = _along_both(model, free, known.outer / known.n_samples)
             labelled = np.zeros_like(theta)
             labelled[entries[:, :, None], entries[:, None, :]] = known.labelled / known.n_samples
             labelled = _along_both(model, free, labelled)
             # few objects of a component in the sample say little of it: then more of what EM would go by is mixed in
             doubt = np.clip(entries.shape[1] / (known.n_samples * weight), LEAST_DOUBT, 1.0)
-            theta[entries[:, :, None], entries[:, None, :]] += doubt * complete
-            theta[-1, -1] += LEAST_DOUBT * behind
+            theta[entries[:, :, None], entries[:, None, :]] += doubt * complete.blocks()
+            theta[-1, -1] += LEAST_DOUBT * complete.behind
             phi = free.gathered_information(theta)
             scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
             try:
@@ -342,9 +337,9 @@ class _Metric:
                 pass
             else:
                 blocks = labelled[entries[:, :, None], entries[:, None, :]]
-                return cls(model, factor, scale**2, blocks / weight, entries, free)
-        diagonal = np.maximum(free.gathered(complete_diagonal(model)), 1e-300)
-        return cls(model, None, diagonal, None, entries, free)
+                return cls(factor, scale**2, blocks / weight, entries, free)
+        diagonal = np.maximum(free.gathered(complete.diagonal()), 1e-300)
+        return cls(None, diagonal, complete, entries, free)
 
     def solved(self, slopes: np.ndarray) -> np.ndarray:
         """The inverse information times slopes (f,)."""
@@ -356,10 +351,10 @@ class _Metric:
     def compared(self, place: _Place, curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Curvatures (f,) in units of the complete information, and their directions (f, f)."""
         free, model = place.free, place.model
-        complete, behind = complete_information(model)
+        complete = Complete.of(model)
         theta = np.zeros((len(free.follows),) * 2)
-        theta[self.entries[:, :, None], self.entries[:, None, :]] = complete
-        theta[-1, -1] = behind
+        theta[self.entries[:, :, None], self.entries[:, None, :]] = complete.blocks()
+        theta[-1, -1] = complete.behind
         unit = free.gathered_information(theta)
         scale = np.sqrt(np.maximum(np.diagonal(unit), 1e-300))
         root = np.linalg.inv(np.linalg.cholesky(unit / (scale[:, None] * scale))) / scale  # root C root' = 1
@@ -369,8 +364,8 @@ class _Metric:
     def length(self, step: np.ndarray) -> float:
         """The largest change of a component, in its own standard deviations."""
         theta = self.free.spread(step)
-        if self.blocks is None:
-            squares = complete_squares(self.model, theta)
+        if isinstance(self.blocks, Complete):
+            squares = self.blocks.squares(theta)
         else:
             own = theta[self.entries][:, None]
             squares = (own @ self.blocks @ own.swapaxes(1, 2)).ravel()

@@ -3,9 +3,13 @@
 import hashlib
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,14 +17,18 @@ from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dgmmis import readings
 from dgmmis.background import Uniform
 from dgmmis.callback import Callback, Step
-from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.chunk import Chunk
+from dgmmis.dataset.arrays import ArrayDataset, Reference
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.reference import ChunkReference
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.em import Stopping
-from dgmmis.errors import ClusterError, JobError, RefusedError
+from dgmmis.errors import ClusterError, JobError, RefusedError, StoreError
+from dgmmis.execution.ahead import run_group
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.executor import Executor, Resources, grouped
@@ -29,8 +37,9 @@ from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import Fit, fit
 from dgmmis.initialize import Start
+from dgmmis.model import Model
 from dgmmis.noise_law import NoiseFunction
-from dgmmis.plan import Work, make_plan
+from dgmmis.plan import Work, make_plan, shared_out
 from dgmmis.selection import Ball, FromFunction, HalfSpace
 from dgmmis.survey import Survey
 
@@ -68,6 +77,17 @@ def test_groups_are_consecutive_and_none_is_empty() -> None:
             assert [i for group in groups for i in group] == list(range(n))
             assert all(groups)
             assert len(groups) <= g
+    for n, g in ((4096, 3), (1000, 2), (15_259, 1000)):
+        lengths = [len(group) for group in grouped(range(n), g)]
+        assert len(lengths) == g
+        assert sum(lengths) == n
+        assert max(lengths) - min(lengths) <= max(1, n / g / 16)
+
+
+def test_long_groups_have_few_nodes() -> None:
+    """Each is as large as all the sums."""
+    groups = grouped(range(4 * 4096 + 5), 7)
+    assert max(len(Partial.of(("a", leaf, 1.0) for leaf in group).nodes) for group in groups[:-1]) <= 12
 
 
 class _Sized:
@@ -91,6 +111,60 @@ def test_resident_keeps_what_fits_and_streams_the_rest() -> None:
     assert store.nbytes == 30
     store.drop()
     assert store.nbytes == 0
+
+
+class _Ones:
+    """A task of the given items that can be read ahead; it notes what happens, and waits for the next reading."""
+
+    def __init__(self, n: int) -> None:
+        self.begun = [threading.Event() for _ in range(n)]
+        self.events: list[tuple[str, int]] = []
+        self.alive = self.most = 0
+
+    def __call__(self, shared: set[int], item: object) -> Partial:
+        number, value = item if isinstance(item, tuple) else (item, lambda: self._read(item))
+        value()
+        if number + 1 < len(self.begun) and number + 1 not in shared:
+            assert self.begun[number + 1].wait(10)  # its reading begins before this one's work ends
+        time.sleep(0.01)
+        assert not any(event.is_set() for event in self.begun[number + 2 :])  # but no more than one is read ahead
+        self.events.append(("done", number))
+        return Partial.of([("a", number, 1.0)])
+
+    def _read(self, number: int) -> None:
+        self.begun[number].set()
+        if number == 6:
+            raise StoreError("item 6 is damaged")
+
+    def reads(self, shared: set[int], item: int) -> Callable[[], object] | None:
+        return None if item in shared else lambda: self._read(item)
+
+    def arrived(self, item: int, read: Callable[[], object]) -> object:
+        return item, read
+
+
+def test_the_next_item_is_read_while_one_is_worked_on() -> None:
+    task = _Ones(5)
+    assert run_group(task, {3}, range(5)).total("a") == 5
+    assert task.events == [("done", number) for number in range(5)]
+
+
+def test_what_is_kept_is_not_read_ahead() -> None:
+    class Kept(_Ones):
+        def __call__(self, shared: set[int], item: object) -> Partial:
+            assert isinstance(item, int)
+            return Partial.of([("a", item, 1.0)])
+
+    task = Kept(5)
+    assert run_group(task, set(range(5)), range(5)).total("a") == 5
+    assert not any(event.is_set() for event in task.begun)
+
+
+def test_an_error_of_reading_ahead_comes_up_where_the_item_is_needed() -> None:
+    task = _Ones(8)
+    with pytest.raises(StoreError, match="item 6 is damaged"):
+        run_group(task, set(), range(8))
+    assert task.events == [("done", number) for number in range(6)]
 
 
 KINDS = ("truncated", "noisy", "everything")
@@ -193,6 +267,43 @@ def test_same_bits_when_nothing_fits_in_memory(survey_path: Path, expected_bits:
     assert not result.plan.resident
     assert result.plan.kept_bytes < 1000
     assert _bits(result) == expected_bits
+
+
+class _SlowReference(ChunkReference):
+    """Of a slow disk; notes when reading begins."""
+
+    begun: ClassVar[dict[int, threading.Event]] = {}
+
+    def load(self) -> Chunk:
+        _SlowReference.begun[self.first_row].set()
+        time.sleep(0.02)
+        return super().load()
+
+
+def test_reads_overlap_computation(survey_path: Path, expected_bits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a store that is slow to read and not kept: no chunk's sums end before the reading of the next has begun."""
+    data = Dataset.open(survey_path)
+    slow = [_SlowReference(**{f.name: getattr(one, f.name) for f in fields(one)}) for one in data.references]
+    plan = make_plan(slow, Work.of(data, 2, SURVEYS[survey_path.stem]), Resources(1, 1, 1 << 33))
+    order = [one.first_row for one in shared_out(slow, 1)]
+    monkeypatch.setattr(Dataset, "references", slow)
+    waited = []
+
+    def observed_sums(model: Model, item: Reference, *rest: Any, **options: Any) -> Iterator[tuple[str, int, Any]]:
+        terms = list(inner(model, item, *rest, **options))
+        place = order.index(item.load().first_row)
+        if place + 1 < len(order):
+            assert _SlowReference.begun[order[place + 1]].wait(10)
+            waited.append(place)
+        _SlowReference.begun[order[place]].clear()
+        return iter(terms)
+
+    inner = readings.observed_sums
+    _SlowReference.begun.update({row: threading.Event() for row in order})
+    executor = _Streams(plan.task_bytes)
+    monkeypatch.setattr(readings, "observed_sums", observed_sums)
+    assert _bits(_fit(survey_path, executor)) == expected_bits
+    assert waited
 
 
 class _KillsAWorker(Callback):

@@ -10,8 +10,9 @@ from typing import Any
 
 import psutil
 
+from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import Resources, Task, run_group
+from dgmmis.execution.executor import Resources, Task
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 

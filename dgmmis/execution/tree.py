@@ -5,8 +5,7 @@ ever `left + right` of its two children, so any grouping of leaves, on any numbe
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -17,13 +16,15 @@ class Summand(Protocol):
         """The sum."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Node:
-    """A node of the tree called `tree`: leaves [index * 2^level, (index + 1) * 2^level)."""
+class Node(NamedTuple):
+    """A node of the tree called `tree`: leaves [index * 2^level, (index + 1) * 2^level).
+
+    A tuple, since a pass makes and looks up some for each leaf.
+    """
 
     tree: str
     level: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of this name, which nobody wants here
 
     @property
     def parent(self) -> "Node":
