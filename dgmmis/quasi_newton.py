@@ -32,7 +32,9 @@ from dgmmis.prior import Constraints
 NEAR = 3e-2
 """EM goes on until a pass gains less than this per object: far from a maximum it is hard to beat."""
 
-MEMORY = 20
+MEMORY, MEMORY_NUMBERS, LEAST_MEMORY = 20, 1 << 24, 4
+"""Steps that are remembered; fewer where they would be so many numbers; and at least."""
+
 STALE, FRESH = 8, 2
 """Steps after which the information is taken anew, and before which it need not be to call an end."""
 
@@ -227,7 +229,7 @@ class QuasiNewton:
         curvature = float(moved @ change)
         if curvature > 1e-10 * np.linalg.norm(moved) * np.linalg.norm(change):
             self._pairs.append((moved, change))
-            del self._pairs[:-MEMORY]
+            del self._pairs[: -memory_for(len(moved))]
             self._stretch = 1.0
         else:  # the objective bends upwards: nothing bounds the step but its success
             self._stretch *= 2
@@ -274,6 +276,11 @@ class QuasiNewton:
         return replace(
             model, background_fraction=float(np.clip(model.background_fraction, *constraints.background_bounds))
         )
+
+
+def memory_for(n: int) -> int:
+    """How many steps of n coordinates are remembered."""
+    return max(LEAST_MEMORY, min(MEMORY, MEMORY_NUMBERS // max(n, 1)))
 
 
 def ascent_for(

@@ -20,11 +20,10 @@ from distributed.scheduler import NoValidWorkerError
 from dgmmis.errors import ClusterError
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import Resources, Task
+from dgmmis.execution.executor import FAN_IN, Resources, Task
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
-FAN_IN = 8
 RETRIES = 2
 ASK_SECONDS = 5.0
 """After which the scheduler is asked again who its workers are."""
@@ -75,8 +74,9 @@ class Distributed:
         level, lower = 0, {name for name in layers if name != broadcast}
         while len(keys) > 1:
             joined = [f"join-{token}-{level}-{number}" for number in range(math.ceil(len(keys) / FAN_IN))]
+            join = _join if len(joined) > 1 else _close
             layers[f"join-{token}-{level}"] = {
-                key: (_join, keys[number * FAN_IN : (number + 1) * FAN_IN]) for number, key in enumerate(joined)
+                key: (join, keys[number * FAN_IN : (number + 1) * FAN_IN]) for number, key in enumerate(joined)
             }
             below[f"join-{token}-{level}"] = lower
             keys, lower, level = joined, {f"join-{token}-{level}"}, level + 1
@@ -140,6 +140,10 @@ def _call(function: Callable[[Any], Any], item: Any) -> Any:
 
 def _join(partials: Sequence[Partial]) -> Partial:
     return Partial.join(partials)
+
+
+def _close(partials: Sequence[Partial]) -> Partial:
+    return Partial.join(partials).closed()
 
 
 def _pinned(tasks: dict[str, Any], address: str) -> MaterializedLayer:

@@ -26,6 +26,9 @@ class Resources:
 Task = Callable[[Any, Any], Partial]
 """(shared, item) -> sums over the item's leaves; it may read items ahead (`ahead.ReadsAhead`)."""
 
+FAN_IN = 8
+"""So many tasks' sums are joined at a time, where that is done apart from the driver."""
+
 UNEVEN = 32
 """A group may be longer or shorter than others by one part in so many."""
 
