@@ -3,6 +3,8 @@
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +36,7 @@ from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.executor import Executor, Resources, grouped
 from dgmmis.execution.resident import Resident
 from dgmmis.execution.serial import Serial, Threads
-from dgmmis.execution.tree import Partial
+from dgmmis.execution.tree import Partial, n_nodes
 from dgmmis.fit import Fit, fit
 from dgmmis.initialize import Start
 from dgmmis.model import Model
@@ -375,6 +377,67 @@ def test_small_work_does_not_start_a_cluster() -> None:
     assert isinstance(executor, Threads)
     assert time.perf_counter() - started < 1
     executor.close()
+
+
+SMALL_FITS = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from dgmmis import GMMis
+points = np.concatenate([np.random.default_rng(0).normal(c, 1, (200, 2)) for c in (0, 5)])
+from dgmmis.cli import program
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.writer import SurveyWriter
+with SurveyWriter("small.zarr", Schema(features=("a", "b"), noise="none")) as writer:
+    writer.write(points=points)
+Path("job.toml").write_text('[data]\\npath = "small.zarr"\\n[model]\\nn_components = 2\\n[cluster]\\nkind = "auto"\\n')
+def job():
+    program(["fit", "job.toml", "--out", f"{time.monotonic_ns()}.run"], standalone_mode=False)
+for fit in (lambda: GMMis(2, random_state=0).fit(points), job):
+    seconds = []
+    for _ in range(4):
+        started = time.process_time()
+        fit()
+        seconds.append(time.process_time() - started)
+    sys.stdout.write(f"\\nSECONDS {min(seconds)}\\n")
+sys.stdout.write(f"\\nENGINES {sorted({'dask', 'distributed'} & {name.split('.')[0] for name in sys.modules})}\\n")
+"""
+
+
+def test_a_small_fit_is_quick_and_knows_no_cluster(tmp_path: Path) -> None:
+    """Of 400 objects, in memory and from a store by a job that leaves the choice of the cluster to us."""
+    run = subprocess.run(
+        [sys.executable, "-c", SMALL_FITS], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    seconds = [float(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("SECONDS")]
+    assert len(seconds) == 2
+    assert max(seconds) < 0.5
+    assert "ENGINES []" in run.stdout  # the engines are not even imported
+    assert "this process" in run.stderr
+
+
+def test_the_driver_receives_one_total_of_each_tree() -> None:
+    """Sums of many components are joined by the workers, however many leaves there are."""
+    executor = connect(ClusterSpec("local", workers=2), small=False)
+    try:
+        partial = executor.map_reduce(_leaves, 3, grouped(range(0, 999, 3), 37))
+    finally:
+        executor.close()
+    assert len(partial.nodes) == 2
+    expected = Partial.of(("a", leaf, 1 / (1 + leaf)) for leaf in range(999)).total("a")
+    assert partial.total("a") == expected
+    assert partial.total("b") == 333
+
+
+def _leaves(shared: int, item: int) -> Partial:
+    terms = [("a", leaf, 1 / (1 + leaf)) for leaf in range(item, item + shared)]
+    return Partial.of([*terms, ("b", item // 3, 1)])
+
+
+@given(first=st.integers(0, 300), n=st.integers(1, 300))
+def test_nodes_are_counted(first: int, n: int) -> None:
+    assert n_nodes(first, first + n) == len(Partial.of(("a", leaf, 1.0) for leaf in range(first, first + n)).nodes)
 
 
 def test_data_in_memory_stay_in_this_process() -> None:
