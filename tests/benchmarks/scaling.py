@@ -90,12 +90,8 @@ def tiny_passes(workers: int) -> list[Pass]:
 def measured(passes: Sequence[Pass]) -> list[float]:
     """The least seconds of some repetitions of each pass; all have the same workers."""
     workers = passes[0].workers
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    cluster_of = {"processes": False, "protocol": "tcp", "threads_per_worker": 1, "memory_limit": 0}
+    with LocalCluster(n_workers=workers, dashboard_address=None, **cluster_of) as cluster, Client(cluster) as client:
         client.wait_for_workers(workers)
         executor = Distributed(client)
         found = []
