@@ -20,13 +20,16 @@ from distributed.scheduler import NoValidWorkerError
 from dgmmis.errors import ClusterError
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import FAN_IN, Resources, Task
+from dgmmis.execution.executor import FAN_IN, Resources, Task, grouped
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
 RETRIES = 2
-ASK_SECONDS = 5.0
-"""After which the scheduler is asked again who its workers are."""
+ASK_SECONDS = 1.0
+"""After which the scheduler is asked again who its workers are: it takes a millisecond, or ten where it is busy."""
+
+MAP_TURNS = 4
+"""Tasks of a worker's thread in `map`: the scheduler spends a millisecond on each."""
 
 UNLIMITED = 1 << 40
 """What a worker without a limit is taken to have."""
@@ -84,13 +87,14 @@ class Distributed:
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         token = uuid.uuid4().hex
+        groups = grouped(items, MAP_TURNS * len(self._threads())) if items else []
         futures = self._guarded(
             lambda: [
-                self.client.submit(_call, function, item, key=f"map-{token}-{number}", retries=RETRIES)
-                for number, item in enumerate(items)
+                self.client.submit(_each, function, group, key=f"map-{token}-{number}", retries=RETRIES)
+                for number, group in enumerate(groups)
             ]
         )
-        return list(self._guarded(lambda: self.client.gather(futures)))
+        return [result for results in self._guarded(lambda: self.client.gather(futures)) for result in results]
 
     def release(self, run: str) -> None:
         if self.client.status == "running":
@@ -112,7 +116,7 @@ class Distributed:
     def _threads(self) -> list[str]:
         """One entry a worker thread, in a fixed order, so that a group finds its chunks where it left them.
 
-        Asked for every few seconds only: tasks are pinned loosely, and one whose worker has left goes to another.
+        Asked for once a second at most: tasks are pinned loosely, and one whose worker has left goes to another.
         """
         if time.monotonic() - self._asked > ASK_SECONDS or not self._known:
             self._known = [address for address, n in sorted(self.client.nthreads().items()) for _ in range(n)]
@@ -133,9 +137,9 @@ def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:
         return run_group(function, shared, group)
 
 
-def _call(function: Callable[[Any], Any], item: Any) -> Any:
+def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     with one_blas_thread():
-        return function(item)
+        return [function(item) for item in items]
 
 
 def _join(partials: Sequence[Partial]) -> Partial:
