@@ -22,7 +22,7 @@ def test_amounts_by_hand() -> None:
 def test_seconds_are_the_sum_of_the_terms() -> None:
     model = PassModel(1.0, 0.1, 2.0, 0.01, 0.001)
     of = Pass(4, 2, 18, 0.5, 10.0, 7.0)
-    terms = {"start": 1.0, "scheduling": 2.2, "tasks": 5.0, "joining": 2.4, "broadcast": 0.028}
+    terms = {"start": 1.0, "scheduling": 2.2, "work": 5.0, "joining": 2.4, "broadcast": 0.028}
     assert model.terms(of) == pytest.approx(terms)
     assert model.seconds(of) == pytest.approx(sum(terms.values()))
 

@@ -150,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where the stores are written, and left; else a temporary folder")
     parser.add_argument("--largest", type=int, default=10**8, help="leave out cases of more rows")
+    parser.add_argument("--smallest", type=int, default=0, help="leave out cases of fewer rows; their results stay")
     parser.add_argument("--case", type=int, help="run this one alone, here, and say what it found as JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -159,18 +160,21 @@ def main() -> None:
             written(folder / f"{case.n}x{case.d}.zarr", case.n, case.d)
             sys.stdout.write(json.dumps(measured(case, folder / f"{case.n}x{case.d}.zarr")) + "\n")
             return
-        found = []
+        file = RESULTS / "memory.json"
+        before = json.loads(file.read_text())["cases"] if file.exists() else []
+        known = {Case(**{key: one[key] for key in asdict(CASES[0])}): one for one in before}
         for number, case in enumerate(CASES):
-            if case.n <= given.largest:
+            if given.smallest <= case.n <= given.largest:
                 written(folder / f"{case.n}x{case.d}.zarr", case.n, case.d)  # here, so that it is not in the peak
                 command = [sys.executable, "-m", "tests.benchmarks.memory", "--folder", str(folder)]
                 out = subprocess.run([*command, "--case", str(number)], check=True, capture_output=True, text=True)
-                found.append(json.loads(out.stdout.splitlines()[-1]))
-                sys.stdout.write(table(found[-1:]).splitlines()[2] + "\n")
+                known[case] = json.loads(out.stdout.splitlines()[-1])
+                sys.stdout.write(table([known[case]]).splitlines()[2] + "\n")
                 sys.stdout.flush()
+    found = [known[case] for case in CASES if case in known]
     machine = {"system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "memory.json").write_text(json.dumps({"machine": machine, "cases": found}, indent=1) + "\n")
+    file.write_text(json.dumps({"machine": machine, "cases": found}, indent=1) + "\n")
     (RESULTS / "memory.md").write_text(table(found))
 
 

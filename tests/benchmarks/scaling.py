@@ -137,7 +137,8 @@ def on_paper(model: PassModel, n: int, d: int, k: int, workers: int, *, kept: bo
     lasts = task_seconds(work.seconds / tasks, n * row_bytes / tasks, BANDWIDTH, kept=kept)
     sums, size = 8 * k * (1 + d + packed_size(d)), 8 * k * (1 + d + d * d)
     of = Pass(workers, workers, tasks, lasts, sums, size)
-    return {"n": n, "d": d, "k": k, "workers": workers, "tasks": tasks, "kept": kept, **model.terms(of)}
+    ideal = {"ideal": work.seconds / workers}
+    return {"n": n, "d": d, "k": k, "workers": workers, "tasks": tasks, "kept": kept, **model.terms(of), **ideal}
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
@@ -173,7 +174,7 @@ def report(found: dict[str, Any]) -> str:
         ]
         for one in found["checked"]
     ]
-    terms = ("start", "scheduling", "tasks", "joining", "broadcast")
+    terms = ("start", "scheduling", "work", "joining", "broadcast")
     paper = [
         [
             f"{one['n']:.0e} x {one['d']}, K={one['k']}",
@@ -182,7 +183,7 @@ def report(found: dict[str, Any]) -> str:
             "kept" if one["kept"] else "read",
             *(f"{one[term]:.3f}" for term in terms),
             f"{sum(one[term] for term in terms):.2f}",
-            f"{one['tasks_ideal'] / sum(one[term] for term in terms):.0%}",
+            f"{one['ideal'] / sum(one[term] for term in terms):.0%}",
         ]
         for one in found["paper"]
     ]
@@ -202,7 +203,7 @@ def report(found: dict[str, Any]) -> str:
                 checked, ["workers", "tasks", "s a task", "B of sums", "B of model", "measured", "predicted", "error"]
             ),
             "On paper, each worker with a core of its own (seconds; efficiency: of arithmetic alone to all of it):",
-            table(paper, ["work", "workers", "tasks", "chunks", *terms, "in all", "efficiency"]),
+            table(paper, ["objects", "workers", "tasks", "chunks", *terms, "in all", "efficiency"]),
             LEFT_OUT,
             "",
         ]
@@ -225,7 +226,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     left.set(xlabel="measured seconds of a pass", ylabel="seconds by the model", title="tiny tasks, up to 64 workers")
     left.legend(frameon=False)
     model = PassModel(**found["model"])
-    terms = ("start", "scheduling", "tasks", "joining", "broadcast")
+    terms = ("start", "scheduling", "work", "joining", "broadcast")
     for d, k in ((3, 32), (6, 32), (3, 1000), (6, 1000)):
         counts = np.unique(np.logspace(0, 4, 60).astype(int))
         paper = [on_paper(model, 10**9, d, k, int(count), kept=True) for count in counts]
@@ -240,38 +241,49 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Measure, fit, check, predict."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where the stores are written, and left; else a temporary folder")
-    parser.add_argument("--rows", type=int, default=500_000, help="of each worker")
-    given = parser.parse_args()
-    sets: dict[str, list[dict[str, Any]]] = {"fitted": [], "checked": []}
-    passes: dict[str, list[Pass]] = {"fitted": [], "checked": []}
-    for name, counts in (("fitted", FITTED), ("checked", CHECKED)):
-        for workers in counts:
-            some = tiny_passes(workers)
-            passes[name] += some
-            seconds = measured(some)
-            sets[name] += [asdict(of) | {"seconds": s} for of, s in zip(some, seconds, strict=True)]
-    model = PassModel.fitted(passes["fitted"], [one["seconds"] for one in sets["fitted"]])
+def finished(found: dict[str, Any]) -> None:
+    """Put in the model of what was measured, its predictions, and what it says of 1000 workers."""
+    passes = {
+        name: [Pass(**{key: one[key] for key in Pass.__dataclass_fields__}) for one in found[name]]
+        for name in ("fitted", "checked")
+    }
+    model = PassModel.fitted(passes["fitted"], [one["seconds"] for one in found["fitted"]])
     for name, some in passes.items():
-        for of, one in zip(some, sets[name], strict=True):
+        for of, one in zip(some, found[name], strict=True):
             one["predicted"] = model.seconds(of)
-    with tempfile.TemporaryDirectory() as temporary:
-        real = real_passes(given.folder or Path(temporary), given.rows, 6, 32)
-    paper = [
+    found["model"] = asdict(model)
+    found["paper"] = [
         on_paper(model, 10**9, d, k, 1000, kept=kept)
         for k in (32, 1000)
         for d in (3, 4, 5, 6)
         for kept in (True, False)
     ]
-    for one in paper:
-        one["tasks_ideal"] = Work(one["n"], one["d"], one["k"], 8 * one["d"], noisy=False).seconds / one["workers"]
-    machine = {"system": platform.platform(), "python": platform.python_version(), "cores": CORES}
-    found = {"machine": machine, "model": asdict(model), **sets, "real": real, "paper": paper}
+
+
+def main() -> None:
+    """Measure, fit, check, predict."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where the stores are written, and left; else a temporary folder")
+    parser.add_argument("--rows", type=int, default=500_000, help="of each worker")
+    parser.add_argument("--go-on", action="store_true", help="keep what an interrupted run has measured")
+    given = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "scaling.json").write_text(json.dumps(found, indent=1) + "\n")
+    file = RESULTS / "scaling.json"
+    machine = {"system": platform.platform(), "python": platform.python_version(), "cores": CORES}
+    found: dict[str, Any] = {"machine": machine, "fitted": [], "checked": [], "real": []}
+    if given.go_on and file.exists():
+        found |= json.loads(file.read_text())
+    for name, counts in (("fitted", FITTED), ("checked", CHECKED)):
+        for workers in counts:
+            if all(one["workers"] != workers for one in found[name]):
+                some = tiny_passes(workers)
+                found[name] += [asdict(of) | {"seconds": s} for of, s in zip(some, measured(some), strict=True)]
+                file.write_text(json.dumps(found, indent=1) + "\n")
+    if not found["real"]:
+        with tempfile.TemporaryDirectory() as temporary:
+            found["real"] = real_passes(given.folder or Path(temporary), given.rows, 6, 32)
+    finished(found)
+    file.write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "scaling.md").write_text(report(found))
     draw(found, RESULTS / "scaling.png")
 

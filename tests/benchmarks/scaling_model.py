@@ -94,7 +94,7 @@ class PassModel:
     def terms(self, of: Pass) -> dict[str, float]:
         """Seconds of each term."""
         coefficients = (self.start, self.per_task, self.work, self.per_sum_byte, self.per_model_byte)
-        names = ("start", "scheduling", "tasks", "joining", "broadcast")
+        names = ("start", "scheduling", "work", "joining", "broadcast")
         return dict(zip(names, (np.array(coefficients) * of.amounts()).tolist(), strict=True))
 
     def seconds(self, of: Pass) -> float:
