@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dgmmis.linalg import packed_indices, packed_size
+from dgmmis.linalg import packed_indices, packed_size, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.prior import Constraints
@@ -77,37 +77,84 @@ def along(model: Model, slopes: np.ndarray, free_weights: np.ndarray) -> np.ndar
     share = float(mixture.weights[free_weights].sum()) or 1.0
     of_log = np.where(free_weights, weights * mixture.weights, 0.0)
     of_log = of_log - of_log.sum(axis=-1, keepdims=True) * np.where(free_weights, mixture.weights / share, 0.0)
-    rates = _factor_rates(np.linalg.cholesky(mixture.covariances))
-    by_component = packed.reshape(*packed.shape[:-1], k, packed_size(d))
-    of_factors = np.einsum("...kt,kts->...ks", by_component, rates).reshape(packed.shape)
+    factors, by_component = (
+        np.linalg.cholesky(mixture.covariances),
+        packed.reshape(*packed.shape[:-1], k, packed_size(d)),
+    )
+    if slopes.ndim == 1:
+        of_factors = _along_factors(factors, by_component)
+    else:  # so many that their rates are worth having: one matrix product a component
+        rates = _along_factors(
+            factors, np.broadcast_to(np.eye(packed_size(d))[:, None], (packed_size(d), k, packed_size(d)))
+        )
+        of_factors = np.moveaxis(np.moveaxis(by_component, -2, 0) @ rates.swapaxes(0, 1), 0, -2)
+    of_factors = of_factors.reshape(packed.shape)
     return np.concatenate([of_log, means, of_factors, fraction * (nu * (1 - nu))], axis=-1)
 
 
-def complete_information(model: Model) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Complete:
     """What an object would tell about theta were its component and its noise-free values known.
 
-    Its inverse times the gradient is, to first order, the step of EM (Xu & Jordan 1996).
+    Its inverse times the gradient is, to first order, the step of EM (Xu & Jordan 1996). With Z = L^-1 dL, a lower
+    triangle, an object of its own tells tr((C^-1 dC)^2) / 2 = tr(Z Z') + tr(Z Z) of a factor: columns of L know nothing
+    of one another.
 
-    Returns:
-        Blocks (k, b, b) of each component's log weight, mean and factor, and the entry of the background's logit.
+    Args:
+        signal: how many of an object each component has, (1 - nu) alpha_k (k,).
+        precision: C^-1 (k, d, d).
+        rates: how the entries of L follow those of theta (k, t).
+        behind: entry of the background's logit, nu (1 - nu).
     """
-    mixture, nu = model.mixture, model.background_fraction
-    k, d = mixture.means.shape
-    t = packed_size(d)
-    factors = np.linalg.cholesky(mixture.covariances)
-    inverse = np.linalg.inv(factors)
-    i, j = packed_indices(d)
-    # tr((C^-1 dC)^2) / 2 = |Z + Z'|^2 / 2 with Z = L^-1 dL, a lower triangle
-    unit = np.zeros((k, t, d, d))
-    unit[:, np.arange(t), i, j] = np.where(i == j, factors[:, i, j], 1.0)
-    steps = inverse[:, None] @ unit
-    both = (steps + np.swapaxes(steps, 2, 3)).reshape(k, t, d * d)
-    blocks = np.zeros((k, 1 + d + t, 1 + d + t))
-    blocks[:, 0, 0] = 1.0
-    blocks[:, 1 : 1 + d, 1 : 1 + d] = np.swapaxes(inverse, 1, 2) @ inverse
-    blocks[:, 1 + d :, 1 + d :] = both @ np.swapaxes(both, 1, 2) / 2
-    signal = (1 - nu) * np.maximum(mixture.weights, TINY)
-    return blocks * signal[:, None, None], np.array(nu * (1 - nu))
+
+    signal: np.ndarray
+    precision: np.ndarray
+    rates: np.ndarray
+    behind: float
+
+    @classmethod
+    def of(cls, model: Model) -> "Complete":
+        """Under a model."""
+        mixture, nu = model.mixture, model.background_fraction
+        factors = np.linalg.cholesky(mixture.covariances)
+        inverse = np.linalg.inv(factors)
+        i, j = packed_indices(mixture.n_features)
+        rates = np.where(i == j, factors[:, i, j], 1.0)
+        signal = (1 - nu) * np.maximum(mixture.weights, TINY)
+        return cls(signal, np.swapaxes(inverse, 1, 2) @ inverse, rates, nu * (1 - nu))
+
+    def blocks(self) -> np.ndarray:
+        """Of each component's log weight, mean and factor (k, b, b)."""
+        k, d, _ = self.precision.shape
+        i, j = packed_indices(d)
+        blocks = np.zeros((k, 1 + d + len(i), 1 + d + len(i)))
+        blocks[:, 0, 0] = 1.0
+        blocks[:, 1 : 1 + d, 1 : 1 + d] = self.precision
+        a, b = np.nonzero(j[:, None] == j)
+        blocks[:, 1 + d + a, 1 + d + b] = self.rates[:, a] * self.rates[:, b] * self.precision[:, i[a], i[b]]
+        diagonal = 1 + d + np.flatnonzero(i == j)
+        blocks[:, diagonal, diagonal] += 1.0
+        return np.asarray(blocks * self.signal[:, None, None])
+
+    def diagonal(self) -> np.ndarray:
+        """Its diagonal (p,)."""
+        i, j = packed_indices(self.precision.shape[-1])
+        spread = self.rates**2 * self.precision[:, i, i] + (i == j)
+        means = np.diagonal(self.precision, axis1=1, axis2=2)
+        signal = self.signal[:, None]
+        return np.concatenate([self.signal, (signal * means).ravel(), (signal * spread).ravel(), [self.behind]])
+
+    def squares(self, step: np.ndarray) -> np.ndarray:
+        """step' I step (k,) of a step (p,) of theta, where I is what an object of each component's own tells."""
+        k, d, _ = self.precision.shape
+        weights, means, packed, _ = np.split(step, [k, k + k * d, len(step) - 1])
+        i, j = packed_indices(d)
+        packed = packed.reshape(k, -1)
+        change = np.zeros((k, d, 1 + d))
+        change[:, i, j] = packed * self.rates
+        change[:, :, d] = means.reshape(k, d)
+        known = np.sum(change * (self.precision @ change), axis=(1, 2))
+        return np.asarray(weights**2 + known + np.sum(packed[:, i == j] ** 2, axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,13 +258,12 @@ def movement(old: Model, new: Model) -> float:
     return float(max(shapes.max(), weights.max(), behind))
 
 
-def _factor_rates(factors: np.ndarray) -> np.ndarray:
-    """d C / d L (k, t, t), packed: C = L L', diagonal entries of L by their logarithm."""
-    k, d, _ = factors.shape
-    i, j = packed_indices(d)
-    t = len(i)
-    unit = np.zeros((k, t, d, d))
-    unit[:, np.arange(t), i, j] = np.where(i == j, factors[:, i, j], 1.0)
-    change = unit @ np.swapaxes(factors, 1, 2)[:, None]
-    change = change + np.swapaxes(change, 2, 3)
-    return np.asarray(np.swapaxes(change[:, :, i, j], 1, 2))
+def _along_factors(factors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Slopes (..., k, t) along log-Cholesky factors from those along the lower triangles of C = L L'.
+
+    With G the symmetric matrix whose entries off the diagonal are half the slopes, df = tr(G dC) = 2 tr((G L)' dL).
+    """
+    i, j = packed_indices(factors.shape[-1])
+    matrices = unpack(slopes * np.where(i == j, 2.0, 1.0))
+    of_factors = (matrices @ factors)[..., i, j]
+    return np.asarray(of_factors * np.where(i == j, factors[:, i, j], 1.0))

@@ -57,10 +57,9 @@ def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update
     fixed_means = starved | _mask(frozen.means, k)
     fixed_covariances = starved | _mask(frozen.covariances, k)
 
-    shift = moments.first(mixture.covariances) / weight[:, None]
-    shift[fixed_means] = 0.0
-    second = moments.second(mixture.covariances) / weight[:, None, None]
     first = moments.first(mixture.covariances) / weight[:, None]
+    second = moments.second(mixture.covariances) / weight[:, None, None]
+    shift = np.where(fixed_means[:, None], 0.0, first)
     # about the new mean, wherever it is: second - shift first' - first shift' + shift shift'; for a free mean
     # (shift = first) this is second - shift shift'
     cross = shift[:, :, None] * first[:, None, :]
@@ -156,6 +155,8 @@ def raised_to_floor(
         return covariances, np.empty(0, dtype=int)
     scale = np.sqrt(floor)
     unit = scale[:, None] * scale
+    if _clears(covariances / unit):
+        return covariances, np.empty(0, dtype=int)
     values, vectors = np.linalg.eigh(covariances / unit)
     least = np.maximum(1.0, ROUNDING * values[:, -1])
     collapsed = np.flatnonzero(free & (values[:, 0] < least))
@@ -172,5 +173,20 @@ def at_floor(covariances: Covariances, floor: np.ndarray | None) -> np.ndarray:
     if floor is None:
         return np.zeros(len(covariances), dtype=bool)
     scale = np.sqrt(floor)
+    if _clears(covariances / (scale[:, None] * scale)):
+        return np.zeros(len(covariances), dtype=bool)
     values = np.linalg.eigvalsh(covariances / (scale[:, None] * scale))
     return np.asarray(values[:, 0] < np.maximum(1.0, ROUNDING * values[:, -1]) * (1.0 + 1e-6))
+
+
+def _clears(covariances: Covariances) -> bool:
+    """Whether all are well above the floor, in whose units they are: what is left without it has a Cholesky factor.
+
+    Eigenvalues, ten times as dear, are only looked at where not.
+    """
+    least = 2 * np.maximum(1.0, ROUNDING * np.trace(covariances, axis1=1, axis2=2))
+    try:
+        np.linalg.cholesky(covariances - least[:, None, None] * np.eye(covariances.shape[-1]))
+    except np.linalg.LinAlgError:
+        return False
+    return True

@@ -113,9 +113,8 @@ def observed_sums(member: Member, item: Reference, observing: Observing, keep: K
         DataError: a selection of zero at an observed object, by row.
     """
     model, points_of, replicate = member.model, member.points_of, member.replicate
-    # rows near one another, where there are components to leave out
-    near_rows = PANEL if model.mixture.n_components >= FEWEST else None
-    loaded: ObservedChunk = keep((item.key, near_rows), lambda: load(item, observing, model.background, near_rows))
+    chunk = chunk_key(member, item)
+    loaded: ObservedChunk = keep(chunk, lambda: load(item, observing, model.background, near_rows=chunk[1]))
     sums_of = partial(leaf_moments, model, variances_only=member.variances_only)
     for leaf, tilted in zip(loaded.leaves, loaded.tilted, strict=True):
         factors = None if replicate is None else replicate.factors(leaf.index, LEAF_ROWS)
@@ -142,6 +141,13 @@ def observed_sums(member: Member, item: Reference, observing: Observing, keep: K
                     moments, error = moments + sums.moments, error + sums.error
             yield "latent", leaf.index, error
         yield "observed", leaf.index, moments
+
+
+def chunk_key(member: Member, item: Reference) -> tuple[str, int | None]:
+    """What a chunk is kept under: its name, and how its rows are put near one another for a member that looks for the
+    components that matter, if the store has not done that."""
+    prunes = member.model.mixture.n_components >= FEWEST and not item.is_ordered
+    return item.key, PANEL if prunes else None
 
 
 def load(

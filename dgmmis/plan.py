@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dgmmis.chunk import LEAF_ROWS
 from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.errors import PlanError
-from dgmmis.execution.executor import Resources
+from dgmmis.execution.executor import FAN_IN, Resources, grouped
+from dgmmis.execution.tree import n_nodes
 from dgmmis.linalg import packed_size
 from dgmmis.observed import PIECE_NUMBERS, PIECE_POINTS
+from dgmmis.quasi_newton import LARGEST, memory_for
+from dgmmis.subsample import SAMPLE_ROWS
 from dgmmis.survey import Survey
 
 TASK_SECONDS = 0.5
@@ -24,6 +28,16 @@ LATENT_POINTS = 64
 
 PROCESS_BYTES = 400 << 20
 """A worker process before it holds any data: interpreter, libraries, compiled kernels."""
+
+DRIVER_BYTES = 300 << 20
+"""The driver's process before it begins, the scheduler of a local cluster within."""
+
+KERNEL_COPIES, LEAF_COPIES, DRIVER_COPIES = 12, 4, 24
+"""How many matrices of each component the kernels have at a time, sums a leaf while it is worked on, and matrices the
+driver between passes."""
+
+REFERENCE_BYTES = 1000
+"""Of a chunk, in the driver and in the graph of a pass."""
 
 USABLE = 0.7
 """The part of a process's memory that may be used: dask's workers begin to spill and to pause above it."""
@@ -103,6 +117,8 @@ class Plan:
         budget_bytes: that it may keep.
         task_bytes: a process needs for its tasks: itself, and for each a chunk as read and as laid out, and the sums.
         process_bytes: it is allowed in all.
+        driver_bytes: that the process needs which drives the fit, with the scheduler of a local cluster in it; on top
+            of the others' where tasks run in it. Of the rows it holds a sample only.
         seconds: of computing per pass on one core, roughly (from rates measured on one machine).
     """
 
@@ -119,6 +135,7 @@ class Plan:
     budget_bytes: int
     task_bytes: int
     process_bytes: int
+    driver_bytes: int
     seconds: float
 
     def lines(self) -> list[tuple[str, str]]:
@@ -133,6 +150,7 @@ class Plan:
                 f"{_size(self.task_bytes)} for tasks, {_size(self.kept_bytes)} for chunks it keeps",
             ),
             ("allowed to a process", _size(self.process_bytes)),
+            ("memory of the driver", _size(self.driver_bytes)),
             ("computing per pass", f"about {self.seconds:.2g} s on one core"),
         ]
 
@@ -162,9 +180,10 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
     d, k = work.n_features, work.n_components
     # tasks in whole rounds of the workers, each about half a second, never more than there are chunks
     turns = max(1, math.ceil(work.seconds / resources.n_workers / TASK_SECONDS))
+    n_tasks = max(1, min(len(references), turns * resources.n_workers))
     sums = 8 * k * (1 + d + packed_size(d))
-    chunk = max(reference.nbytes + reference.n_rows * work.row_bytes for reference in references)
-    task = 2 * chunk + 12 * sums + 8 * (8 * k * d**2) + (32 << 20) + work.latent_bytes
+    task = _reading_bytes(references, work) + _summing_bytes(references, n_tasks) * sums
+    task += KERNEL_COPIES * 8 * k * d**2 + (32 << 20) + work.latent_bytes
     needed = PROCESS_BYTES + task * math.ceil(resources.n_workers / resources.n_processes)
     budget = max(0, int(USABLE * resources.process_bytes) - needed)
     share = math.ceil(work.n_rows * work.row_bytes / resources.n_processes)
@@ -173,7 +192,7 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
         n_features=d,
         n_components=k,
         n_chunks=len(references),
-        n_tasks=max(1, min(len(references), turns * resources.n_workers)),
+        n_tasks=n_tasks,
         n_workers=resources.n_workers,
         n_processes=resources.n_processes,
         pass_bytes=sum(reference.nbytes for reference in references),
@@ -182,8 +201,40 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
         budget_bytes=budget,
         task_bytes=needed,
         process_bytes=resources.process_bytes,
+        driver_bytes=_driver_bytes(work, len(references)),
         seconds=work.seconds,
     )
+
+
+def _reading_bytes(references: Sequence[Reference], work: Work) -> int:
+    """A chunk as read and as laid out, with what that takes on the way, and the next one, which is being read."""
+    return max(3 * reference.nbytes + 2 * reference.n_rows * work.row_bytes for reference in references)
+
+
+def _summing_bytes(references: Sequence[Reference], n_tasks: int) -> int:
+    """How many times as large as the sums of a leaf those are that a process holds at a time.
+
+    A task has the nodes of the tree under way: a chunk's, and those of all its chunks before. Their partial sums wait
+    for the others that they are joined with, and what comes of them.
+    """
+    nodes, chunk = [], 0
+    for group in grouped(references, n_tasks):
+        ends = [(of.first_leaf, of.first_leaf - (-of.n_rows // LEAF_ROWS)) for of in group]
+        whole = n_nodes(ends[0][0], ends[-1][1])
+        nodes.append(min(whole, sum(n_nodes(*end) for end in ends)))
+        levels = (ends[-1][1] - ends[0][0]).bit_length()
+        chunk = max(chunk, levels + max(stop - first for first, stop in ends).bit_length())
+    joined = max(sum(nodes[start : start + FAN_IN]) for start in range(0, len(nodes), FAN_IN))
+    return LEAF_COPIES + chunk + (2 * joined if len(nodes) > 1 else nodes[0])
+
+
+def _driver_bytes(work: Work, n_chunks: int) -> int:
+    """The sample of the rows, models on the way, remembered steps, and what is known of the parameters."""
+    k, d = work.n_components, work.n_features
+    p = k * (1 + d + packed_size(d)) + 1
+    known = 10 * p**2 + 4 * LEAF_ROWS * p if p <= LARGEST else 0
+    numbers = DRIVER_COPIES * k * d**2 + (2 * memory_for(p) + 12) * p + known
+    return DRIVER_BYTES + REFERENCE_BYTES * n_chunks + 4 * SAMPLE_ROWS * work.row_bytes + 8 * numbers
 
 
 def _size(n: float) -> str:

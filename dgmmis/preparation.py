@@ -9,6 +9,7 @@ import numpy as np
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.errors import DataError, RefusedError
+from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.executor import Executor
 from dgmmis.initialize import spread
@@ -70,7 +71,8 @@ def prepared(
         observing = Observing(survey, mean_noise(sample))
         readings = Readings(data.references, plan=plan, observing=observing, executor=executor)
         try:
-            yield Prepared(Passes(readings, observing, constraints), sample, plan)
+            with one_blas_thread():  # of what is done between passes the bits must not depend on the number of cores
+                yield Prepared(Passes(readings, observing, constraints), sample, plan)
         finally:
             readings.close()
     finally:

@@ -12,9 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
-from dgmmis.coordinates import Free, along, complete_information, movement, parameters, with_parameters
+from dgmmis.coordinates import (
+    Complete,
+    Free,
+    along,
+    movement,
+    parameters,
+    with_parameters,
+)
 from dgmmis.em import Pass
 from dgmmis.information import ScoreProducts, component_places, gradient
 from dgmmis.model import Model
@@ -25,7 +32,9 @@ from dgmmis.prior import Constraints
 NEAR = 3e-2
 """EM goes on until a pass gains less than this per object: far from a maximum it is hard to beat."""
 
-MEMORY = 20
+MEMORY, MEMORY_NUMBERS, LEAST_MEMORY = 20, 1 << 24, 4
+"""Steps that are remembered; fewer where they would be so many numbers; and at least."""
+
 STALE, FRESH = 8, 2
 """Steps after which the information is taken anew, and before which it need not be to call an end."""
 
@@ -220,7 +229,7 @@ class QuasiNewton:
         curvature = float(moved @ change)
         if curvature > 1e-10 * np.linalg.norm(moved) * np.linalg.norm(change):
             self._pairs.append((moved, change))
-            del self._pairs[:-MEMORY]
+            del self._pairs[: -memory_for(len(moved))]
             self._stretch = 1.0
         else:  # the objective bends upwards: nothing bounds the step but its success
             self._stretch *= 2
@@ -269,6 +278,11 @@ class QuasiNewton:
         )
 
 
+def memory_for(n: int) -> int:
+    """How many steps of n coordinates are remembered."""
+    return max(LEAST_MEMORY, min(MEMORY, MEMORY_NUMBERS // max(n, 1)))
+
+
 def ascent_for(
     model: Model,
     constraints: Constraints,
@@ -297,62 +311,57 @@ class _Metric:
     Args:
         factor: Cholesky factor of it in units of its diagonal; None: the diagonal is all there is.
         diagonal: of all of it (f,).
-        blocks: what an object of each component's own would tell of it (k, b, b): the unit of steps.
+        blocks: what an object of each component's own would tell of it (k, b, b), the unit of steps; or as if its
+            noise-free values were known.
         entries: of theta that these are about (k, b).
         free: what phi is.
     """
 
-    factor: tuple[np.ndarray, bool] | None
+    factor: np.ndarray | None
     diagonal: np.ndarray
-    blocks: np.ndarray
+    blocks: np.ndarray | Complete
     entries: np.ndarray
     free: Free
 
     @classmethod
     def of(cls, model: Model, free: Free, known: ScoreProducts | None) -> "_Metric":
-        entries = component_places(model)
-        weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)[:, None, None]
-        complete, behind = complete_information(model)
+        entries, complete = component_places(model), Complete.of(model)
         if known is not None:
+            weight = np.maximum((1 - model.background_fraction) * model.mixture.weights, 1e-12)[:, None, None]
             theta = _along_both(model, free, known.outer / known.n_samples)
             labelled = np.zeros_like(theta)
-            for own, block in zip(entries, known.labelled, strict=True):
-                labelled[np.ix_(own, own)] = block / known.n_samples
+            labelled[entries[:, :, None], entries[:, None, :]] = known.labelled / known.n_samples
             labelled = _along_both(model, free, labelled)
             # few objects of a component in the sample say little of it: then more of what EM would go by is mixed in
             doubt = np.clip(entries.shape[1] / (known.n_samples * weight), LEAST_DOUBT, 1.0)
-            for own, block in zip(entries, doubt * complete, strict=True):
-                theta[np.ix_(own, own)] += block
-            theta[-1, -1] += LEAST_DOUBT * behind
+            theta[entries[:, :, None], entries[:, None, :]] += doubt * complete.blocks()
+            theta[-1, -1] += LEAST_DOUBT * complete.behind
             phi = free.gathered_information(theta)
             scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
             try:
-                factor = cho_factor(phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n))
-            except (np.linalg.LinAlgError, ValueError):  # beyond floating point: go by the diagonal
+                factor = np.linalg.cholesky(phi / (scale[:, None] * scale) + 1e-10 * np.eye(free.n))
+            except np.linalg.LinAlgError:  # beyond floating point: go by the diagonal
                 pass
             else:
-                blocks = np.stack([labelled[np.ix_(own, own)] for own in entries])
+                blocks = labelled[entries[:, :, None], entries[:, None, :]]
                 return cls(factor, scale**2, blocks / weight, entries, free)
-        diagonal = np.zeros(len(free.follows))
-        diagonal[entries] = np.diagonal(complete, axis1=1, axis2=2)
-        diagonal[-1] = behind
-        return cls(None, np.maximum(free.gathered(diagonal), 1e-300), complete / weight, entries, free)
+        diagonal = np.maximum(free.gathered(complete.diagonal()), 1e-300)
+        return cls(None, diagonal, complete, entries, free)
 
     def solved(self, slopes: np.ndarray) -> np.ndarray:
         """The inverse information times slopes (f,)."""
         if self.factor is None:
             return np.asarray(slopes / self.diagonal)
         scale = np.sqrt(self.diagonal)
-        return np.asarray(cho_solve(self.factor, slopes / scale) / scale)
+        return np.asarray(cho_solve((self.factor, True), slopes / scale) / scale)
 
     def compared(self, place: _Place, curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Curvatures (f,) in units of the complete information, and their directions (f, f)."""
         free, model = place.free, place.model
-        complete, behind = complete_information(model)
+        complete = Complete.of(model)
         theta = np.zeros((len(free.follows),) * 2)
-        for own, block in zip(self.entries, complete, strict=True):
-            theta[np.ix_(own, own)] = block
-        theta[-1, -1] = behind
+        theta[self.entries[:, :, None], self.entries[:, None, :]] = complete.blocks()
+        theta[-1, -1] = complete.behind
         unit = free.gathered_information(theta)
         scale = np.sqrt(np.maximum(np.diagonal(unit), 1e-300))
         root = np.linalg.inv(np.linalg.cholesky(unit / (scale[:, None] * scale))) / scale  # root C root' = 1
@@ -362,8 +371,11 @@ class _Metric:
     def length(self, step: np.ndarray) -> float:
         """The largest change of a component, in its own standard deviations."""
         theta = self.free.spread(step)
-        own = theta[self.entries]
-        squares = np.einsum("kb,kbc,kc->k", own, self.blocks, own)
+        if isinstance(self.blocks, Complete):
+            squares = self.blocks.squares(theta)
+        else:
+            own = theta[self.entries][:, None]
+            squares = (own @ self.blocks @ own.swapaxes(1, 2)).ravel()
         return float(np.sqrt(max(squares.max(initial=0.0), theta[-1] ** 2 / 4)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.chunk import LEAF_ROWS, Chunk
-from dgmmis.dataset.arrays import Reference
+from dgmmis.dataset.arrays import ArrayReference, Reference
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.resident import RESIDENT
 from dgmmis.execution.tree import Partial
@@ -18,7 +18,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
-from dgmmis.observed import Member, observed_sums
+from dgmmis.observed import Member, chunk_key, observed_sums
 from dgmmis.plan import Plan, shared_out
 from dgmmis.quadrature import UnseenBlock, UnseenPoints, draw
 from dgmmis.replicate import Replicate
@@ -68,19 +68,73 @@ class Shared:
         return RESIDENT.get(self.run, self.number, key, make, self.resident_bytes)
 
 
-def sums(shared: Shared, item: Reference | UnseenItem) -> Partial:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arriving:
+    """A reference whose rows are being read, or were."""
+
+    of: Reference
+    read: Callable[[], Chunk]
+
+    @property
+    def n_rows(self) -> int:
+        return self.of.n_rows
+
+    @property
+    def first_leaf(self) -> int:
+        return self.of.first_leaf
+
+    @property
+    def nbytes(self) -> int:
+        return self.of.nbytes
+
+    @property
+    def key(self) -> str:
+        return self.of.key
+
+    @property
+    def is_ordered(self) -> bool:
+        return self.of.is_ordered
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        return self.of.numbers(rows)
+
+    def split(self, n: int) -> Sequence[Reference]:
+        return self.of.split(n)
+
+    def load(self) -> Chunk:
+        return self.read()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
     """The task: sums over a chunk's leaves, or over a block of unseen points, for each member."""
-    if isinstance(item, UnseenItem):
-        block, points = item.block, _points(shared, item)
-        return Partial.of(
-            (f"{m}-unseen-{block.noise_class}", block.leaf, unseen_sums(shared.members[m].model, points))
-            for m in item.members
-        )
-    partial = Partial()
-    for m, member in enumerate(shared.members):
-        terms = observed_sums(member, item, shared.observing, shared.kept)
-        partial = Partial.join([partial, Partial.of((f"{m}-{name}", leaf, value) for name, leaf, value in terms)])
-    return partial
+
+    def __call__(self, shared: Shared, item: Reference | UnseenItem) -> Partial:
+        if isinstance(item, UnseenItem):
+            block, points = item.block, _points(shared, item)
+            return Partial.of(
+                (f"{m}-unseen-{block.noise_class}", block.leaf, unseen_sums(shared.members[m].model, points))
+                for m in item.members
+            )
+        partial = Partial()
+        for m, member in enumerate(shared.members):
+            terms = observed_sums(member, item, shared.observing, shared.kept)
+            partial = Partial.join([partial, Partial.of((f"{m}-{name}", leaf, value) for name, leaf, value in terms)])
+        return partial
+
+    def reads(self, shared: Shared, item: Reference | UnseenItem) -> Callable[[], Chunk] | None:
+        """Rows on disk that this process does not keep."""
+        if isinstance(item, (UnseenItem, ArrayReference)) or all(
+            RESIDENT.holds(shared.run, chunk_key(member, item)) for member in shared.members
+        ):
+            return None
+        return item.load
+
+    def arrived(self, item: Reference, read: Callable[[], Chunk]) -> Reference:
+        return _Arriving(item, read)
+
+
+sums = _Sums()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +149,23 @@ class _OverUnseen:
         return Partial.of([(f"unseen-{block.noise_class}", block.leaf, value)])
 
 
-def _summed(function: LeafFunction, item: Reference) -> Partial:
-    chunk = item.load()
-    starts = range(0, chunk.n_samples, LEAF_ROWS)
-    return Partial.of(
-        ("sum", leaf, function(leaf, chunk.take(slice(start, start + LEAF_ROWS))))
-        for leaf, start in enumerate(starts, item.first_leaf)
-    )
+@dataclass(frozen=True, slots=True)
+class _Summed:
+    """The task of `summed`."""
+
+    def __call__(self, function: LeafFunction, item: Reference) -> Partial:
+        chunk = item.load()
+        starts = range(0, chunk.n_samples, LEAF_ROWS)
+        return Partial.of(
+            ("sum", leaf, function(leaf, chunk.take(slice(start, start + LEAF_ROWS))))
+            for leaf, start in enumerate(starts, item.first_leaf)
+        )
+
+    def reads(self, function: LeafFunction, item: Reference) -> Callable[[], Chunk] | None:
+        return None if isinstance(item, ArrayReference) else item.load
+
+    def arrived(self, item: Reference, read: Callable[[], Chunk]) -> Reference:
+        return _Arriving(item, read)
 
 
 def _points(shared: Shared, item: UnseenItem) -> UnseenPoints:
@@ -168,7 +232,7 @@ class Readings:
     def summed(self, function: LeafFunction) -> Any:
         """The sum of function(number, rows) over the leaves: one more reading of the data."""
         self.count += 1
-        return self._executor.map_reduce(_summed, function, self._groups).total("sum")
+        return self._executor.map_reduce(_Summed(), function, self._groups).total("sum")
 
     def close(self) -> None:
         """Let go of what the workers keep."""

@@ -8,7 +8,7 @@ import pytest
 from dgmmis.background import Uniform
 from dgmmis.callback import Callback
 from dgmmis.chunk import Chunk
-from dgmmis.coordinates import Free, along, complete_information, parameters, with_parameters
+from dgmmis.coordinates import Complete, Free, along, parameters, with_parameters
 from dgmmis.criteria import n_parameters
 from dgmmis.em import Pass, Stopping, em, passed
 from dgmmis.estep import leaf_moments
@@ -152,7 +152,8 @@ def _divergence(model: Model, other: Model) -> float:
 def test_complete_information_is_the_curvature_of_the_divergence(d: int) -> None:
     """Along directions without the common factor of the weights, which it does not know to be none."""
     model = _model(d)
-    blocks, behind = complete_information(model)
+    complete = Complete.of(model)
+    blocks, behind = complete.blocks(), complete.behind
     for direction in np.random.default_rng(0).normal(size=(5, len(parameters(model)))):
         direction[:3] -= model.mixture.weights @ direction[:3]
         step = 1e-3 * direction
@@ -186,7 +187,7 @@ def test_the_inverse_complete_information_gives_the_step_of_em() -> None:
     differences = []
     for size in (1e-3, 5e-4):
         at = _moved(model, size * direction)
-        blocks, _ = complete_information(at)
+        blocks = Complete.of(at).blocks()
         moments = leaf_moments(at, leaf)
         slopes = along(at, gradient(moments, at), np.ones(3, dtype=bool)) / moments.n_samples
         places = component_places(at)

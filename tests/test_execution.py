@@ -3,9 +3,15 @@
 import hashlib
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,24 +19,29 @@ from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dgmmis import readings
 from dgmmis.background import Uniform
 from dgmmis.callback import Callback, Step
-from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.chunk import Chunk
+from dgmmis.dataset.arrays import ArrayDataset, Reference
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.reference import ChunkReference
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.em import Stopping
-from dgmmis.errors import ClusterError, JobError, RefusedError
+from dgmmis.errors import ClusterError, JobError, RefusedError, StoreError
+from dgmmis.execution.ahead import run_group
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.executor import Executor, Resources, grouped
 from dgmmis.execution.resident import Resident
 from dgmmis.execution.serial import Serial, Threads
-from dgmmis.execution.tree import Partial
+from dgmmis.execution.tree import Partial, n_nodes
 from dgmmis.fit import Fit, fit
 from dgmmis.initialize import Start
+from dgmmis.model import Model
 from dgmmis.noise_law import NoiseFunction
-from dgmmis.plan import Work, make_plan
+from dgmmis.plan import Work, make_plan, shared_out
 from dgmmis.selection import Ball, FromFunction, HalfSpace
 from dgmmis.survey import Survey
 
@@ -68,6 +79,17 @@ def test_groups_are_consecutive_and_none_is_empty() -> None:
             assert [i for group in groups for i in group] == list(range(n))
             assert all(groups)
             assert len(groups) <= g
+    for n, g in ((4096, 3), (1000, 2), (15_259, 1000)):
+        lengths = [len(group) for group in grouped(range(n), g)]
+        assert len(lengths) == g
+        assert sum(lengths) == n
+        assert max(lengths) - min(lengths) <= max(1, n / g / 16)
+
+
+def test_long_groups_have_few_nodes() -> None:
+    """Each is as large as all the sums."""
+    groups = grouped(range(4 * 4096 + 5), 7)
+    assert max(len(Partial.of(("a", leaf, 1.0) for leaf in group).nodes) for group in groups[:-1]) <= 12
 
 
 class _Sized:
@@ -91,6 +113,60 @@ def test_resident_keeps_what_fits_and_streams_the_rest() -> None:
     assert store.nbytes == 30
     store.drop()
     assert store.nbytes == 0
+
+
+class _Ones:
+    """A task of the given items that can be read ahead; it notes what happens, and waits for the next reading."""
+
+    def __init__(self, n: int) -> None:
+        self.begun = [threading.Event() for _ in range(n)]
+        self.events: list[tuple[str, int]] = []
+        self.alive = self.most = 0
+
+    def __call__(self, shared: set[int], item: object) -> Partial:
+        number, value = item if isinstance(item, tuple) else (item, lambda: self._read(item))
+        value()
+        if number + 1 < len(self.begun) and number + 1 not in shared:
+            assert self.begun[number + 1].wait(10)  # its reading begins before this one's work ends
+        time.sleep(0.01)
+        assert not any(event.is_set() for event in self.begun[number + 2 :])  # but no more than one is read ahead
+        self.events.append(("done", number))
+        return Partial.of([("a", number, 1.0)])
+
+    def _read(self, number: int) -> None:
+        self.begun[number].set()
+        if number == 6:
+            raise StoreError("item 6 is damaged")
+
+    def reads(self, shared: set[int], item: int) -> Callable[[], object] | None:
+        return None if item in shared else lambda: self._read(item)
+
+    def arrived(self, item: int, read: Callable[[], object]) -> object:
+        return item, read
+
+
+def test_the_next_item_is_read_while_one_is_worked_on() -> None:
+    task = _Ones(5)
+    assert run_group(task, {3}, range(5)).total("a") == 5
+    assert task.events == [("done", number) for number in range(5)]
+
+
+def test_what_is_kept_is_not_read_ahead() -> None:
+    class Kept(_Ones):
+        def __call__(self, shared: set[int], item: object) -> Partial:
+            assert isinstance(item, int)
+            return Partial.of([("a", item, 1.0)])
+
+    task = Kept(5)
+    assert run_group(task, set(range(5)), range(5)).total("a") == 5
+    assert not any(event.is_set() for event in task.begun)
+
+
+def test_an_error_of_reading_ahead_comes_up_where_the_item_is_needed() -> None:
+    task = _Ones(8)
+    with pytest.raises(StoreError, match="item 6 is damaged"):
+        run_group(task, set(), range(8))
+    assert task.events == [("done", number) for number in range(6)]
 
 
 KINDS = ("truncated", "noisy", "everything")
@@ -195,6 +271,43 @@ def test_same_bits_when_nothing_fits_in_memory(survey_path: Path, expected_bits:
     assert _bits(result) == expected_bits
 
 
+class _SlowReference(ChunkReference):
+    """Of a slow disk; notes when reading begins."""
+
+    begun: ClassVar[dict[int, threading.Event]] = {}
+
+    def load(self) -> Chunk:
+        _SlowReference.begun[self.first_row].set()
+        time.sleep(0.02)
+        return super().load()
+
+
+def test_reads_overlap_computation(survey_path: Path, expected_bits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a store that is slow to read and not kept: no chunk's sums end before the reading of the next has begun."""
+    data = Dataset.open(survey_path)
+    slow = [_SlowReference(**{f.name: getattr(one, f.name) for f in fields(one)}) for one in data.references]
+    plan = make_plan(slow, Work.of(data, 2, SURVEYS[survey_path.stem]), Resources(1, 1, 1 << 33))
+    order = [one.first_row for one in shared_out(slow, 1)]
+    monkeypatch.setattr(Dataset, "references", slow)
+    waited = []
+
+    def observed_sums(model: Model, item: Reference, *rest: Any, **options: Any) -> Iterator[tuple[str, int, Any]]:
+        terms = list(inner(model, item, *rest, **options))
+        place = order.index(item.load().first_row)
+        if place + 1 < len(order):
+            assert _SlowReference.begun[order[place + 1]].wait(10)
+            waited.append(place)
+        _SlowReference.begun[order[place]].clear()
+        return iter(terms)
+
+    inner = readings.observed_sums
+    _SlowReference.begun.update({row: threading.Event() for row in order})
+    executor = _Streams(plan.task_bytes)
+    monkeypatch.setattr(readings, "observed_sums", observed_sums)
+    assert _bits(_fit(survey_path, executor)) == expected_bits
+    assert waited
+
+
 class _KillsAWorker(Callback):
     """Ends a worker process after the second pass, as an operating system short of memory would."""
 
@@ -264,6 +377,67 @@ def test_small_work_does_not_start_a_cluster() -> None:
     assert isinstance(executor, Threads)
     assert time.perf_counter() - started < 1
     executor.close()
+
+
+SMALL_FITS = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from dgmmis import GMMis
+points = np.concatenate([np.random.default_rng(0).normal(c, 1, (200, 2)) for c in (0, 5)])
+from dgmmis.cli import program
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.writer import SurveyWriter
+with SurveyWriter("small.zarr", Schema(features=("a", "b"), noise="none")) as writer:
+    writer.write(points=points)
+Path("job.toml").write_text('[data]\\npath = "small.zarr"\\n[model]\\nn_components = 2\\n[cluster]\\nkind = "auto"\\n')
+def job():
+    program(["fit", "job.toml", "--out", f"{time.monotonic_ns()}.run"], standalone_mode=False)
+for fit in (lambda: GMMis(2, random_state=0).fit(points), job):
+    seconds = []
+    for _ in range(4):
+        started = time.process_time()
+        fit()
+        seconds.append(time.process_time() - started)
+    sys.stdout.write(f"\\nSECONDS {min(seconds)}\\n")
+sys.stdout.write(f"\\nENGINES {sorted({'dask', 'distributed'} & {name.split('.')[0] for name in sys.modules})}\\n")
+"""
+
+
+def test_a_small_fit_is_quick_and_knows_no_cluster(tmp_path: Path) -> None:
+    """Of 400 objects, in memory and from a store by a job that leaves the choice of the cluster to us."""
+    run = subprocess.run(
+        [sys.executable, "-c", SMALL_FITS], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    seconds = [float(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("SECONDS")]
+    assert len(seconds) == 2
+    assert max(seconds) < 0.5
+    assert "ENGINES []" in run.stdout  # the engines are not even imported
+    assert "this process" in run.stderr
+
+
+def test_the_driver_receives_one_total_of_each_tree() -> None:
+    """Sums of many components are joined by the workers, however many leaves there are."""
+    executor = connect(ClusterSpec("local", workers=2), small=False)
+    try:
+        partial = executor.map_reduce(_leaves, 3, grouped(range(0, 999, 3), 37))
+    finally:
+        executor.close()
+    assert len(partial.nodes) == 2
+    expected = Partial.of(("a", leaf, 1 / (1 + leaf)) for leaf in range(999)).total("a")
+    assert partial.total("a") == expected
+    assert partial.total("b") == 333
+
+
+def _leaves(shared: int, item: int) -> Partial:
+    terms = [("a", leaf, 1 / (1 + leaf)) for leaf in range(item, item + shared)]
+    return Partial.of([*terms, ("b", item // 3, 1)])
+
+
+@given(first=st.integers(0, 300), n=st.integers(1, 300))
+def test_nodes_are_counted(first: int, n: int) -> None:
+    assert n_nodes(first, first + n) == len(Partial.of(("a", leaf, 1.0) for leaf in range(first, first + n)).nodes)
 
 
 def test_data_in_memory_stay_in_this_process() -> None:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dask.utils import parse_bytes
-
 from dgmmis.errors import ClusterError, JobError, nearest_name
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
@@ -47,6 +45,8 @@ class ClusterSpec:
             if value is not None and self.kind not in kinds:
                 raise JobError(f"cluster kind '{self.kind}' takes no `{name}`", do=f"it goes with {', '.join(kinds)}")
         if self.memory_limit is not None:
+            from dask.utils import parse_bytes  # small fits in threads do without dask, and without its import
+
             try:
                 parse_bytes(self.memory_limit)
             except ValueError as error:
@@ -61,6 +61,7 @@ class ClusterSpec:
 
 def local_resources(spec: ClusterSpec) -> Resources:
     """What a local cluster of this spec has; without a memory_limit each worker has its share of the machine."""
+    from dask.utils import parse_bytes
     from distributed.system import MEMORY_LIMIT
 
     n_workers = spec.workers or len(os.sched_getaffinity(0))

@@ -5,10 +5,12 @@ in the graph survives the death of every worker, which scattered data do not.
 """
 
 import math
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import dask
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Client, KilledWorker
 from distributed.client import FutureCancelledError
@@ -16,13 +18,19 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoValidWorkerError
 
 from dgmmis.errors import ClusterError
+from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import Resources, Task, run_group
+from dgmmis.execution.executor import FAN_IN, Resources, Task, grouped
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
-FAN_IN = 8
 RETRIES = 2
+ASK_SECONDS = 1.0
+"""After which the scheduler is asked again who its workers are: it takes a millisecond, or ten where it is busy."""
+
+MAP_TURNS = 4
+"""Tasks of a worker's thread in `map`: the scheduler spends a millisecond on each."""
+
 UNLIMITED = 1 << 40
 """What a worker without a limit is taken to have."""
 
@@ -35,6 +43,8 @@ class Distributed:
     def __init__(self, client: Client, *, owned: Sequence[Any] = ()) -> None:
         self.client = client
         self._owned = list(owned)
+        self._known: list[str] = []
+        self._asked = 0.0
 
     @property
     def resources(self) -> Resources:
@@ -43,35 +53,48 @@ class Distributed:
         return Resources(len(self._threads()), len(workers), int(min(limits, default=UNLIMITED)))
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
-        token = uuid.uuid4().hex
-        layers: dict[str, Any] = {f"shared-{token}": {f"shared-{token}": shared}}
+        layers, last = self._pass(uuid.uuid4().hex, function, shared, groups)
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # large models are
+            result: Partial = self._guarded(lambda: self.client.get(layers, last, retries=RETRIES))
+        return result
+
+    def _pass(
+        self, token: str, function: Task, shared: Any, groups: Sequence[Sequence[Any]]
+    ) -> tuple[HighLevelGraph, str]:
+        """The graph of a pass, and the key of what is wanted of it."""
+        broadcast = f"shared-{token}"
+        layers: dict[str, Any] = {broadcast: {broadcast: shared}}
+        below: dict[str, set[str]] = {broadcast: set()}
         addresses = self._threads()
         keys = [f"pass-{token}-{number}" for number in range(len(groups))]
         share = math.ceil(len(groups) / len(addresses))  # consecutive groups to one worker, the same in every pass
-        for place, address in enumerate(addresses):
-            members = range(place * share, min((place + 1) * share, len(groups)))
-            tasks = {keys[g]: (_run, function, f"shared-{token}", groups[g]) for g in members}
-            if tasks:
-                layers[f"pass-{token}-on-{place}"] = _pinned(tasks, address)
-        level = 0
+        of_worker: dict[str, dict[str, Any]] = {}
+        for number, (key, group) in enumerate(zip(keys, groups, strict=True)):
+            of_worker.setdefault(addresses[number // share], {})[key] = (_run, function, broadcast, group)
+        for place, (address, tasks) in enumerate(of_worker.items()):
+            layers[f"pass-{token}-on-{place}"] = _pinned(tasks, address)
+            below[f"pass-{token}-on-{place}"] = {broadcast}
+        level, lower = 0, {name for name in layers if name != broadcast}
         while len(keys) > 1:
             joined = [f"join-{token}-{level}-{number}" for number in range(math.ceil(len(keys) / FAN_IN))]
+            join = _join if len(joined) > 1 else _close
             layers[f"join-{token}-{level}"] = {
-                key: (_join, keys[number * FAN_IN : (number + 1) * FAN_IN]) for number, key in enumerate(joined)
+                key: (join, keys[number * FAN_IN : (number + 1) * FAN_IN]) for number, key in enumerate(joined)
             }
-            keys, level = joined, level + 1
-        result: Partial = self._guarded(lambda: self.client.get(_graph(layers), keys[0], retries=RETRIES))
-        return result
+            below[f"join-{token}-{level}"] = lower
+            keys, lower, level = joined, {f"join-{token}-{level}"}, level + 1
+        return HighLevelGraph(layers, below), keys[0]
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         token = uuid.uuid4().hex
+        groups = grouped(items, MAP_TURNS * len(self._threads())) if items else []
         futures = self._guarded(
             lambda: [
-                self.client.submit(_call, function, item, key=f"map-{token}-{number}", retries=RETRIES)
-                for number, item in enumerate(items)
+                self.client.submit(_each, function, group, key=f"map-{token}-{number}", retries=RETRIES)
+                for number, group in enumerate(groups)
             ]
         )
-        return list(self._guarded(lambda: self.client.gather(futures)))
+        return [result for results in self._guarded(lambda: self.client.gather(futures)) for result in results]
 
     def release(self, run: str) -> None:
         if self.client.status == "running":
@@ -91,11 +114,16 @@ class Distributed:
         return dict(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def _threads(self) -> list[str]:
-        """One entry a worker thread, in a fixed order, so that a group finds its chunks where it left them."""
-        threads = [address for address, n in sorted(self.client.nthreads().items()) for _ in range(n)]
-        if not threads:
+        """One entry a worker thread, in a fixed order, so that a group finds its chunks where it left them.
+
+        Asked for once a second at most: tasks are pinned loosely, and one whose worker has left goes to another.
+        """
+        if time.monotonic() - self._asked > ASK_SECONDS or not self._known:
+            self._known = [address for address, n in sorted(self.client.nthreads().items()) for _ in range(n)]
+            self._asked = time.monotonic()
+        if not self._known:
             raise ClusterError("the cluster has no workers", do="start workers, or wait until they have joined")
-        return threads
+        return self._known
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
         try:
@@ -109,20 +137,18 @@ def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:
         return run_group(function, shared, group)
 
 
-def _call(function: Callable[[Any], Any], item: Any) -> Any:
+def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     with one_blas_thread():
-        return function(item)
+        return [function(item) for item in items]
 
 
 def _join(partials: Sequence[Partial]) -> Partial:
     return Partial.join(partials)
 
 
+def _close(partials: Sequence[Partial]) -> Partial:
+    return Partial.join(partials).closed()
+
+
 def _pinned(tasks: dict[str, Any], address: str) -> MaterializedLayer:
     return MaterializedLayer(tasks, annotations={"workers": [address], "allow_other_workers": True})
-
-
-def _graph(layers: dict[str, Any]) -> HighLevelGraph:
-    names = list(layers)
-    dependencies: dict[str, set[str]] = {name: set(names[:place]) for place, name in enumerate(names)}
-    return HighLevelGraph(layers, dependencies)

@@ -44,6 +44,11 @@ class Resident:
                     self.nbytes += value.nbytes
         return value
 
+    def holds(self, run: str, key: Hashable) -> bool:
+        """Whether an item of a run is kept, and need not be loaded."""
+        with self._lock:
+            return (run, key) in self._entries
+
     def drop(self, run: str | None = None) -> None:
         """Forget a run's items, or everything."""
         with self._lock:

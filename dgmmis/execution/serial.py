@@ -4,14 +4,15 @@ The kernels release the interpreter lock, so threads are as fast as processes an
 """
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import psutil
 
+from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import Resources, Task, run_group
+from dgmmis.execution.executor import Resources, Task
 from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
@@ -57,7 +58,19 @@ class Threads(Serial):
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         with one_blas_thread():
-            return Partial.join(self._pool.map(lambda group: run_group(function, shared, group), groups))
+            return Partial.join(self._finished(lambda group: run_group(function, shared, group), groups))
+
+    def _finished(self, run: Callable[[Sequence[Any]], Partial], groups: Sequence[Sequence[Any]]) -> Iterator[Partial]:
+        """The sums of the groups as they come, so that they do not pile up behind one that takes long."""
+        pending = {self._pool.submit(run, group) for group in groups}
+        try:
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                while done:
+                    yield done.pop().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         with one_blas_thread():

@@ -5,8 +5,10 @@ ever `left + right` of its two children, so any grouping of leaves, on any numbe
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+TOP = 63
+"""Level of a whole tree."""
 
 
 @runtime_checkable
@@ -17,13 +19,15 @@ class Summand(Protocol):
         """The sum."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Node:
-    """A node of the tree called `tree`: leaves [index * 2^level, (index + 1) * 2^level)."""
+class Node(NamedTuple):
+    """A node of the tree called `tree`: leaves [index * 2^level, (index + 1) * 2^level).
+
+    A tuple, since a pass makes and looks up some for each leaf.
+    """
 
     tree: str
     level: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of this name, which nobody wants here
 
     @property
     def parent(self) -> "Node":
@@ -71,6 +75,13 @@ class Partial:
             total = self.nodes[node] if total is None else self.nodes[node] + total
         return total
 
+    def closed(self) -> "Partial":
+        """With one node a tree, its total: what is left to send where nothing is to be joined any more."""
+        closed = Partial()
+        for tree in {node.tree for node in self.nodes}:
+            closed.nodes[Node(tree, TOP, 0)] = self.total(tree)
+        return closed
+
     def _insert(self, node: Node, value: Any) -> None:
         while node.sibling in self.nodes:
             other = self.nodes.pop(node.sibling)
@@ -79,3 +90,12 @@ class Partial:
         if node in self.nodes:
             raise ValueError(f"leaf counted twice: {node}")
         self.nodes[node] = value
+
+
+def n_nodes(first: int, stop: int) -> int:
+    """How many nodes the sums over the leaves [first, stop) are."""
+    count = 0
+    while first < stop:
+        count += (first & 1) + (stop & 1)
+        first, stop = (first + 1) >> 1, stop >> 1
+    return count

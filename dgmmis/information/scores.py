@@ -18,6 +18,12 @@ from dgmmis.model import Model
 from dgmmis.noise import parse_noise
 from dgmmis.types import Vector
 
+FAINT = 1e-10
+"""A responsibility below this adds to no product of scores what anybody would notice."""
+
+SCATTERED = 300
+"""To add to an entry of a matrix at a place of its own costs as much as so many of a matrix product's additions."""
+
 BATCH_NUMBERS = 1 << 21
 """How many doubles the largest array of a batch of rows may hold (16 MB)."""
 
@@ -55,11 +61,31 @@ class ScoreProducts:
     @classmethod
     def of(cls, model: Model, scores: np.ndarray, slopes: np.ndarray | float, weights: Vector) -> "ScoreProducts":
         """Of some rows: their scores (n, p) before selection, d log Z / dtheta of each, and their weights (n,)."""
-        own = scores[:, component_places(model)].swapaxes(0, 1)  # q h (k, n, b)
-        q = own[:, :, :1] * model.mixture.weights[:, None, None]
-        labelled = (own * (weights[:, None] / np.maximum(q, 1e-100))).swapaxes(1, 2) @ own
-        centred = scores - slopes
-        return cls((centred * weights[:, None]).T @ centred, labelled, float(weights.sum()))
+        places = component_places(model)
+        q = scores[:, : len(places)] * model.mixture.weights
+        labelled = np.zeros((len(places), *places.shape[1:] * 2))
+        for c, own in enumerate(places):
+            rows = np.flatnonzero(q[:, c] > FAINT)
+            some = scores[rows[:, None], own] * np.sqrt(weights[rows] / q[rows, c])[:, None]
+            labelled[c] = some.T @ some
+        if np.any(slopes):
+            root = (scores - slopes) * np.sqrt(weights)[:, None]
+            return cls(root.T @ root, labelled, float(weights.sum()))
+        # objects of one component know next to nothing of components far away
+        p, nearest, rest = scores.shape[1], np.argmax(q, axis=1), np.zeros(len(scores), dtype=bool)
+        outer, root = np.zeros((p, p)), scores * np.sqrt(weights)[:, None]
+        for c in np.unique(nearest):
+            rows = np.flatnonzero(nearest == c)
+            entries = np.append(places[np.any(q[rows] > FAINT, axis=0)].ravel(), p - 1)
+            if len(entries) ** 2 * (len(rows) + SCATTERED) > len(rows) * p**2:
+                rest[rows] = True
+            else:
+                some = root[rows[:, None], entries]
+                outer[entries[:, None], entries] += some.T @ some
+        if rest.any():
+            root = root[rest]
+            outer += root.T @ root
+        return cls(outer, labelled, float(weights.sum()))
 
     def __add__(self, other: "ScoreProducts") -> "ScoreProducts":
         return ScoreProducts(self.outer + other.outer, self.labelled + other.labelled, self.n_samples + other.n_samples)
@@ -83,15 +109,20 @@ class Pairs:
 
     def scores(self, model: Model) -> np.ndarray:
         """d log p / dtheta (n, p): q/alpha, q g, q (g g' - H) / 2 with what is off the diagonal twice."""
-        nu, (n, _, d) = model.background_fraction, self.g.shape
+        nu, (n, k, d) = model.background_fraction, self.g.shape
         i, j = packed_indices(d)
-        spread = self.g[:, :, i] * self.g[:, :, j] - self.h
-        spread *= self.q[:, :, None] * np.where(i == j, 0.5, 1.0)
+        out = np.empty((n, n_directions(model)))
+        np.divide(self.q, np.maximum(model.mixture.weights, 1e-300), out=out[:, :k])
+        np.multiply(self.q[:, :, None], self.g, out=out[:, k : k + k * d].reshape(n, k, d))
+        spread = out[:, k + k * d : -1].reshape(n, k, len(i))
+        g = np.ascontiguousarray(self.g.transpose(2, 0, 1))
+        for t, (a, b) in enumerate(
+            zip(i, j, strict=True)
+        ):  # entry by entry: n k numbers in a row, as processors like it
+            spread[:, :, t] = (g[a] * g[b] - self.h[:, :, t]) * (0.5 * self.q if a == b else self.q)
         signal = self.q.sum(axis=1)
-        fraction = (1 - signal) / nu - signal / (1 - nu) if nu > 0 else -signal
-        means = self.q[:, :, None] * self.g
-        weights = self.q / np.maximum(model.mixture.weights, 1e-300)
-        return np.concatenate([weights, means.reshape(n, -1), spread.reshape(n, -1), fraction[:, None]], axis=1)
+        out[:, -1] = (1 - signal) / nu - signal / (1 - nu) if nu > 0 else -signal
+        return out
 
 
 def block_scores(model: Model, block: Block) -> np.ndarray:
@@ -189,11 +220,26 @@ def pairs_of(model: Model, block: Block) -> Iterator[Pairs]:
         y = block.points[:, rows].T  # (b, m)
         noise = block.noise if block.noise.shape[1] == 1 else block.noise[:, rows]
         noise = unpack(noise.T)[:, None] if m else np.zeros((1, 1, 0, 0))
-        look = np.eye(len(features))[None] if projection is None else projection[:, :, rows].transpose(2, 0, 1)
-        total = np.einsum("bmd,kde,ble->bkml", look, covariances, look, optimize=True) + noise
-        inverse = np.linalg.inv(total)
-        offset = y[:, None] - np.einsum("bmd,kd->bkm", look, means)
-        g, h = np.zeros((len(y), k, d)), np.zeros((len(inverse), k, packed_size(d)))
-        g[:, :, features] = np.einsum("bmd,bkml,bkl->bkd", look, inverse, offset, optimize=True)
-        h[:, :, places] = pack(np.einsum("bmd,bkml,ble->bkde", look, inverse, look, optimize=True))
+        if projection is None:
+            inverse = np.linalg.inv(covariances + noise)
+            offset = y[:, None] - means
+            of_means = (inverse @ offset[..., None])[..., 0] if len(inverse) > 1 else _turned(inverse[0], offset)
+            of_covariances = inverse
+        else:
+            look = projection[:, :, rows].transpose(2, 0, 1)
+            inverse = np.linalg.inv(np.einsum("bmd,kde,ble->bkml", look, covariances, look, optimize=True) + noise)
+            offset = y[:, None] - np.einsum("bmd,kd->bkm", look, means)
+            of_means = np.einsum("bmd,bkml,bkl->bkd", look, inverse, offset, optimize=True)
+            of_covariances = np.einsum("bmd,bkml,ble->bkde", look, inverse, look, optimize=True)
+        if len(features) == d:
+            g, h = of_means, pack(of_covariances)
+        else:
+            g, h = np.zeros((len(y), k, d)), np.zeros((len(inverse), k, packed_size(d)))
+            g[:, :, features] = of_means
+            h[:, :, places] = pack(of_covariances)
         yield Pairs(rows, q[rows], g, h)
+
+
+def _turned(matrices: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """M_k v_nk (n, k, d): one matrix product for each component."""
+    return np.asarray((offset.swapaxes(0, 1) @ matrices.swapaxes(1, 2)).swapaxes(0, 1))
