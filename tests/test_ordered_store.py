@@ -224,7 +224,20 @@ def test_ingest(tmp_path: Path, small_buckets: int) -> None:
     table = {"x": np.random.default_rng(1).normal(size=n), "e": np.full(n, 0.1), "id": np.arange(n) + 5}
     np.savez(tmp_path / "t.npz", **table)
     columns = Columns(features=("x",), errors=("e",), row_id="id")
-    dataset = ingest(tmp_path / "t.npz", tmp_path / "s.zarr", columns, order=True, batch_rows=777)
+    seen: list[tuple[int, int | None]] = []
+    dataset = ingest(
+        tmp_path / "t.npz",
+        tmp_path / "s.zarr",
+        columns,
+        order=True,
+        batch_rows=777,
+        on_batch=lambda *rows: seen.append(rows),
+    )
+    assert seen[-1] == (n, n)
+    done = [rows for rows, _ in seen]
+    assert sorted(done[:78]) == done[:78]  # read,
+    assert sorted(done[78:]) == done[78:]  # and put in their place
+    assert len(done) > 80
     numbers = dataset.catalogue_rows.compute()
     np.testing.assert_array_equal(dataset.points[:, 0].compute(), table["x"][numbers])
     np.testing.assert_array_equal(dataset.row_ids.compute(), numbers + 5)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import dgmmis
 from dgmmis.background import Uniform
-from dgmmis.chunk import LEAF_ROWS, Chunk
+from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS, Chunk
 from dgmmis.dataset import catalogue_order
 from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.catalogue_order import row_by_row
@@ -193,3 +193,32 @@ def test_the_command(tmp_path: Path) -> None:
     assert re.search(r"arrays +.*label.*log_density", shown)
     labels = zarr.open_group(tmp_path / "out.zarr", mode="r")["label"][:]
     assert len(labels) == data.n_rows
+
+
+MEASURE = """
+import re, sys
+import dask.array, zarr
+from pathlib import Path
+from dgmmis.prediction import predict_run
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+predict_run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[4]), responsibilities=True)
+before = peak()
+predict_run(Path(sys.argv[1]), Path(sys.argv[3]), Path(sys.argv[5]), responsibilities=True)
+sys.stdout.write(f"{peak() - before}")
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_catalogue(tmp_path: Path) -> None:
+    k, rng = 20, np.random.default_rng(1)
+    mixture = GaussianMixture(np.full(k, 1 / k), rng.random((k, 2)), np.tile(0.1 * np.eye(2), (k, 1, 1)))
+    run = run_of(tmp_path / "x.run", Survey(), Model(mixture))
+    for name, batches in (("small", 4), ("large", 40)):
+        with SurveyWriter(tmp_path / f"{name}.zarr", Schema(("a", "b")), order=True) as writer:
+            for _ in range(batches):
+                writer.write(rng.random((CHUNK_ROWS, 2)))
+    paths = [run, *(tmp_path / name for name in ("small.zarr", "large.zarr", "small.out", "large.out"))]
+    command = [sys.executable, "-c", MEASURE, *map(str, paths)]
+    megabytes = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert megabytes < 60, megabytes  # all of it would be 450 MB

@@ -48,7 +48,8 @@ def ingest(
             appended to an ordered survey are ordered without being asked for.
         storage: "float64", or "float32": half the room and the reading, values and noise rounded by up to 6e-8 of each.
         batch_rows: how many rows are read at a time.
-        on_batch: called with the rows done and the rows in all (None: not known), after every batch.
+        on_batch: called with the rows done and the rows in all (None: not known), after every batch; and once more from
+            the first while they are ordered.
 
     Raises:
         StoreError: the source cannot be read or the store not written.
@@ -65,7 +66,9 @@ def ingest(
     whole = () if columns.row_id is None else (columns.row_id,)
     provenance = {**_origin(path), "columns": columns.to_attributes()}
     schema = replace(binding.schema, storage=storage)
-    with SurveyWriter(out, schema, append=append, overwrite=overwrite, order=order, provenance=provenance) as writer:
+    with SurveyWriter(
+        out, schema, append=append, overwrite=overwrite, order=order, on_ordered=on_batch, provenance=provenance
+    ) as writer:
         for batch in table.batches(binding.names, batch_rows, whole):
             writer.write(**binding.rows(batch, writer.n_rows))
             if on_batch is not None:

@@ -6,6 +6,7 @@ way, one after the other. A bucket that came out too large is shared out again.
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,12 @@ class OrderedSegmentWriter:
     """Writes rows, already checked, to a new folder, along a k-d tree, each with its number: an array `catalogue_row`.
 
     The order is a function of the rows and their order, whatever batches they come in. Beside the segment, room is
-    needed for twice its rows, uncompressed, until it is finished.
+    needed for twice its rows, uncompressed, until it is finished. `on_ordered` is called with the rows that are in
+    their place, and the rows in all.
     """
 
-    def __init__(self, folder: Path, schema: Schema) -> None:
+    def __init__(self, folder: Path, schema: Schema, on_ordered: Callable[[int, int], object] | None = None) -> None:
+        self._on_ordered = on_ordered
         self.folder = folder
         self.n_rows = 0
         self._segment = SegmentWriter(folder, schema)
@@ -108,6 +111,8 @@ class OrderedSegmentWriter:
         for start in range(0, n, LEAF_ROWS):  # so many stay in the cache
             self._add(taken(records, order[start : min(n, start + LEAF_ROWS)]))
         self._rest = taken(records, order[n:])
+        if self._on_ordered is not None:
+            self._on_ordered(self._segment.n_rows + len(self._rest), self.n_rows)
 
     def _add(self, records: np.ndarray) -> None:
         if len(records):

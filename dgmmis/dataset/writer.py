@@ -6,7 +6,7 @@ older survey, go into a new segment; then the manifest is replaced in one step. 
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ class SurveyWriter:
         overwrite: put the rows in the place of the survey there, which stays as it is until they are written.
         order: put the rows along a k-d tree, so that rows that follow one another lie near one another, and keep their
             numbers. Rows appended to a survey that is ordered are ordered whether asked for or not.
+        on_ordered: called while rows are ordered, in the end, with those that are in their place, and those in all.
         provenance: where the rows come from, as JSON values; version, time and number of rows are added.
         truth: what a simulated survey was drawn from, as JSON values; only for a new survey.
 
@@ -55,6 +56,7 @@ class SurveyWriter:
         append: bool = False,
         overwrite: bool = False,
         order: bool = False,
+        on_ordered: Callable[[int, int], object] | None = None,
         provenance: Mapping[str, Any] | None = None,
         truth: Mapping[str, Any] | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class SurveyWriter:
         self.schema = schema
         self.n_rows = 0
         self._append, self._overwrite, self._order = append, overwrite, order
+        self._on_ordered = on_ordered
         self._provenance = dict(provenance or {})
         self._before = Manifest(schema, truth=None if truth is None else dict(truth))
         self._errors = ErrorSample(schema) if schema.storage == "float32" else None
@@ -77,7 +80,10 @@ class SurveyWriter:
         Manifest(self.schema, provenance=(self._provenance,), truth=self._before.truth).document()
         try:
             folder = self._claim()
-            self._segment = (OrderedSegmentWriter if self._order else SegmentWriter)(folder, self.schema)
+            if self._order:
+                self._segment = OrderedSegmentWriter(folder, self.schema, self._on_ordered)
+            else:
+                self._segment = SegmentWriter(folder, self.schema)
         except BaseException:
             self._discard()
             raise

@@ -52,7 +52,8 @@ def simulate(
         seed: the same preset and seed give the same rows; fewer or more of them with n.
         overwrite: replace a survey, and its job file, that are there.
         order: put the rows along a k-d tree, as `ingest` does.
-        on_batch: called with the number of objects drawn so far, and n, after every batch.
+        on_batch: called with the number of objects drawn so far, and n, after every batch; then, where rows are
+            ordered, with those in their place, and those in all.
 
     Raises:
         JobError: an unknown preset (the nearest is named), n < 1 or seed < 0.
@@ -76,6 +77,7 @@ def simulate(
         preset.schema,
         overwrite=overwrite,
         order=order,
+        on_ordered=on_batch,
         provenance={"simulated": preset.name, "seed": seed, "n_objects": n},
         truth=truth,
     ) as writer:
