@@ -120,13 +120,13 @@ class Block:
         """Some of the samples, by number."""
 
         def part(array: np.ndarray | None) -> np.ndarray | None:
-            return None if array is None else array[..., samples]
+            return None if array is None else np.ascontiguousarray(array[..., samples])
 
-        noise = self.noise if self.noise.shape[1] == 1 else self.noise[:, samples]
+        noise = self.noise if self.noise.shape[1] == 1 else np.ascontiguousarray(self.noise[:, samples])
         return replace(
             self,
             rows=self.rows[samples],
-            points=self.points[:, samples],
+            points=np.ascontiguousarray(self.points[:, samples]),
             noise=noise,
             projection=part(self.projection),
             weights=part(self.weights),
@@ -156,13 +156,12 @@ class Leaf:
         return sum(block.nbytes for block in self.blocks)
 
 
-def blocks(chunk: Chunk, near_rows: int | None = None) -> Iterator[Block]:
-    """The rows, grouped by their pattern of missing values, and by their noise where many have the same.
+def blocks(chunk: Chunk) -> Iterator[Block]:
+    """The rows, grouped by their pattern of missing values."""
 
-    Args:
-        chunk: the rows.
-        near_rows: put those of a block along a k-d tree whose leaves have so many; None: as they come.
-    """
+    def part(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+        return None if array is None else np.ascontiguousarray(array[rows], dtype=float)
+
     seen = ~np.isnan(chunk.points)
     if seen.all():
         patterns, which = np.ones((1, chunk.points.shape[1]), dtype=bool), np.zeros(chunk.n_samples, dtype=int)
@@ -171,45 +170,46 @@ def blocks(chunk: Chunk, near_rows: int | None = None) -> Iterator[Block]:
     for p, pattern in enumerate(patterns):
         rows = np.flatnonzero(which.ravel() == p)
         measured = np.flatnonzero(pattern)
-        noise = np.ascontiguousarray(chunk.noise.take(rows).packed(measured), dtype=float)
-        alike = [] if chunk.projection is not None or len(measured) == 0 else _alike(noise)
-        others = np.ones(len(rows), dtype=bool)
-        for group in alike:
-            others[group] = False
-        parts = [(rows[group], np.ascontiguousarray(noise[:, group[:1]])) for group in alike]
-        if others.any():
-            some = others if alike else slice(None)
-            parts.append((rows[some], noise if noise.shape[1] == 1 else np.ascontiguousarray(noise[:, some])))
-        for part, of_part in parts:
-            yield _block(chunk, measured, part, of_part, near_rows)
+        projection = None
+        features = measured
+        if chunk.projection is not None:
+            features = np.arange(chunk.projection.shape[2])
+            projection = np.ascontiguousarray(chunk.projection[rows][:, measured].transpose(1, 2, 0), dtype=float)
+        yield Block(
+            rows=rows,
+            features=features,
+            points=np.ascontiguousarray(chunk.points[rows][:, measured].T, dtype=float),
+            noise=np.ascontiguousarray(chunk.noise.take(rows).packed(measured), dtype=float),
+            projection=projection,
+            weights=part(chunk.weights, rows),
+            log_background=part(chunk.log_background, rows),
+            log_reference=part(chunk.log_reference, rows),
+        )
 
 
-def _block(chunk: Chunk, measured: np.ndarray, rows: np.ndarray, noise: np.ndarray, near_rows: int | None) -> Block:
-    """Some rows that have the same features measured."""
-    points = chunk.points[rows][:, measured]
-    if near_rows is not None and chunk.projection is None and len(rows) > near_rows and len(measured):
-        order = kd_order(points, near_rows)
-        rows, points = rows[order], points[order]
-        noise = noise if noise.shape[1] == 1 else np.ascontiguousarray(noise[:, order])
+def arranged(block: Block, near_rows: int | None = None) -> Iterator[Block]:
+    """The samples of a block as its kernel is quickest with them: those with the same noise, where they are many, in
+    blocks of their own, and near one another.
 
-    def part(array: np.ndarray | None) -> np.ndarray | None:
-        return None if array is None else np.ascontiguousarray(array[rows], dtype=float)
-
-    projection = None
-    features = measured
-    if chunk.projection is not None:
-        features = np.arange(chunk.projection.shape[2])
-        projection = np.ascontiguousarray(chunk.projection[rows][:, measured].transpose(1, 2, 0), dtype=float)
-    return Block(
-        rows=rows,
-        features=features,
-        points=np.ascontiguousarray(points.T, dtype=float),
-        noise=noise,
-        projection=projection,
-        weights=part(chunk.weights),
-        log_background=part(chunk.log_background),
-        log_reference=part(chunk.log_reference),
-    )
+    Args:
+        block: the samples.
+        near_rows: order them along a k-d tree whose leaves have so many; None: as they come.
+    """
+    if block.projection is not None or len(block.points) == 0:
+        yield block
+        return
+    alike = _alike(block.noise)
+    parts = [replace(part, noise=np.ascontiguousarray(part.noise[:, :1])) for part in map(block.take, alike)]
+    others = np.ones(block.n_samples, dtype=bool)
+    for group in alike:
+        others[group] = False
+    if others.any():
+        parts.append(block.take(np.flatnonzero(others)) if alike else block)
+    for part in parts:
+        if near_rows is not None and part.n_samples > near_rows:
+            yield part.take(kd_order(part.points.T, near_rows))
+        else:
+            yield part
 
 
 def _alike(noise: np.ndarray) -> list[np.ndarray]:
@@ -218,7 +218,7 @@ def _alike(noise: np.ndarray) -> list[np.ndarray]:
     if n < ALIKE_ROWS:
         return []
     some = noise[:, :: max(1, n // LOOKED_AT)]  # a group worth having shows up twice among them
-    if len(np.unique(some, axis=1).T) == some.shape[1]:
+    if np.unique(some, axis=1).shape[1] == some.shape[1]:
         return []
     _, which, counts = np.unique(noise, axis=1, return_inverse=True, return_counts=True)
     return [np.flatnonzero(which.ravel() == g) for g in np.flatnonzero(counts >= ALIKE_ROWS)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.background import Background
-from dgmmis.chunk import LEAF_ROWS, Block, Chunk, Leaf, blocks
+from dgmmis.chunk import LEAF_ROWS, Block, Chunk, Leaf, arranged, blocks
 from dgmmis.dataset.arrays import Reference
 from dgmmis.errors import DataError, RefusedError, rows_named
 from dgmmis.estep import leaf_moments
@@ -154,7 +154,7 @@ def load(
     reference: Reference, observing: Observing, background: Background | None, near_rows: int | None = None
 ) -> ObservedChunk:
     """A chunk's leaves, with the background's density at each row that needs no latent points; `near_rows` as for
-    `blocks`.
+    `arranged`.
 
     Raises:
         DataError: a selection of zero at an observed object, by row.
@@ -189,7 +189,7 @@ def laid_out(chunk: Chunk, index: int, background: Background | None, near_rows:
     if background is not None:
         behind = background.log_density(chunk.points, chunk.noise, chunk.projection)
         chunk = replace(chunk, log_background=behind)
-    return Leaf(index, tuple(blocks(chunk, near_rows)))
+    return Leaf(index, tuple(part for block in blocks(chunk) for part in arranged(block, near_rows)))
 
 
 def _piece(

@@ -1,6 +1,5 @@
 """Leaving out components that do not matter changes nothing but the last digits."""
 
-from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -9,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgmmis.background import Uniform
-from dgmmis.chunk import ALIKE_ROWS, Block, Chunk, Leaf, blocks
+from dgmmis.chunk import ALIKE_ROWS, Chunk, Leaf, arranged, blocks
 from dgmmis.estep import dense, expect, leaf_log_density, leaf_moments, leaf_responsibilities, noisy
 from dgmmis.estep.pruning import FEWEST, MARGIN, PANEL, box_of, near, near_noisy, noise_between
 from dgmmis.linalg import pack, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Moments
-from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise
+from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise, SharedNoise
 from dgmmis.ordering import kd_order
 
 K = 300
@@ -49,7 +48,7 @@ def leaf_of(model: Model, kind: str, *, n: int = 3000, missing: float = 0.0, nea
     noise = noise_of(kind, n, d, 3)
     behind = None if model.background is None else model.background.log_density(points, noise)
     chunk = Chunk(points, noise, weights=rng.uniform(0, 2, n), log_background=behind)
-    return Leaf(0, tuple(blocks(chunk, near_rows)))
+    return Leaf(0, tuple(part for block in blocks(chunk) for part in arranged(block, near_rows)))
 
 
 def arrays_of(moments: Moments) -> list[np.ndarray]:
@@ -171,7 +170,7 @@ def test_variances_without_covariances(shared: bool) -> None:
         rng.dirichlet(np.ones(k)), rng.normal(size=(k, d)), rng.uniform(0.5, 2, (k, d, 1)) * np.eye(d)
     )
     model = Model(mixture)
-    noise: Noise = DiagonalNoise(np.full((700, d), 0.3)) if shared else NoNoise()
+    noise: Noise = SharedNoise(0.3 * np.eye(d)) if shared else NoNoise()
     (leaf,) = Chunk(mixture.sample(700, 4), noise).leaves()
     all_of_it, some = leaf_moments(model, leaf), leaf_moments(model, leaf, variances_only=True)
     i, j = np.tril_indices(d)
@@ -205,24 +204,20 @@ def test_objects_with_the_same_noise_are_blocks_of_their_own(kind: str) -> None:
     packed = np.where((which < 2)[:, None], matrices[np.minimum(which, 2)], own)
     noise: Noise = FullNoise(packed) if kind == "full" else DiagonalNoise(packed[:, [0, 2, 5]])
     chunk = Chunk(points, noise, weights=rng.uniform(0, 2, n))
-    parts = list(blocks(chunk))
+    (block,) = blocks(chunk)
+    parts = list(arranged(block))
     assert sorted(part.noise.shape[1] == 1 for part in parts) == [False, True, True]
     assert np.array_equal(np.sort(np.concatenate([part.rows for part in parts])), np.arange(n))
     got = reduce(Moments.__add__, (expect(model, part).moments for part in parts))
-    expected = noisy.expect(model, _one_block(chunk)).moments
+    expected = noisy.expect(model, block).moments
     np.testing.assert_allclose(numbers_of(got), numbers_of(expected), rtol=1e-12)
     for one, other in zip(arrays_of(got), arrays_of(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11 * np.abs(other).max())
 
 
-def _one_block(chunk: Chunk) -> Block:
-    """All rows as a block with noise of their own."""
-    block = next(blocks(Chunk(chunk.points, NoNoise(), weights=chunk.weights)))
-    return replace(block, noise=np.ascontiguousarray(chunk.noise.packed(range(chunk.points.shape[1]))))
-
-
 def test_a_few_objects_with_the_same_noise_stay_where_they_are() -> None:
     values = np.random.default_rng(0).uniform(1, 2, (2000, 2))
     values[: ALIKE_ROWS - 1] = 1.5
-    (block,) = blocks(Chunk(np.zeros((2000, 2)), DiagonalNoise(values)))
+    (whole,) = blocks(Chunk(np.zeros((2000, 2)), DiagonalNoise(values)))
+    (block,) = arranged(whole)
     assert block.noise.shape == (3, 2000)
