@@ -54,6 +54,7 @@ class Fit:
         n_samples: sum of the weights of the observed objects.
         n_passes: passes over the data.
         seconds: in all.
+        compile_seconds: of them, for kernels that this machine had not compiled before.
         plan: of a pass.
         candidates: what became of each start and of each move.
         at_boundary: covariances that noise has left without a spread of their own, and along what.
@@ -75,6 +76,7 @@ class Fit:
     n_passes: int
     seconds: float
     plan: Plan
+    compile_seconds: float = 0.0
     candidates: tuple[Candidate, ...] = ()
     at_boundary: tuple[AtBoundary, ...] = ()
 
@@ -196,6 +198,7 @@ def fit(
         outcome, passes, history = searching.best_of(models, seed)
         callback.on_end(outcome.status.value)
         edges = _edges(passes, sample, outcome)
+        compile_seconds = passes.readings.compile_seconds
     return Fit(
         model=outcome.model,
         status=outcome.status,
@@ -213,6 +216,7 @@ def fit(
         n_passes=passes.count,
         seconds=time.perf_counter() - started,
         plan=ready.plan,
+        compile_seconds=compile_seconds,
         candidates=tuple(searching.candidates),
         at_boundary=edges,
     )

@@ -3,14 +3,16 @@
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dgmmis.chunk import LEAF_ROWS, Chunk
 from dgmmis.dataset.arrays import ArrayReference, Reference
+from dgmmis.estep.compilation import seconds_compiling
 from dgmmis.execution.executor import Executor, grouped
-from dgmmis.execution.resident import RESIDENT
+from dgmmis.execution.resident import RESIDENT, drop_resident
 from dgmmis.execution.tree import Partial
 from dgmmis.imputation import Unseen, unseen_sums
 from dgmmis.latent import LatentError
@@ -201,6 +203,7 @@ class Readings:
         self._groups = grouped(shared_out(references, plan.n_workers), plan.n_tasks)
         self._observing, self._executor, self._plan = observing, executor, plan
         self._run = uuid.uuid4().hex
+        self._compiled = self._seconds_compiling()
         self.count = 0
 
     def __call__(self, members: Sequence[Member]) -> list[Found]:
@@ -234,9 +237,17 @@ class Readings:
         self.count += 1
         return self._executor.map_reduce(_Summed(), function, self._groups).total("sum")
 
+    @property
+    def compile_seconds(self) -> float:
+        """That the process which compiled longest has spent on kernels since there are these readings."""
+        return max((s - self._compiled.get(name, 0.0) for name, s in self._seconds_compiling().items()), default=0.0)
+
     def close(self) -> None:
         """Let go of what the workers keep."""
-        self._executor.release(self._run)
+        self._executor.everywhere(partial(drop_resident, self._run))
+
+    def _seconds_compiling(self) -> dict[str, float]:
+        return {name: s for found in self._executor.everywhere(seconds_compiling) for name, s in found.items()}
 
     def _unseen_groups(self, members: Sequence[Member]) -> list[Sequence[UnseenItem]]:
         alike: dict[str, list[int]] = {}

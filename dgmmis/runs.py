@@ -118,6 +118,7 @@ def run_job(
         **_imputation(result),
         "candidates": [_finite(asdict(candidate)) for candidate in result.candidates],
         "seconds": result.seconds,
+        "compile_seconds": result.compile_seconds,
         "repairs": list(result.repairs),
         "dropped_by_cutoff": result.dropped,
         "data": str(data.path),

@@ -19,6 +19,9 @@ LAWS = {
     "regression": "a smooth function of the true position, learned from what was seen",
 }
 
+NOTICEABLE = 0.5
+"""Seconds of compiling that are worth a word."""
+
 ALIKE = 1e-4
 """Starts whose objectives differ by less, or by less than imputed points of their own account for, are as good."""
 
@@ -29,7 +32,7 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
     lines = [
         ("status", d["status"]),
         ("log-likelihood", f"{d['log_likelihood']:.7f} per object, {d['n_samples']:,.6g} objects"),
-        ("passes over the data", f"{d['n_passes']} in {d['seconds']:.1f} s"),
+        ("passes over the data", f"{d['n_passes']} in {d['seconds']:.1f} s{_compiled(d)}"),
         *completeness_lines(run),
         *search_lines(run),
     ]
@@ -38,6 +41,11 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
     if run.model.background is not None:
         lines.append(("background fraction", f"{d['background_fraction']:.5f}"))
     return lines
+
+
+def _compiled(document: Mapping[str, Any]) -> str:
+    seconds = document.get("compile_seconds", 0.0)
+    return f", of which {seconds:.1f} s compiled kernels, once on a machine" if seconds >= NOTICEABLE else ""
 
 
 def completeness_lines(run: Run) -> list[tuple[str, str]]:

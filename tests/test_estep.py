@@ -19,7 +19,7 @@ from strategies import Recipe, Survey, make, random_covariances, recipes
 
 from dgmmis.chunk import LEAF_ROWS, Chunk
 from dgmmis.errors import RefusedError
-from dgmmis.estep import dense, dense_kernel, leaf_log_density, leaf_moments, leaf_responsibilities, noisy
+from dgmmis.estep import dense, dense_kernel, expect, leaf_log_density, leaf_moments, leaf_responsibilities, noisy
 from dgmmis.estep.components import components
 from dgmmis.linalg import pack, unpack
 from dgmmis.mixture import GaussianMixture
@@ -478,3 +478,12 @@ def test_shapes_are_checked_but_not_within_the_compiled_kernel() -> None:
     assert hasattr(noisy.noisy_kernel, "signatures")
     assert noisy.noisy_kernel.py_func.__no_type_check__
     assert not hasattr(noisy.noisy_kernel.py_func, "__wrapped__")
+
+
+@pytest.mark.parametrize("noise", ["none", "diagonal"])
+def test_no_samples_give_no_moments(noise: str) -> None:
+    survey = make(Recipe(d=2, k=3, n=20, noise=noise, weighted=True))
+    (block,) = next(survey.chunk.leaves()).blocks
+    found = expect(survey.model, block.take(np.empty(0, dtype=int)))
+    assert len(found.log_density) == 0
+    assert close(found.moments, Moments.zero(3, 2), 0)

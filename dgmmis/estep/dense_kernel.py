@@ -247,7 +247,7 @@ def dense_kernel(
     K = len(log_constant)
     T = len(I)
     F = T + M + 1
-    panel = min(panel, N)
+    panel = max(1, min(panel, N))
     centre, scale = np.empty(M), np.empty(M)
     lo, hi = np.empty(M), np.empty(M)
     reach = np.empty(F)

@@ -21,7 +21,6 @@ from dgmmis.errors import ClusterError
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.executor import FAN_IN, Resources, Task, grouped
-from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
 RETRIES = 2
@@ -96,9 +95,10 @@ class Distributed:
         )
         return [result for results in self._guarded(lambda: self.client.gather(futures)) for result in results]
 
-    def release(self, run: str) -> None:
-        if self.client.status == "running":
-            self.client.run(drop_resident, run, on_error="ignore")
+    def everywhere(self, function: Callable[[], Any]) -> list[Any]:
+        if self.client.status != "running":
+            return []
+        return list(self.client.run(function, on_error="ignore").values())
 
     def about(self) -> list[tuple[str, str]]:
         return [

@@ -51,8 +51,8 @@ class Executor(Protocol):
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """function(item) for each item, in order; results must be small."""
 
-    def release(self, run: str) -> None:
-        """Forget what was kept for a run."""
+    def everywhere(self, function: Callable[[], Any]) -> list[Any]:
+        """function() in each process that does work; results must be small."""
 
     def about(self) -> list[tuple[str, str]]:
         """Where the work runs, in words, as (what, where)."""

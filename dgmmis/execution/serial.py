@@ -13,7 +13,6 @@ import psutil
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.executor import Resources, Task
-from dgmmis.execution.resident import drop_resident
 from dgmmis.execution.tree import Partial
 
 
@@ -34,8 +33,8 @@ class Serial:
         with one_blas_thread():
             return [function(item) for item in items]
 
-    def release(self, run: str) -> None:
-        drop_resident(run)
+    def everywhere(self, function: Callable[[], Any]) -> list[Any]:
+        return [function()]
 
     def about(self) -> list[tuple[str, str]]:
         n = self.resources.n_workers

@@ -7,6 +7,7 @@ of n, the weights maximise sum_n w_n log sum_m beta_m p_mn over beta_m >= 0, sum
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.dataset.folds import held_out
 from dgmmis.errors import DataError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
-from dgmmis.execution.resident import RESIDENT
+from dgmmis.execution.resident import RESIDENT, drop_resident
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import Fit
 from dgmmis.mixture import GaussianMixture
@@ -221,7 +222,7 @@ class _Reading:
 
     def close(self) -> None:
         """Let go of what the workers keep."""
-        self._executor.release(self._run)
+        self._executor.everywhere(partial(drop_resident, self._run))
 
 
 def _check(
