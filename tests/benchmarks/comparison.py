@@ -1,4 +1,4 @@
-"""The works side by side: dgmmis and every peer that is installed, taking turns on the same data from the same start."""
+"""The works side by side: dgmmis and every peer there is, taking turns on the same data from the same start."""
 
 import sys
 import tempfile
@@ -47,7 +47,7 @@ class Pace:
 
 
 FULL = Pace()
-QUICK = Pace(turns=2, passes=3, turn_seconds=0.5, limit=15.0)
+QUICK = Pace(turns=2, passes=3, most=2, turn_seconds=0.5, limit=12.0)
 OUR_SECONDS = 600.0
 """dgmmis may take these: a benchmark of it that was cut short would be worth nothing."""
 
@@ -99,7 +99,6 @@ class Contestant:
         known = {name: answer[name] for name in ("versions", "planned", "chosen") if name in answer}
         peaks = answer.get("peaks") or {"all its processes": self._process.peak_bytes}
         self.series = replace(self.series, **known, peaks=peaks)
-
 
     def _end(self, reason: str) -> None:
         outcome = MEASURED if self.series.turns else reason

@@ -1,5 +1,6 @@
 """A contestant's process: asked and answered line by line, within a time and a memory that it may take."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -9,9 +10,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
+
+ROOT = Path(__file__).parents[2]
+"""The folder of the project."""
 
 GLANCE = 0.1
 """Seconds between two looks at the memory of a process and its children."""
@@ -35,13 +40,14 @@ class Process:
         self, command: Sequence[str], *, seconds: float, memory: int, environment: dict[str, str] | None = None
     ) -> None:
         self._left, self._limit, self._memory = seconds, seconds, memory
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment,
+            cwd=ROOT,  # from where dgmmis's own drivers are modules
             start_new_session=True,  # so that it can be killed with its children
         )
         self._too_large = False
@@ -144,8 +150,6 @@ class Process:
                 one.kill()
             except psutil.Error:
                 continue
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()

@@ -3,12 +3,12 @@
 import importlib
 import importlib.util
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
-MODULE, NAME = "dgmmis.estep.pruning", "MARGIN"
+KERNELS, MODULE, NAME = "dgmmis.estep.", "dgmmis.estep.pruning", "MARGIN"
 """A component is left out of a block where its log density is everywhere so far below the best one's."""
 
 
@@ -33,10 +33,11 @@ def without_pruning(executor: Any = None) -> Iterator[None]:
 
 
 def set_margin(margin: float) -> float:
-    """Set the margin in this process; returns what it was."""
+    """Set the margin in this process, in every module of the kernels that has taken it; returns what it was."""
     if not is_there():
         return margin
-    module: ModuleType = importlib.import_module(MODULE)
-    before = float(getattr(module, NAME))
-    setattr(module, NAME, margin)
+    before = float(getattr(importlib.import_module(MODULE), NAME))
+    for name, module in list(sys.modules.items()):
+        if name.startswith(KERNELS) and hasattr(module, NAME):
+            setattr(module, NAME, margin)
     return before

@@ -4,6 +4,7 @@ Also for a survey that has to be completed: arrays lower, upper (d,), hole (d + 
 request may give `budget`, seconds after which no further step is begun, and the answer has the model.
 """
 
+import contextlib
 import logging
 
 import numpy as np
@@ -46,7 +47,7 @@ def prepare(given):
 
         pygmmis._EMstep = stamped
         begun = now()
-        try:
+        with contextlib.suppress(OutOfTime):
             pygmmis.fit(
                 peer,
                 given["points"],
@@ -58,8 +59,6 @@ def prepare(given):
                 rng=np.random.RandomState(0),
                 **options,
             )
-        except OutOfTime:
-            pass
         model = {"weights": peer.amp.tolist(), "means": peer.mean.tolist(), "covariances": peer.covar.tolist()}
         return {**timed(begun, stamps), **(model if "hole" in given else {})}
 
