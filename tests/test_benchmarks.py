@@ -46,6 +46,7 @@ def test_works_are_the_same_again(work: Work) -> None:
         if first is not None and second is not None:
             assert first.tobytes() == second.tobytes()
             assert len(first) == work.n
+    assert work.title.startswith("1k x")
     assert work.start().means.tobytes() == work.start().means.tobytes()
     assert np.any(work.start().means != work.truth().means)
 

@@ -65,7 +65,7 @@ class Contestant:
         try:
             self._process = Process(command, seconds=seconds, memory=pace.memory_limit, environment=environment)
         except Lost as reason:
-            self._end(str(reason))
+            self._end(reason)
         else:
             self._note(self._process.ready)
 
@@ -77,9 +77,12 @@ class Contestant:
         try:
             answer = self._process.ask(iterations=self._iterations)
         except Lost as reason:
-            self._end(str(reason))
+            self._end(reason)
             return
         self._last = time.perf_counter() - started
+        if not answer["seconds"]:
+            self.series = replace(self.series, outcome="too short to be measured")
+            return
         turn = Turn(answer["first"], tuple(answer["seconds"]))
         self.series = replace(self.series, turns=(*self.series.turns, turn))
         self._note(answer)
@@ -100,12 +103,9 @@ class Contestant:
         peaks = answer.get("peaks") or {"all its processes": self._process.peak_bytes}
         self.series = replace(self.series, **known, peaks=peaks)
 
-    def _end(self, reason: str) -> None:
-        outcome = MEASURED if self.series.turns else reason
-        peaks = self.series.peaks
-        if self._process is not None:
-            peaks = {"all its processes": self._process.peak_bytes}
-        self.series = replace(self.series, outcome=outcome, peaks=peaks)
+    def _end(self, reason: Lost) -> None:
+        outcome = MEASURED if self.series.turns else str(reason)
+        self.series = replace(self.series, outcome=outcome, peaks={"all its processes": reason.peak_bytes})
         self._process = None
 
 
@@ -123,7 +123,7 @@ def compare(work: Work, pace: Pace, files: Files) -> list[Series]:
     for peer in peers_of(work):
         series, command = Series(work.name, peer.name, peer.remark), peer.command(arrays)
         series = replace(series, outcome=peer.absence() if command is None else MEASURED)
-        contestants.append(Contestant(series, command, pace, pace.limit))
+        contestants.append(Contestant(series, command, pace, peer.patience * pace.limit))
     try:
         for _ in range(pace.turns):
             for contestant in contestants:
@@ -137,6 +137,7 @@ def compared(works: Sequence[Work], pace: Pace) -> dict[str, list[Series]]:
     """All works, each drawn, compared, and thrown away; what is found on the way is told to stderr."""
     found = {}
     for work in works:
+        sys.stderr.write(f"{work.name}: {work.title}\n")
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             found[work.name] = compare(work, pace, write(work, Path(folder)))

@@ -31,6 +31,7 @@ class Peer:
         driver: its script; None: there was nothing to try it on.
         works: that it can do.
         remark: what to know of its figures.
+        patience: how many times the usual limit it gets, where starting alone takes most of that.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Peer:
     driver: str | None
     works: tuple[str, ...]
     remark: str = ""
+    patience: float = 1.0
 
     def python(self) -> str | None:
         """The python that can import it, or None."""
@@ -63,7 +65,7 @@ PEERS = (
     Peer("scikit-learn", "sklearn", None, "scikit_learn.py", ("W1", "W2", "W5")),
     Peer("gmmx", "gmmx", "gmmx", "gmmx_em.py", ("W1", "W2", "W5"), "JAX, float32 only"),
     Peer("pomegranate", "pomegranate", "pomegranate", "pomegranate_em.py", ("W1", "W2"), "torch"),
-    Peer("Spark", "pyspark", "spark", "spark_em.py", ("W2",), "local[2], a start of its own"),
+    Peer("Spark", "pyspark", "spark", "spark_em.py", ("W2",), "local[2], a start of its own", patience=2.0),
     Peer("pyGMMis", "pygmmis", "old", "pygmmis_em.py", ("W2", "W3", "W3b", TRUNCATED, "W5c")),
     Peer("astroML", "astroML", "old", "astroml_xd.py", ("W3", "W3b"), "XDGMM"),
     Peer("extreme-deconvolution", "extreme_deconvolution", "xd", None, ("W3", "W3b"), "the C code"),

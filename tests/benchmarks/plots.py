@@ -49,7 +49,10 @@ def seconds_picture(run: Run, path: Path) -> None:
                 _mark(axes, column - (0.08 if one.chosen else 0.16), one.seconds, "o", colour, label(words))
     axes.set_yscale("log")
     axes.set_ylabel("seconds an iteration")
-    axes.set_xticks(range(len(run.works)), [f"{work.name}\n" + work.title.replace(", ", "\n") for work in run.works])
+    axes.set_xticks(
+        range(len(run.works)),
+        [f"{work.name}\n" + work.title.replace(", ", "\n").replace(" noise", "\nnoise") for work in run.works],
+    )
     axes.tick_params(axis="x", labelsize=7, length=0)
     axes.grid(axis="y", alpha=0.3)
     axes.set_title(f"{run.machine.cpu}, {run.machine.cores} cores, {run.date}", fontsize=9)

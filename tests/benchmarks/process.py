@@ -23,7 +23,11 @@ GLANCE = 0.1
 
 
 class Lost(Exception):
-    """A process that took more than it may, or ended: why, in a few words."""
+    """A process that took more than it may, or ended: why, in a few words, and its peak of memory."""
+
+    def __init__(self, reason: str, peak_bytes: int) -> None:
+        super().__init__(reason)
+        self.peak_bytes = peak_bytes
 
 
 class Process:
@@ -94,7 +98,7 @@ class Process:
         if line is None or not line.endswith(b"\n"):
             reason = self._reason(line)
             self._kill()
-            raise Lost(reason)
+            raise Lost(reason, self.peak_bytes)
         answer: dict[str, Any] = json.loads(line)
         self.peak_bytes = max(self.peak_bytes, answer.get("peak_bytes", 0))
         return answer

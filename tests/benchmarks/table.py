@@ -14,8 +14,9 @@ def markdown(runs: Mapping[str, Run | None]) -> str:
     if works is not None:
         made += [_sentence(works), "", *_works(works), *_extras(works.extras)]
     if sweep is not None:
-        made += ["", "**Cost against K**, 200k x 3, local components. " + _sentence(sweep), ""]
-        made += components.lines(sweep.extras["components"])
+        rows = sweep.extras["components"]
+        made += ["", f"**Cost against K**, {rows[0]['n'] // 1000}k x 3, local components. {_sentence(sweep)}", ""]
+        made += components.lines(rows)
     if survey is not None:
         made += ["", "**Tycho-2**, (pmRA, pmDE, BT, VT) with errors and missing blocks. " + _sentence(survey), ""]
         made += tycho.lines(survey.extras["tycho"])

@@ -17,7 +17,8 @@ class Work:
     """Something to time.
 
     Args:
-        name, title: short and long.
+        name: in tables.
+        what: of which kind, in words.
         n, d, k: rows, features, components.
         covariance_type: of the model that is fitted.
         noisy: whether each object has a full noise covariance of its own.
@@ -27,7 +28,7 @@ class Work:
     """
 
     name: str
-    title: str
+    what: str
     n: int
     d: int
     k: int
@@ -36,6 +37,11 @@ class Work:
     sigmas: tuple[float, float] | None = None
     cutoff: float | None = None
     target: float | None = None
+
+    @property
+    def title(self) -> str:
+        rows = f"{self.n / 1e6:g}M" if self.n >= 1_000_000 else f"{self.n / 1000:g}k"
+        return f"{rows} x {self.d}, K={self.k}, {self.what}"
 
     @property
     def is_local(self) -> bool:
@@ -101,12 +107,12 @@ def symmetric(matrices: np.ndarray) -> np.ndarray:
 
 
 WORKS = (
-    Work("W1", "100k x 15, K=30, diagonal", 100_000, 15, 30, covariance_type="diag", target=0.02),
-    Work("W2", "1M x 6, K=32, full", 1_000_000, 6, 32, target=0.18),
-    Work("W3", "100k x 3, K=16, noise per object", 100_000, 3, 16, noisy=True, target=0.03),
-    Work("W3b", "100k x 6, K=32, noise per object", 100_000, 6, 32, noisy=True, target=0.13),
-    Work("W5", "1M x 3, K=1000 local, exact", 1_000_000, 3, 1000, sigmas=(0.01, 0.03), target=0.4),
-    Work("W5c", "1M x 3, K=1000 local, 5 sigma", 1_000_000, 3, 1000, sigmas=(0.01, 0.03), cutoff=5.0, target=0.4),
+    Work("W1", "diagonal", 100_000, 15, 30, covariance_type="diag", target=0.02),
+    Work("W2", "full", 1_000_000, 6, 32, target=0.18),
+    Work("W3", "noise per object", 100_000, 3, 16, noisy=True, target=0.03),
+    Work("W3b", "noise per object", 100_000, 6, 32, noisy=True, target=0.13),
+    Work("W5", "local, exact", 1_000_000, 3, 1000, sigmas=(0.01, 0.03), target=0.4),
+    Work("W5c", "local, 5 sigma", 1_000_000, 3, 1000, sigmas=(0.01, 0.03), cutoff=5.0, target=0.4),
 )
 """W4, a survey that has to be completed, is in `truncated`."""
 
@@ -119,4 +125,4 @@ def find_work(name: str) -> Work:
 def local_work(k: int, n: int = 200_000) -> Work:
     """Of the sweep over K: components shrink as they become more, so that each overlaps as many others as before."""
     sigma = 0.35 * k ** (-1 / 3)
-    return Work(f"K{k}", f"{n // 1000}k x 3, K={k} local", n, 3, k, sigmas=(0.5 * sigma, sigma))
+    return Work(f"K{k}", "local", n, 3, k, sigmas=(0.5 * sigma, sigma))
