@@ -3,8 +3,9 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from tests.benchmarks import components, plots, table
 from tests.benchmarks.comparison import FULL, QUICK, compared
@@ -27,8 +28,12 @@ def run_works(names: Sequence[str], *, quick: bool) -> Run:
     works = tuple(work.scaled(SMALLER) if quick else work for work in WORKS if not names or work.name in names)
     machine, rates = Machine.here(), Rates.here(works)
     described = [_described(work, rates) for work in works]
+    kept = {**asdict(rates), "exp": rates.exp}
+    today = datetime.now(UTC).date().isoformat()
     series = [one for ones in compared(works, pace).values() for one in ones]
-    extras = {}
+    run = Run("works", today, quick, machine, kept, tuple(described), tuple(series))
+    run.write()  # what follows may fail, and this took long
+    extras: dict[str, Any] = {}
     if works:
         extras["compilation"] = compilation([work for work in WORKS if work in works or quick][:4])
     local = next((work for work in works if work.is_local and work.cutoff is None), None)
@@ -40,10 +45,8 @@ def run_works(names: Sequence[str], *, quick: bool) -> Run:
         described.append(survey)
         series += more
         extras["arrival"] = [asdict(end) for end in ends]
-    kept = {**asdict(rates), "exp": rates.exp}
-    today = datetime.now(UTC).date().isoformat()
     described.sort(key=lambda work: work.name)
-    return Run("works", today, quick, machine, kept, tuple(described), tuple(series), extras)
+    return replace(run, works=tuple(described), series=tuple(series), extras=extras)
 
 
 def run_everything(names: Sequence[str], *, quick: bool) -> None:
