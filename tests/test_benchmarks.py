@@ -10,7 +10,8 @@ import pytest
 
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.errors import DataError
-from tests.benchmarks import components, exactness, readme, table
+from tests.benchmarks import components, exactness, plots, readme, table
+from tests.benchmarks.comparison import Pace, compare
 from tests.benchmarks.exponential import exponentials
 from tests.benchmarks.floors import Rates, floor_of
 from tests.benchmarks.machine import Machine
@@ -128,6 +129,29 @@ def test_the_table_leaves_nobody_out() -> None:
     summary = table.summary(a_run())
     assert "scikit-learn 1.1 | 7.75" in summary
     assert "gmmx: over 75 s" in summary
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    rows = [{"k": k, "n": 9, "pruned": True, "on": [k, 2 * k], "off": [5 * k] if k < 50 else None} for k in (10, 100)]
+    plots.seconds_picture(a_run(), tmp_path / "seconds.png")
+    plots.components_picture(Run("components", "", False, MACHINE, extras={"components": rows}), tmp_path / "k.png")
+    assert all(1_000 < path.stat().st_size < 100_000 for path in tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_work_by_dgmmis_and_a_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the drawing to the series, in processes of their own."""
+    monkeypatch.setenv("DGMMIS_BENCH_PEERS", str(tmp_path))
+    work = find_work("W1").scaled(0.02)
+    threads, local, peer, *absent = compare(work, Pace(turns=2, passes=2), write(work, tmp_path))
+    for series in (threads, local, peer):
+        assert series.outcome == "measured"
+        assert len(series.turns) == 2
+        assert all(seconds > 0 for seconds in series.seconds)
+        assert min(series.peaks.values()) > 1e7
+    assert (threads.chosen, local.chosen) == (True, False)
+    assert {"driver and scheduler", "worker 0"} <= set(local.peaks)
+    assert all(series.outcome.startswith("not installed") for series in absent)
 
 
 def test_the_readme_keeps_all_else() -> None:

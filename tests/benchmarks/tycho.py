@@ -19,6 +19,8 @@ from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
 from dgmmis.model import Model
+from dgmmis.plan import Work as Size
+from dgmmis.plan import make_plan
 from tests.benchmarks.machine import Machine
 from tests.benchmarks.memory import peak_bytes, peaks_of
 from tests.benchmarks.pruning import is_there, without_pruning
@@ -68,8 +70,11 @@ def tycho(
         started = time.perf_counter()
         found["ordered"] = ordered_ingest(source, store, columns)
         found["ingest_seconds"], found["ingest_peak"] = time.perf_counter() - started, peak_bytes()
-        found["n"] = sum(reference.n_rows for reference in Dataset.open(store).references)
+        data = Dataset.open(store)
+        found["n"] = sum(reference.n_rows for reference in data.references)
         with contextlib.closing(connect(ClusterSpec("local"), small=False)) as executor:
+            plan = make_plan(data.references, Size.of(data, components), executor.resources)
+            found["task_bytes"], found["kept_bytes"] = plan.task_bytes, plan.kept_bytes
             found["on"], model = _fitted(store, executor, Start(components), seconds)
             found["peaks"] = peaks_of(executor)
             found["off"] = None
@@ -104,15 +109,14 @@ def lines(found: Mapping[str, Any]) -> list[str]:
             f"| the whole fit would take, extrapolated | {slower * on['passes']:.0f} s |",
         ]
     made.append(f"| peak memory | {peaks} |")
-    if on["task_bytes"] is not None:
-        kept, task = on["kept_bytes"] / 1e6, on["task_bytes"] / 1e6
-        made.append(f"| planned for the tasks of a process, and kept between passes | {task:.0f} MB, {kept:.0f} MB |")
+    kept, task = found["kept_bytes"] / 1e6, found["task_bytes"] / 1e6
+    made.append(f"| planned for the tasks of a process, and kept between passes | {task:.0f} MB, {kept:.0f} MB |")
     return made
 
 
 def _fitted(store: Path, executor: Any, start: Start, seconds: float) -> tuple[dict[str, Any], Model]:
     watched, started = Watched(seconds), time.perf_counter()
-    status, passes, plan = f"stopped after {seconds:.0f} s", None, None
+    status, passes = f"stopped after {seconds:.0f} s", None
     try:
         result = fit(
             Dataset.open(store),
@@ -124,7 +128,7 @@ def _fitted(store: Path, executor: Any, start: Start, seconds: float) -> tuple[d
     except OutOfTime:
         pass
     else:
-        status, passes, plan = result.status.name.lower(), result.n_passes, result.plan
+        status, passes = result.status.name.lower(), result.n_passes
     records = watched.records
     assert watched.model is not None
     numbers = {
@@ -133,8 +137,6 @@ def _fitted(store: Path, executor: Any, start: Start, seconds: float) -> tuple[d
         "seconds": time.perf_counter() - started,
         "pass_seconds": [record.seconds for record in records[1:]],
         "log_likelihood": records[-1].log_likelihood,
-        "task_bytes": None if plan is None else plan.task_bytes,
-        "kept_bytes": None if plan is None else plan.kept_bytes,
     }
     return numbers, watched.model
 
