@@ -44,7 +44,7 @@ def main() -> None:
             run = latest("works")
             if run is None:
                 parser.error("there are no results yet: make bench")
-            readme.write(table.summary(run))
+            readme.write(table.summary(run, latest("components")))
         case _:
             everything.run_everything(getattr(given, "only", ()), quick=given.quick)
 

@@ -10,7 +10,7 @@ python=${PYTHON:-python3.11}
 mkdir -p "$folder"
 
 # environment, then what pip installs into it, step by step
-make() {
+install() {
   name=$1
   shift
   rm -f "$folder/$name.reason"
@@ -27,11 +27,11 @@ make() {
   echo "$name: installed"
 }
 
-make gmmx gmmx
-make pomegranate torch==2.13.0 pomegranate
-make spark 'pyspark pandas pyarrow setuptools'
-make xd extreme-deconvolution
-make scalable_xd scalable-xd
+install gmmx gmmx
+install pomegranate torch==2.13.0 pomegranate
+install spark 'pyspark pandas pyarrow setuptools'
+install xd extreme-deconvolution
+install scalable_xd scalable-xd
 if PYTHON=$python sh "$here/../comparison/make_environment.sh" "$folder/old" > "$folder/old.log" 2>&1; then
   rm -f "$folder/old.reason"
   echo "old (pyGMMis, astroML): installed"

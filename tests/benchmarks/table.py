@@ -6,6 +6,9 @@ from typing import Any
 from tests.benchmarks import compilation, components, exactness, truncated, tycho
 from tests.benchmarks.results import OURS, Described, Ratio, Run, Series
 
+PICTURES = "tests/benchmarks/results"
+"""Seen from the README."""
+
 
 def markdown(runs: Mapping[str, Run | None]) -> str:
     """Of the latest run of each kind, in that order."""
@@ -23,8 +26,8 @@ def markdown(runs: Mapping[str, Run | None]) -> str:
     return "\n".join(made) + "\n"
 
 
-def summary(run: Run) -> str:
-    """Of the works, for the README: a row a work, with the fastest peer."""
+def summary(run: Run, sweep: Run | None = None) -> str:
+    """For the README: a row a work, with the fastest peer, and the pictures."""
     made = ["| work | dgmmis, s a pass (range) | fastest peer, s | ratio (range) | other peers, s | floor, s |"]
     made.append("|---|---|---|---|---|---|")
     for work in run.works:
@@ -44,6 +47,11 @@ def summary(run: Run) -> str:
         theirs = "none" if ahead is None else f"{ahead.who} {_short(ahead.median)}"
         floor = "" if work.floor is None else _short(work.floor)
         made.append(f"| {work.title} | {mine} | {theirs} | {_ratio(ratio)} | {', '.join(rest)} | {floor} |")
+    made += ["", f"![Seconds an iteration, by work and contestant]({PICTURES}/seconds.png)"]
+    if sweep is not None:
+        rate = components.slope(sweep.extras["components"])
+        made += ["", f"Local components, pruned exactly: over the upper half of these K a pass takes K^{rate:.2f}.", ""]
+        made.append(f"![Seconds of a pass against the number of components]({PICTURES}/components.png)")
     return "\n".join([_sentence(run), "", *made]) + "\n"
 
 
