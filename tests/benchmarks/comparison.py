@@ -38,7 +38,7 @@ class Pace:
     passes: int = 4
     most: int = 5
     turn_seconds: float = 2.0
-    limit: float = 75.0
+    limit: float = 60.0
     memory: int = 0
 
     @property

@@ -32,7 +32,8 @@ def run_works(names: Sequence[str], *, quick: bool) -> Run:
     today = datetime.now(UTC).date().isoformat()
     series = [one for ones in compared(works, pace).values() for one in ones]
     run = Run("works", today, quick, machine, kept, tuple(described), tuple(series))
-    run.write()  # what follows may fail, and this took long
+    if not names:
+        run.write()  # what follows may fail, and this took long
     extras: dict[str, Any] = {}
     if works:
         extras["compilation"] = compilation([work for work in WORKS if work in works or quick][:4])
@@ -50,12 +51,15 @@ def run_works(names: Sequence[str], *, quick: bool) -> Run:
 
 
 def run_everything(names: Sequence[str], *, quick: bool) -> None:
-    """Measure, keep, draw."""
+    """Measure, keep, draw; some works only are shown, and not kept: they would take the place of a whole run."""
     started = time.perf_counter()
-    run_works(names, quick=quick).write()
-    if not names:
+    run = run_works(names, quick=quick)
+    if names:
+        sys.stdout.write(table.markdown({"works": run}))
+    else:
+        run.write()
         components.run(quick=quick).write()
-    show(quick=quick)
+        show(quick=quick)
     sys.stderr.write(f"{time.perf_counter() - started:.0f} s in all\n")
 
 
@@ -64,8 +68,8 @@ def show(*, quick: bool = False) -> None:
     runs = {kind: latest(kind, quick=quick) for kind in ("works", "components", "tycho")}
     ending = "-quick" if quick else ""
     text = table.markdown(runs)
-    name = f"latest{ending}"
-    (FOLDER / f"{name}.md").write_text(text, encoding="utf-8")
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"latest{ending}.md").write_text(text, encoding="utf-8")
     if runs["works"] is not None:
         plots.seconds_picture(runs["works"], FOLDER / f"seconds{ending}.png")
     if runs["components"] is not None:
