@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks [COMMAND]`: what each command does is in the module of its name.
 
-[works] [--quick] [--only W2 ...]   all works beside their peers, and the sweep over K: `make bench`
+[works] [--quick]                   all works beside their peers, and the sweep over K: `make bench`
+works [--quick] --only W2 ...       some of the works: shown, and not kept
 components [--quick]                the sweep over K
 tycho PATH [--components K] [--seconds S] [--unpruned S]    Tycho-2, from parquet to a model
 show [--quick]                      table and pictures of the latest results, again
@@ -20,7 +21,7 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest="command")
     for name in ("works", "components", "show"):
-        commands.add_parser(name).add_argument("--quick", action="store_true")
+        commands.add_parser(name).add_argument("--quick", action="store_true", default=argparse.SUPPRESS)
     commands.choices["works"].add_argument("--only", nargs="*", default=())
     commands.add_parser("readme")
     real = commands.add_parser("tycho")

@@ -139,7 +139,8 @@ def _peer(data: Dataset, folder: Path, n: int, pace: Pace) -> tuple[Series, list
     series = replace(series, turns=(turn,), peaks=peaks, versions=process.ready["versions"], outcome=MEASURED)
     passes = 1 + len(turn.seconds)
     seconds = sum(turn.seconds) + (turn.first or 0.0)
-    end = Arrival(peer.name, "", SEEDS[0], passes, seconds, "its steps were over", _excess(data, answer, n), np.nan)
+    status = f"all {ITERATIONS} steps" if passes > ITERATIONS else f"stopped after {budget:.0f} s"
+    end = Arrival(peer.name, "", SEEDS[0], passes, seconds, status, _excess(data, answer, n), np.nan)
     return series, [end]
 
 
