@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format bench bench-peers clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,8 +35,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## seconds per pass of the kernels and of whole fits, against peers that are installed
+bench: $(READY)  ## every work beside every peer that is installed, in one run: table and plots in tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks
+
+bench-peers:  ## environments of the peers, each of its own; needs Python 3.11, and Java 17 for Spark
+	sh tests/benchmarks/make_peers.sh
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
