@@ -171,10 +171,14 @@ def main() -> None:
                 known[case] = json.loads(out.stdout.splitlines()[-1])
                 sys.stdout.write(table([known[case]]).splitlines()[2] + "\n")
                 sys.stdout.flush()
-    found = [known[case] for case in CASES if case in known]
+                save([known[one] for one in CASES if one in known])
+
+
+def save(found: list[dict[str, Any]]) -> None:
+    """Write what was found."""
     machine = {"system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__}
     RESULTS.mkdir(exist_ok=True)
-    file.write_text(json.dumps({"machine": machine, "cases": found}, indent=1) + "\n")
+    (RESULTS / "memory.json").write_text(json.dumps({"machine": machine, "cases": found}, indent=1) + "\n")
     (RESULTS / "memory.md").write_text(table(found))
 
 

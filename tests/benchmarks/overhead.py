@@ -5,6 +5,7 @@ sums, and the way of the model to the workers and of the sums back.
 """
 
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -201,7 +202,8 @@ def main() -> None:
     for d, k in DRIVERS:
         drivers.append({"d": d, "k": k, "seconds": driver_pass(d, k)})
         say(f"driver, d={d}, K={k}: {drivers[-1]['seconds'] * 1e3:.1f} ms")
-    machine = {"system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__}
+    machine: dict[str, Any] = {"system": platform.platform(), "python": platform.python_version()}
+    machine["load"] = os.getloadavg()[0]  # others at work on the machine make everything longer
     found = {"machine": machine, "empty": empty, "driver": drivers, "small": small_fit()}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "overhead.json").write_text(json.dumps(found, indent=1) + "\n")
