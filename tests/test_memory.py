@@ -13,7 +13,8 @@ from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.executor import grouped
 from dgmmis.execution.tree import Partial
-from tests.benchmarks.memory import Case, peak_bytes, written
+from tests.benchmarks.memory import Case, written
+from tests.benchmarks.peaks import peak_bytes
 from tests.benchmarks.overhead import Value
 
 ROOT = Path(__file__).parent.parent

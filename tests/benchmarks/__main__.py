@@ -4,6 +4,9 @@
 works [--quick] --only W2 ...       some of the works: shown, and not kept
 components [--quick]                the sweep over K
 tycho PATH [--components K] [--seconds S] [--unpruned S]    Tycho-2, from parquet to a model
+memory [--folder F] [--largest N]   the peak of every process against the plan, up to 1e8 rows
+overhead                            what a pass costs without work: chunks, sums, the driver
+scaling [--folder F]                strong and weak scaling, and a model of a pass for more workers than there are
 show [--quick]                      table and pictures of the latest results, again
 readme                              the latest table into the README
 """
@@ -11,8 +14,11 @@ readme                              the latest table into the README
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import components, everything, readme, table, tycho
+from tests.benchmarks import components, everything, memory, overhead, readme, scaling, table, tycho
 from tests.benchmarks.results import latest
+
+ALONE = {"memory": memory.main, "overhead": overhead.main, "scaling": scaling.main}
+"""Commands that read their own options, and keep their results for themselves."""
 
 
 def main() -> None:
@@ -30,7 +36,11 @@ def main() -> None:
     real.add_argument("--seconds", type=float, default=tycho.SECONDS)
     real.add_argument("--unpruned", type=float, default=tycho.UNPRUNED_SECONDS)
     parser.add_argument("--quick", action="store_true", help="small works, to try it out")
-    given = parser.parse_args()
+    for name in ALONE:
+        commands.add_parser(name, add_help=False)
+    given, rest = parser.parse_known_args()
+    if rest and given.command not in ALONE:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     match given.command:
         case "components":
             components.run(quick=given.quick).write()
@@ -46,6 +56,8 @@ def main() -> None:
             if run is None:
                 parser.error("there are no results yet: make bench")
             readme.write(table.summary(run, latest("components")))
+        case name if name in ALONE:
+            ALONE[name](rest)
         case _:
             everything.run_everything(getattr(given, "only", ()), quick=given.quick)
 

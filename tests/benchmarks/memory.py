@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from dgmmis.execution.distributed import Distributed
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
 from dgmmis.mixture import GaussianMixture
+from tests.benchmarks.peaks import peak_bytes
 
 RESULTS = Path(__file__).parent / "results"
 WORKERS, LIMIT = 2, "1GB"
@@ -85,12 +86,6 @@ def written(path: Path, n: int, d: int) -> None:
                 writer.write(points=rows)
 
 
-def peak_bytes() -> int:
-    """The most physical memory that this process ever had."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
-
-
 def measured(case: Case, path: Path) -> dict[str, Any]:
     """Run a case in this process, which should be a fresh one."""
     data = Dataset.open(path)
@@ -145,14 +140,14 @@ def table(found: list[dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the cases, or one of them."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks memory", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where the stores are written, and left; else a temporary folder")
     parser.add_argument("--largest", type=int, default=10**8, help="leave out cases of more rows")
     parser.add_argument("--smallest", type=int, default=0, help="leave out cases of fewer rows; their results stay")
     parser.add_argument("--case", type=int, help="run this one alone, here, and say what it found as JSON")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         if given.case is not None:
