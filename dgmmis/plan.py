@@ -20,6 +20,10 @@ from dgmmis.survey import Survey
 TASK_SECONDS = 0.5
 """A task should work about this long: much longer than what dask spends on it, short enough to share out evenly."""
 
+WORKER_SECONDS = 4e-3
+"""And for each worker at least so long: a scheduler that hands out a task in a millisecond, one after the other, then
+takes a quarter of a pass."""
+
 SMALL_SECONDS = 0.5
 """Work of a pass below which a cluster does not pay: starting one takes seconds, a pass on it 30 ms more."""
 
@@ -89,6 +93,10 @@ class Work:
         nanoseconds = 8 + 1.2 * d**2 + 0.15 * d**3 if self.noisy else 4 + 0.2 * d**2
         latent = self.latent_share * LATENT_POINTS * (8 + 2 * d**2)
         return self.n_rows * self.n_components * (nanoseconds + latent) * 1e-9
+
+    def turns(self, n_workers: int) -> int:
+        """Tasks that each of so many workers does in a pass, one after the other."""
+        return max(1, math.ceil(self.seconds / n_workers / max(TASK_SECONDS, WORKER_SECONDS * n_workers)))
 
     @property
     def latent_bytes(self) -> int:
@@ -178,8 +186,8 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
     """The plan for a catalogue's references on what there is to work with."""
     references = shared_out(references, resources.n_workers)
     d, k = work.n_features, work.n_components
-    # tasks in whole rounds of the workers, each about half a second, never more than there are chunks
-    turns = max(1, math.ceil(work.seconds / resources.n_workers / TASK_SECONDS))
+    # tasks in whole rounds of the workers, never more than there are chunks
+    turns = work.turns(resources.n_workers)
     n_tasks = max(1, min(len(references), turns * resources.n_workers))
     sums = 8 * k * (1 + d + packed_size(d))
     task = _reading_bytes(references, work) + _summing_bytes(references, n_tasks) * sums

@@ -31,7 +31,7 @@ from dgmmis.execution.tree import Partial
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
 from dgmmis.linalg import packed_size
-from dgmmis.plan import TASK_SECONDS, Work
+from dgmmis.plan import Work
 from tests.benchmarks.memory import RESULTS, mixture, written
 from tests.benchmarks.scaling_model import Pass, PassModel, task_seconds
 
@@ -145,8 +145,7 @@ def on_paper(model: PassModel, n: int, d: int, k: int, workers: int, *, kept: bo
     row_bytes = 8 * d
     work = Work(n, d, k, row_bytes, noisy=False)
     chunks = -(-n // CHUNK_ROWS)
-    turns = max(1, -(-work.seconds // (workers * TASK_SECONDS)))
-    tasks = min(chunks, int(turns) * workers)
+    tasks = min(chunks, work.turns(workers) * workers)
     lasts = task_seconds(work.seconds / tasks, n * row_bytes / tasks, BANDWIDTH, kept=kept)
     sums, size = 8 * k * (1 + d + packed_size(d)), 8 * k * (1 + d + d * d)
     of = Pass(workers, workers, tasks, lasts, sums, size)
