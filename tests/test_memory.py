@@ -14,8 +14,8 @@ from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.executor import grouped
 from dgmmis.execution.tree import Partial
 from tests.benchmarks.memory import Case, written
-from tests.benchmarks.peaks import peak_bytes
 from tests.benchmarks.overhead import Value
+from tests.benchmarks.peaks import peak_bytes
 
 ROOT = Path(__file__).parent.parent
 MEGABYTE = 1_000_000

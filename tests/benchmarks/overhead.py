@@ -4,6 +4,7 @@ The tasks of an empty pass give sums of a size without looking at any data: what
 sums, and the way of the model to the workers and of the sums back.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,8 +189,9 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all of it."""
+    argparse.ArgumentParser(prog="python -m tests.benchmarks overhead", description=__doc__).parse_args(arguments)
     empty = []
     for name, executor in (
         ("serial", Serial()),

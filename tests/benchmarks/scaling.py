@@ -276,13 +276,13 @@ def finished(found: dict[str, Any]) -> None:
     ]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, fit, check, predict."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks scaling", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where the stores are written, and left; else a temporary folder")
     parser.add_argument("--rows", type=int, default=200_000, help="of each worker")
     parser.add_argument("--go-on", action="store_true", help="keep what an interrupted run has measured")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / "scaling.json"
     machine: dict[str, Any] = {"system": platform.platform(), "python": platform.python_version(), "cores": CORES}

@@ -25,8 +25,8 @@ from dgmmis.plan import Work as Size
 from dgmmis.simulate import simulate
 from dgmmis.simulate.preset import PRESETS
 from tests.benchmarks.comparison import KINDS, OUR_SECONDS, Pace
-from tests.benchmarks.peaks import peaks_of
 from tests.benchmarks.passes import Stamps
+from tests.benchmarks.peaks import peaks_of
 from tests.benchmarks.peers import PEERS, TRUNCATED, own_environment
 from tests.benchmarks.process import Lost, Process
 from tests.benchmarks.results import MEASURED, OURS, Described, Series, Turn
