@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,15 @@ from dgmmis.initialize import Start
 from dgmmis.linalg import packed_size
 from dgmmis.plan import Work
 from tests.benchmarks.memory import RESULTS, mixture, written
-from tests.benchmarks.scaling_model import Pass, PassModel, task_seconds
+from tests.benchmarks.scaling_model import TERMS, Pass, PassModel, task_seconds
 
 CORES = len(os.sched_getaffinity(0))
 FITTED, CHECKED = (1, 4, 16, 64), (2, 8, 32)
 """Workers of the passes that the model is fitted to, and of those that it is checked on."""
 
 REPEATS = 3
+"""Workers in processes of their own are measured as many as there are cores, and four times as many."""
+
 BANDWIDTH = 1e9
 """Bytes per second that a worker reads and unpacks, on paper: one core unpacks 2.3e9, disks and networks give less."""
 
@@ -85,10 +87,11 @@ def tiny_passes(workers: int) -> list[Pass]:
     ]
 
 
-def measured(passes: Sequence[Pass]) -> list[float]:
-    """The least seconds of some repetitions of each pass; all have the same workers."""
+def measured(passes: Sequence[Pass], *, apart: bool) -> list[float]:
+    """The least seconds of some repetitions of each pass; all have the same workers, in processes of their own or in
+    this one."""
     workers = passes[0].workers
-    cluster_of = {"processes": False, "protocol": "tcp", "threads_per_worker": 1, "memory_limit": 0}
+    cluster_of = {"processes": apart, "protocol": "tcp", "threads_per_worker": 1, "memory_limit": 0}
     with LocalCluster(n_workers=workers, dashboard_address=None, **cluster_of) as cluster, Client(cluster) as client:
         client.wait_for_workers(workers)
         executor = Distributed(client)
@@ -103,7 +106,8 @@ def measured(passes: Sequence[Pass]) -> list[float]:
                 executor.map_reduce(sleeps, shared, groups)
                 seconds.append(time.perf_counter() - started)
             found.append(min(seconds))
-            say(f"{workers} workers, {of.tasks} tasks of {of.task_seconds} s, {of.sum_bytes:.0e} B: {found[-1]:.3f} s")
+            where = "processes" if apart else "workers"
+            say(f"{workers} {where}, {of.tasks} tasks of {of.task_seconds} s, {of.sum_bytes:.0e} B: {found[-1]:.3f} s")
     return found
 
 
@@ -159,6 +163,24 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _predictions(passes: Sequence[Mapping[str, Any]]) -> str:
+    """Passes with what was measured and what the model makes of them."""
+    rows = [
+        [
+            str(one["workers"]),
+            str(one["tasks"]),
+            f"{one['task_seconds']}",
+            f"{one['sum_bytes']:.0e}",
+            f"{one['model_bytes']:.0e}",
+            f"{one['seconds']:.3f}",
+            f"{one['predicted']:.3f}",
+            f"{one['predicted'] / one['seconds'] - 1:+.0%}",
+        ]
+        for one in passes
+    ]
+    return table(rows, ["workers", "tasks", "s a task", "B of sums", "B of model", "measured", "predicted", "error"])
+
+
 def report(found: dict[str, Any]) -> str:
     """What was measured, what the model makes of it, and what it says of larger clusters."""
     model, real = found["model"], found["real"]
@@ -173,20 +195,7 @@ def report(found: dict[str, Any]) -> str:
         ]
         for one in real
     ]
-    checked = [
-        [
-            str(one["workers"]),
-            str(one["tasks"]),
-            f"{one['task_seconds']}",
-            f"{one['sum_bytes']:.0e}",
-            f"{one['model_bytes']:.0e}",
-            f"{one['seconds']:.3f}",
-            f"{one['predicted']:.3f}",
-            f"{one['predicted'] / one['seconds'] - 1:+.0%}",
-        ]
-        for one in found["checked"]
-    ]
-    terms = ("start", "scheduling", "work", "joining", "broadcast")
+    terms = TERMS[:-1]
     paper = [
         [
             f"{one['n']:.0e} x {one['d']}, K={one['k']}",
@@ -207,13 +216,15 @@ def report(found: dict[str, Any]) -> str:
             table(measured_rows, ["scaling", "workers", "work", "seconds a pass", "efficiency"]),
             f"Model: {model['start'] * 1e3:.3g} ms a pass, {model['per_task'] * 1e3:.3g} ms a task or join, "
             f"{model['work']:.3g} times a task's length, {model['per_sum_byte'] * 1e9:.3g} ns a byte of sums joined, "
-            f"{model['per_model_byte'] * 1e9:.3g} ns a byte of the model and worker. Relative error on the passes it "
+            f"{model['per_model_byte'] * 1e9:.3g} ns a byte of the model and worker, "
+            f"{model['crowding'] * 1e3:.2g} ms for each pair of workers, which share this process. Relative error on the passes it "
             f"was fitted to: median {np.median(within):.0%}, largest {within.max():.0%}; on passes it has not seen "
             f"({', '.join(map(str, CHECKED))} workers): median {np.median(errors):.0%}, largest {errors.max():.0%}.",
             "![measured and predicted](scaling.png)",
-            table(
-                checked, ["workers", "tasks", "s a task", "B of sums", "B of model", "measured", "predicted", "error"]
-            ),
+            _predictions(found["checked"]),
+            "The same passes where workers have processes of their own (the model then has no crowding, and of a task "
+            "only what scheduler and driver spend on it), none of which the fit has seen:",
+            _predictions(found["apart"]),
             "On paper, each worker with a core of its own (seconds; efficiency: of arithmetic alone to all of it). A "
             "task or join is counted with what the scheduler and the driver spend on it, "
             f"{found['scheduler_per_task'] * 1e3:.2g} ms, measured with the workers in other processes: what workers "
@@ -240,8 +251,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
     left.loglog(ends, ends, "k-", lw=0.8)
     left.set(xlabel="measured seconds of a pass", ylabel="seconds by the model", title="tiny tasks, up to 64 workers")
     left.legend(frameon=False)
-    model = replace(PassModel(**found["model"]), per_task=found["scheduler_per_task"])
-    terms = ("start", "scheduling", "work", "joining", "broadcast")
+    model = replace(PassModel(**found["model"]), per_task=found["scheduler_per_task"], crowding=0.0)
+    terms = TERMS[:-1]
     for d, k in ((3, 32), (6, 32), (3, 1000), (6, 1000)):
         counts = np.unique(np.logspace(0, 4, 60).astype(int))
         paper = [on_paper(model, 10**9, d, k, int(count), kept=True) for count in counts]
@@ -260,14 +271,15 @@ def finished(found: dict[str, Any]) -> None:
     """Put in the model of what was measured, its predictions, and what it says of 1000 workers."""
     passes = {
         name: [Pass(**{key: one[key] for key in Pass.__dataclass_fields__}) for one in found[name]]
-        for name in ("fitted", "checked")
+        for name in ("fitted", "checked", "apart")
     }
     model = PassModel.fitted(passes["fitted"], [one["seconds"] for one in found["fitted"]])
-    for name, some in passes.items():
-        for of, one in zip(some, found[name], strict=True):
-            one["predicted"] = model.seconds(of)
     found["model"] = asdict(model)
-    model = replace(model, per_task=found["scheduler_per_task"])  # workers on their own machines take their share away
+    together = model
+    model = replace(model, per_task=found["scheduler_per_task"], crowding=0.0)  # workers on machines of their own
+    for name, by in (("fitted", together), ("checked", together), ("apart", model)):
+        for of, one in zip(passes[name], found[name], strict=True):
+            one["predicted"] = by.seconds(of)
     found["paper"] = [
         on_paper(model, 10**9, d, k, 1000, kept=kept)
         for k in (32, 1000)
@@ -294,12 +306,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for workers in counts:
             if all(one["workers"] != workers for one in found[name]):
                 some = tiny_passes(workers)
-                found[name] += [asdict(of) | {"seconds": s} for of, s in zip(some, measured(some), strict=True)]
+                found[name] += [
+                    asdict(of) | {"seconds": s} for of, s in zip(some, measured(some, apart=False), strict=True)
+                ]
                 file.write_text(json.dumps(found, indent=1) + "\n")
     if not found["real"]:
         with tempfile.TemporaryDirectory() as temporary:
             found["real"] = real_passes(given.folder or Path(temporary), given.rows, 6, 32)
     found["scheduler_per_task"] = scheduler_seconds()
+    found["apart"] = [
+        asdict(of) | {"seconds": s}
+        for workers in (1, CORES, 4 * CORES)
+        for some in [tiny_passes(workers)]
+        for of, s in zip(some, measured(some, apart=True), strict=True)
+    ]
     finished(found)
     file.write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "scaling.md").write_text(report(found))

@@ -2,11 +2,13 @@
 
     t = start + per_task * (tasks + joins) + work * rounds * task_seconds
         + per_sum_byte * join_rounds * FAN_IN * sum_bytes + per_model_byte * workers * model_bytes
+        + crowding * workers^2
 
 rounds = ceil(tasks / workers): of tasks, on a worker. join_rounds = sum over the levels of the tree of
 ceil(joins of the level / hands): of joins, each of which fetches and adds up to FAN_IN sums. `hands` is what can be
 done at the same time: all workers where each has a core of its own, else the cores. A task lasts as long as its
-arithmetic or as its reading, whichever is longer, since the next chunk is read meanwhile.
+arithmetic or as its reading, whichever is longer, since the next chunk is read meanwhile. `crowding` is of workers that
+share an interpreter, each with a loop of its own: those in processes of their own know nothing of it.
 """
 
 import math
@@ -17,6 +19,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from dgmmis.execution.executor import FAN_IN
+
+TERMS = ("start", "scheduling", "work", "joining", "broadcast", "crowding")
+"""Of a pass, in the order of the coefficients."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Pass:
                 rounds * self.task_seconds,
                 join_rounds * FAN_IN * self.sum_bytes,
                 self.workers * self.model_bytes,
+                float(self.workers**2),
             ]
         )
 
@@ -74,6 +80,7 @@ class PassModel:
         work: how much longer tasks last here than they say.
         per_sum_byte: seconds to fetch a byte of sums and to add it.
         per_model_byte: seconds to send a byte of the model to one worker.
+        crowding: seconds for each pair of workers in one process.
     """
 
     start: float
@@ -81,6 +88,7 @@ class PassModel:
     work: float
     per_sum_byte: float
     per_model_byte: float
+    crowding: float = 0.0
 
     @classmethod
     def fitted(cls, passes: Sequence[Pass], seconds: Sequence[float]) -> "PassModel":
@@ -93,9 +101,8 @@ class PassModel:
 
     def terms(self, of: Pass) -> dict[str, float]:
         """Seconds of each term."""
-        coefficients = (self.start, self.per_task, self.work, self.per_sum_byte, self.per_model_byte)
-        names = ("start", "scheduling", "work", "joining", "broadcast")
-        return dict(zip(names, (np.array(coefficients) * of.amounts()).tolist(), strict=True))
+        rates = (self.start, self.per_task, self.work, self.per_sum_byte, self.per_model_byte, self.crowding)
+        return dict(zip(TERMS, (np.array(rates) * of.amounts()).tolist(), strict=True))
 
     def seconds(self, of: Pass) -> float:
         """Of the whole pass."""
