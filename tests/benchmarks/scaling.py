@@ -111,6 +111,12 @@ def measured(passes: Sequence[Pass], *, apart: bool) -> list[float]:
     return found
 
 
+def tiny(workers: int, *, apart: bool) -> list[dict[str, Any]]:
+    """Passes of tiny tasks, and their seconds."""
+    some = tiny_passes(workers)
+    return [asdict(of) | {"seconds": s} for of, s in zip(some, measured(some, apart=apart), strict=True)]
+
+
 def scheduler_seconds(few: int = 64, many: int = 448) -> float:
     """Processor seconds that the scheduler, and the driver in its process, spend on a task, workers being elsewhere."""
     executor = connect(ClusterSpec("local", workers=2), small=False)
@@ -217,9 +223,9 @@ def report(found: dict[str, Any]) -> str:
             f"Model: {model['start'] * 1e3:.3g} ms a pass, {model['per_task'] * 1e3:.3g} ms a task or join, "
             f"{model['work']:.3g} times a task's length, {model['per_sum_byte'] * 1e9:.3g} ns a byte of sums joined, "
             f"{model['per_model_byte'] * 1e9:.3g} ns a byte of the model and worker, "
-            f"{model['crowding'] * 1e3:.2g} ms for each pair of workers, which share this process. Relative error on the passes it "
-            f"was fitted to: median {np.median(within):.0%}, largest {within.max():.0%}; on passes it has not seen "
-            f"({', '.join(map(str, CHECKED))} workers): median {np.median(errors):.0%}, largest {errors.max():.0%}.",
+            f"{model['crowding'] * 1e3:.2g} ms for each pair of workers, which share this process. Relative error on "
+            f"the passes it was fitted to: median {np.median(within):.0%}, largest {within.max():.0%}; on passes it has "
+            f"not seen ({', '.join(map(str, CHECKED))} workers): median {np.median(errors):.0%}, largest {errors.max():.0%}.",
             "![measured and predicted](scaling.png)",
             _predictions(found["checked"]),
             "The same passes where workers have processes of their own (the model then has no crowding, and of a task "
@@ -314,12 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             found["real"] = real_passes(given.folder or Path(temporary), given.rows, 6, 32)
     found["scheduler_per_task"] = scheduler_seconds()
-    found["apart"] = [
-        asdict(of) | {"seconds": s}
-        for workers in (1, CORES, 4 * CORES)
-        for some in [tiny_passes(workers)]
-        for of, s in zip(some, measured(some, apart=True), strict=True)
-    ]
+    found["apart"] = [one for workers in (1, CORES, 4 * CORES) for one in tiny(workers, apart=True)]
     finished(found)
     file.write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "scaling.md").write_text(report(found))
