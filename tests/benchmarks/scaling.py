@@ -224,8 +224,9 @@ def report(found: dict[str, Any]) -> str:
             f"{model['work']:.3g} times a task's length, {model['per_sum_byte'] * 1e9:.3g} ns a byte of sums joined, "
             f"{model['per_model_byte'] * 1e9:.3g} ns a byte of the model and worker, "
             f"{model['crowding'] * 1e3:.2g} ms for each pair of workers, which share this process. Relative error on "
-            f"the passes it was fitted to: median {np.median(within):.0%}, largest {within.max():.0%}; on passes it has "
-            f"not seen ({', '.join(map(str, CHECKED))} workers): median {np.median(errors):.0%}, largest {errors.max():.0%}.",
+            f"the passes it was fitted to: median {np.median(within):.0%}, largest {within.max():.0%}; on passes it "
+            f"has not seen ({', '.join(map(str, CHECKED))} workers): median {np.median(errors):.0%}, largest "
+            f"{errors.max():.0%}.",
             "![measured and predicted](scaling.png)",
             _predictions(found["checked"]),
             "The same passes where workers have processes of their own (the model then has no crowding, and of a task "
