@@ -82,9 +82,9 @@ def written(path: Path, n: int, d: int) -> None:
     """A store of the rows, unless it is there."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-    with SurveyWriter(path, Schema(features=tuple(f"x{e}" for e in range(d)), noise="none")) as writer:
-        for rows in chunks(n, d):
-            writer.write(points=rows)
+        with SurveyWriter(path, Schema(features=tuple(f"x{e}" for e in range(d)), noise="none")) as writer:
+            for rows in chunks(n, d):
+                writer.write(points=rows)
 
 
 def measured(case: Case, path: Path) -> dict[str, Any]:
