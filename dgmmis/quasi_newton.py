@@ -371,12 +371,14 @@ class _Metric:
     def length(self, step: np.ndarray) -> float:
         """The largest change of a component, in its own standard deviations."""
         theta = self.free.spread(step)
+        largest = float(np.abs(theta).max(initial=0.0)) or 1.0
+        theta = theta / largest  # the square of a step that worthless information makes may be no number
         if isinstance(self.blocks, Complete):
             squares = self.blocks.squares(theta)
         else:
             own = theta[self.entries][:, None]
             squares = (own @ self.blocks @ own.swapaxes(1, 2)).ravel()
-        return float(np.sqrt(max(squares.max(initial=0.0), theta[-1] ** 2 / 4)))
+        return largest * float(np.sqrt(max(squares.max(initial=0.0), theta[-1] ** 2 / 4)))
 
 
 def _along_both(model: Model, free: Free, information: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from dgmmis.chunk import LEAF_ROWS, Chunk
 from dgmmis.errors import RefusedError
 from dgmmis.estep import dense, dense_kernel, expect, leaf_log_density, leaf_moments, leaf_responsibilities, noisy
 from dgmmis.estep.components import components
+from dgmmis.estep.pruning import FEWEST
 from dgmmis.linalg import pack, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
@@ -456,19 +457,34 @@ def test_read_only_blocks_need_no_compilation() -> None:
     assert len(noisy.noisy_kernel.signatures) == known
 
 
-def test_compiled_kernel_is_found_again_by_another_process(tmp_path: Path) -> None:
+def test_kernels_are_found_again_by_another_process_and_give_the_same_bits(tmp_path: Path) -> None:
+    """The second start compiles nothing; and code that was just compiled is the code that is found in the cache."""
     code = """
-import numpy as np
+import numpy as np, sys
 from dgmmis import chunk, estep, mixture, model, noise
+from dgmmis.estep.compilation import seconds_compiling
+from dgmmis.estep.dense_kernel import dense_kernel
 from dgmmis.estep.noisy_kernel import noisy_kernel
-points = np.zeros((5, 1))
-survey = chunk.Chunk(points, noise.DiagonalNoise(points))
-estep.leaf_moments(model.Model(mixture.GaussianMixture([1.0], [[0.0]], [[[1.0]]])), next(survey.leaves()))
-assert sum(noisy_kernel.stats.cache_{}.values()) == 1, noisy_kernel.stats
+rng = np.random.default_rng(0)
+means = rng.normal(size=({k}, 3))
+points = means[rng.integers(0, {k}, 3000)] + 0.3 * rng.normal(size=(3000, 3))
+of = model.Model(mixture.GaussianMixture(np.full({k}, 1 / {k}), means, np.repeat(0.09 * np.eye(3)[None], {k}, axis=0)))
+for law, kernel in ((noise.NoNoise(), dense_kernel), (noise.DiagonalNoise(0.01 + 0.1 * points**2), noisy_kernel)):
+    moments = estep.leaf_moments(of, next(chunk.Chunk(points, law).leaves()))
+    assert sum(kernel.stats.cache_{expected}.values()) == 1, kernel.stats
+    arrays = moments.weight, moments.mean_score, moments.covariance_score, np.array([moments.log_likelihood])
+    sys.stdout.write(b"".join(array.tobytes() for array in arrays).hex() + "\\n")
+(seconds,) = seconds_compiling().values()
+assert (seconds == 0) == ("{expected}" == "hits")
 """
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    for expected in ("misses", "hits"):
-        subprocess.run([sys.executable, "-c", code.format(expected)], check=True, env=environment, timeout=120)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OPENBLAS_NUM_THREADS": "1"}
+    for k in (5, FEWEST):
+        found = []
+        for expected in ("misses", "hits"):
+            command = [sys.executable, "-c", code.format(k=k, expected=expected)]
+            ran = subprocess.run(command, check=True, env=environment, timeout=240, capture_output=True, text=True)
+            found.append(ran.stdout)
+        assert found[0] == found[1]
 
 
 def test_shapes_are_checked_but_not_within_the_compiled_kernel() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from dgmmis.estep.pruning import box_of, near
-from dgmmis.estep.simd import FAST, exp, log
+from dgmmis.estep.simd import FAST, PART, exp, log
 
 CANCELLATION = 3e4
 """Largest sum of |Theta phi| for which the products are accurate to about 1e-11."""
@@ -16,7 +16,7 @@ NOTHING = -1e300
 """A log density that is as good as -inf, and finite: the matrix product would multiply -inf by zeros."""
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _features(x, I, J, centre, scale, phi, reach):
     """phi (F, n) of samples x (m, n): products z_i z_j, z, 1 with z = (x - centre) / scale; `reach`, their sizes."""
@@ -51,7 +51,7 @@ def _features(x, I, J, centre, scale, phi, reach):
         phi[T + m, v] = 1.0
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _coefficients(k, log_constant, means, precision, I, J, centre, scale, reach, theta):
     """theta (F,) of a component about a panel's centre; whether it is too narrow for the common centre."""
@@ -74,7 +74,7 @@ def _coefficients(k, log_constant, means, precision, I, J, centre, scale, reach,
     return size + abs(constant) > CANCELLATION
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _by_differences(k, x, log_constant, means, whiten, white, log_joint):
     """log joint density (n,) of a narrow component from x - mu itself."""
@@ -91,7 +91,7 @@ def _by_differences(k, x, log_constant, means, whiten, white, log_joint):
             log_joint[v] -= 0.5 * white[v] * white[v]
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _cut(log_joint, active, log_constant, cutoff, log_bg, log_cut, far):
     """Take what is beyond the cutoff out of log_joint (a, n); see `Model.takes_part`.
@@ -125,7 +125,7 @@ def _cut(log_joint, active, log_constant, cutoff, log_bg, log_cut, far):
         log_cut[v] = top[v] + math.log(taken[v]) if taken[v] > 0.0 else -math.inf
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _shares(log_joint, log_bg, top, z):
     """log_joint (a, n) -> densities over e^top, their sum with the background's in z (n,)."""
@@ -144,7 +144,7 @@ def _shares(log_joint, log_bg, top, z):
             z[v] += q
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _gather(k, sums, I, J, centre, scale, means, first, second):
     """Add a panel's sums (F,) of q phi, as sums of q (x - mu) and of q (x - mu)(x - mu)', packed."""
@@ -161,7 +161,7 @@ def _gather(k, sums, I, J, centre, scale, means, first, second):
         second[k, i * (i + 1) // 2 + j] += value * scale[i] * scale[j]
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _gather_differences(k, x, q, I, J, means, first, second):
     """The same of a narrow component, from its responsibilities q (n,) and x - mu itself."""
@@ -179,7 +179,7 @@ def _gather_differences(k, x, q, I, J, means, first, second):
         second[k, i * (i + 1) // 2 + j] += s
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _scores(k, A, first, second, precision, whiten, u, W, inner, half):
     """u = T^-1 first and W = T^-1 second T^-1 - A T^-1, the latter as L^-T (L^-1 second L^-T - A) L^-1."""
@@ -216,7 +216,7 @@ def _scores(k, A, first, second, precision, whiten, u, W, inner, half):
                 W[k, i * (i + 1) // 2 + j] += L[e, i] * half[e, j]
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _variance_scores(k, A, first, second, precision, u, W):
     """The same where T is diagonal, and only the diagonal of W is wanted."""

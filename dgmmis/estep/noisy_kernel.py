@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from dgmmis.estep.pruning import box_of, near_noisy, noise_between
-from dgmmis.estep.simd import FAST, exp, log
+from dgmmis.estep.simd import FAST, PART, exp, log
 from dgmmis.linalg import LOG_TWO_PI
 
 
@@ -26,7 +26,7 @@ def sized(length: int) -> tuple[int, ...]:
     return (0,) * length
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _invert(L, log_det, of_M, V):
     """T in L (TM, V) -> T^-1 in L, and -log|T|/2 added to log_det (V,)."""
@@ -89,7 +89,7 @@ def _invert(L, log_det, of_M, V):
                 L[ii, v] += L[mi, v] * L[mi, v]
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _total(L, C, S, R, RC, of_M, of_D, V):
     """T = R C R' + S for one component and one lane, packed into L (TM, V)."""
@@ -119,7 +119,7 @@ def _total(L, C, S, R, RC, of_M, of_D, V):
                     L[ij, v] = c + S[ij, v]
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _solve(lp, G, L, Y, R, mu, d, of_M, of_D, V):
     """g = T^-1 (y - R mu) in G (M, V), and -chi^2 / 2 added to lp (V,)."""
@@ -145,7 +145,7 @@ def _solve(lp, G, L, Y, R, mu, d, of_M, of_D, V):
             lp[v] -= 0.5 * G[i, v] * d[i, v]
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
     """u += sum_v q g, W += sum_v q (g g' - H) for one component and one lane."""
@@ -191,7 +191,7 @@ def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
                 W[t] += s
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _cut(lp, chi, cutoff, log_bg, start, n, log_cut, far, V):
     """Take what is beyond the cutoff out of lp (K, V); see `Model.takes_part`.

@@ -11,7 +11,7 @@ import typing
 import numpy as np
 from numba import njit
 
-from dgmmis.estep.simd import FAST
+from dgmmis.estep.simd import PART
 from dgmmis.linalg import LOG_TWO_PI
 
 MARGIN = 40.0
@@ -27,7 +27,7 @@ FAINT = 20.0
 """With a cutoff: what it drops is measured as far as it is e^-20 of the best component's density."""
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def box_of(Y, start, stop, lo, hi):
     """The box lo, hi (M,) of samples start to stop of Y (M, N)."""
@@ -40,7 +40,7 @@ def box_of(Y, start, stop, lo, hi):
         lo[i], hi[i] = low, high
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def noise_between(S, start, stop, least, most):
     """Diagonal matrices below and above the packed noise of some samples: least (M,) <= S_n <= most (M,).
@@ -69,7 +69,7 @@ def noise_between(S, start, stop, least, most):
                 least[j] = 0.0
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _squares(whiten, mu, lo, hi):
     """The smallest and the largest |L^-1 (x - mu)|^2 in a box, or less and more, for L^-1 (M, M).
@@ -91,7 +91,7 @@ def _squares(whiten, mu, lo, hi):
     return smallest, largest
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _whiten(C, diagonal, L):
     """L^-1 in L (M, M) with L L' = C + a diagonal; returns log|C + diagonal|."""
@@ -116,7 +116,7 @@ def _whiten(C, diagonal, L):
     return log_determinant
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def _select(candidates, weighted, upper, lower, nearest, furthest, margin, cutoff, log_bg, active):
     """Those that matter: numbers in `active`, ascending; returns how many.
@@ -147,7 +147,7 @@ def _select(candidates, weighted, upper, lower, nearest, furthest, margin, cutof
     return n
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def near(candidates, log_constant, means, whiten, lo, hi, margin, cutoff, log_bg, active):
     """Candidates that matter to points without noise of their own in the box from lo to hi (M,).
@@ -169,7 +169,7 @@ def near(candidates, log_constant, means, whiten, lo, hi, margin, cutoff, log_bg
     return _select(candidates, weighted, upper, lower, nearest, furthest, margin, cutoff, log_bg, active)
 
 
-@njit(**FAST)
+@njit(**PART)
 @typing.no_type_check
 def near_noisy(candidates, log_alpha, means, C, lo, hi, least, most, margin, cutoff, log_bg, active):
     """The same for points with noise of their own between two diagonal matrices (`noise_between`).

@@ -17,6 +17,10 @@ EXACT: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "cache": True,
 FAST = EXACT | {"fastmath": {"reassoc", "contract", "nsz", "arcp"}}
 """How the kernels are compiled: NaN and infinities keep their meaning."""
 
+PART = FAST | {"forceinline": True}
+"""How their parts are: within the kernel. Left to itself the compiler calls some of them, and in the process that has
+just compiled them it calls another copy than in one that finds the kernel in the cache: other code, other bits."""
+
 LOWEST = -708.0
 """exp of less is zero here: it would be denormal, or nearly."""
 
@@ -66,7 +70,7 @@ def _double(context, x):
     return types.float64(types.int64), code
 
 
-@njit(**EXACT)
+@njit(forceinline=True, **EXACT)
 @typing.no_type_check
 def exp(x):
     """e^x for x <= 709; zero below LOWEST; NaN stays NaN."""
@@ -91,7 +95,7 @@ def exp(x):
     return power if x >= LOWEST else (0.0 if x < LOWEST else x)
 
 
-@njit(**EXACT)
+@njit(forceinline=True, **EXACT)
 @typing.no_type_check
 def log(x):
     """log x of a positive normal number."""
