@@ -90,6 +90,24 @@ def test_what_is_left_out_does_not_matter(
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("k", [FEWEST, 60, 200])
+@pytest.mark.parametrize("d", [1, 4, 5, 6, 7, 9])
+def test_components_along_a_line_in_any_dimension(d: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows march past the components: those of one panel have next to nothing in common with those of the next."""
+    rng = np.random.default_rng(d)
+    means = np.linspace(0, 50, k)[:, None] * np.ones(d) + 0.01 * rng.normal(size=(k, d))
+    model = Model(GaussianMixture(np.full(k, 1 / k), means, np.repeat(0.01 * np.eye(d)[None], k, axis=0)))
+    points = np.linspace(0, 50, 1024)[:, None] + 0.1 * rng.normal(size=(1024, d))
+    noise = DiagonalNoise(rng.uniform(0.05, 0.1, (1024, d)) ** 2)
+    (leaf,) = Chunk(points, noise).leaves()
+    got = leaf_log_density(model, leaf), leaf_moments(model, leaf)
+    assert np.mean(leaf_responsibilities(model, leaf) == 0) > 0.4
+    monkeypatch.setattr(noisy, "FEWEST", k + 1)
+    np.testing.assert_allclose(got[0], leaf_log_density(model, leaf), rtol=1e-12, atol=1e-12)
+    for one, other in zip(arrays_of(got[1]), arrays_of(leaf_moments(model, leaf)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11 * np.abs(other).max())
+
+
 @pytest.mark.parametrize("kind", ["none", "diagonal"])
 def test_few_of_many_are_looked_at(kind: str) -> None:
     rng = np.random.default_rng(0)

@@ -47,3 +47,12 @@ def test_log_is_good_to_an_ulp() -> None:
     expected = np.log(x.astype(np.longdouble))
     assert np.max(np.abs(of(logs, x) - expected) / np.maximum(np.abs(expected), 1e-8)) < 2.3e-16
     assert of(logs, np.array([1.0]))[0] == 0.0
+
+
+def test_log_at_its_edges() -> None:
+    got = of(logs, np.array([np.nan, np.inf, 0.0, -1.0, 2.3e-308]))
+    assert np.isnan(got[0]), "a NaN must not turn into a number"
+    assert got[1] == np.inf
+    assert got[2] == -np.inf
+    assert np.isnan(got[3])
+    assert np.isfinite(got[4])

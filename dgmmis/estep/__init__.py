@@ -19,6 +19,7 @@ __all__ = [
     "leaf_moments",
     "leaf_responsibilities",
     "log_density",
+    "posterior",
     "responsibilities",
 ]
 
@@ -43,10 +44,16 @@ def log_density(model: Model, block: Block) -> np.ndarray:
     return result
 
 
+def posterior(model: Model, block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Log density (n,) of a block's samples, background included, and their responsibilities (k, n); what these lack to
+    one is the background's."""
+    found: tuple[np.ndarray, np.ndarray] = _kernel_for(block).posterior(model, block)
+    return found
+
+
 def responsibilities(model: Model, block: Block) -> np.ndarray:
-    """Responsibilities (k, n) of a block's samples; what they lack to one is the background's."""
-    result: np.ndarray = _kernel_for(block).responsibilities(model, block)
-    return result
+    """Responsibilities (k, n) of a block's samples."""
+    return posterior(model, block)[1]
 
 
 def leaf_moments(model: Model, leaf: Leaf, *, variances_only: bool = False) -> Moments:

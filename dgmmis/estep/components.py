@@ -10,8 +10,8 @@ from dgmmis.estep.kernel import log_weights
 from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, packed_indices, unpack
 from dgmmis.model import Model
 
-MOST_KEPT = 64
-"""Sets of components that are kept for a model: as many patterns and noise matrices as most catalogues have."""
+MOST_BYTES = 16 << 20
+"""Of the components that are kept for a model: of all the patterns and noise matrices that most catalogues have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +47,10 @@ class Components:
             not np.any(total[:, i[i > j], j[i > j]]),
         )
 
+    @property
+    def nbytes(self) -> int:
+        return self.log_constant.nbytes + self.means.nbytes + self.precision.nbytes + self.whiten.nbytes
+
 
 _kept: WeakKeyDictionary[Model, dict[bytes, Components]] = WeakKeyDictionary()
 
@@ -59,6 +63,6 @@ def components(model: Model, block: Block) -> Components:
     found = kept.get(key)
     if found is None:
         found = Components.of(model, block.features, noise)
-        if len(kept) < MOST_KEPT:
+        if (len(kept) + 1) * found.nbytes <= MOST_BYTES or not kept:
             kept[key] = found
     return found

@@ -13,11 +13,10 @@ from jaxtyping import Float
 from dgmmis.chunk import Block
 from dgmmis.estep.components import components
 from dgmmis.estep.dense_kernel import dense_kernel
-from dgmmis.estep.kernel import Expectation, embed, log_background, read_only
+from dgmmis.estep.kernel import Expectation, Room, log_background, read_only
 from dgmmis.estep.pruning import FEWEST, MARGIN, PANEL
-from dgmmis.linalg import packed_indices, packed_size
+from dgmmis.linalg import packed_indices
 from dgmmis.model import Model
-from dgmmis.moments import Moments
 from dgmmis.types import Vector
 
 SMALLEST_PANEL, LARGEST_PANEL, PANEL_NUMBERS = 1 << 7, 1 << 11, 1 << 16
@@ -26,7 +25,7 @@ SMALLEST_PANEL, LARGEST_PANEL, PANEL_NUMBERS = 1 << 7, 1 << 11, 1 << 16
 
 def expect(model: Model, block: Block, variances_only: bool = False) -> Expectation:
     """Moments and log densities of a block (see Kernel)."""
-    return _run(model, block, np.empty((0, 0)), variances_only)
+    return _run(model, block, _room(model, block, with_responsibilities=False), variances_only)
 
 
 def log_density(model: Model, block: Block) -> Vector:
@@ -34,55 +33,43 @@ def log_density(model: Model, block: Block) -> Vector:
     return expect(model, block).log_density
 
 
-def responsibilities(model: Model, block: Block) -> Float[np.ndarray, "k n"]:
-    """Responsibilities of a block (see Kernel)."""
-    q = np.zeros((model.mixture.n_components, block.n_samples))
-    _run(model, block, q, False)
-    return q
+def posterior(model: Model, block: Block) -> tuple[Vector, Float[np.ndarray, "k n"]]:
+    """Log densities and responsibilities of a block (see Kernel)."""
+    room = _room(model, block, with_responsibilities=True)
+    return _run(model, block, room, False).log_density, room.responsibilities
 
 
-def _run(model: Model, block: Block, q: np.ndarray, variances_only: bool) -> Expectation:
+def _room(model: Model, block: Block, *, with_responsibilities: bool) -> Room:
+    k, (m, n) = model.mixture.n_components, block.points.shape
+    return Room.of(k, m, n, with_responsibilities=with_responsibilities)
+
+
+def _run(model: Model, block: Block, room: Room, variances_only: bool) -> Expectation:
     of = components(model, block)
     m, n = block.points.shape
     k = len(of.means)
-    weight, mean_score, covariance_score = np.zeros(k), np.zeros((k, m)), np.zeros((k, packed_size(m)))
-    log_density = np.empty(n)
     behind = log_background(model, block)
     i, j = packed_indices(m)
     if variances_only and of.axes_only:
         i = j = np.arange(m)
     prunes = k >= FEWEST
-    background, log_likelihood, n_samples, dropped, beyond, _ = dense_kernel(
+    totals = dense_kernel(
         read_only(block.points),
         read_only(np.ones(n) if block.weights is None else block.weights),
         read_only(np.empty(0) if behind is None else behind),
         read_only(np.empty(0) if block.log_reference is None else block.log_reference),
-        np.arange(k),
         of.log_constant,
         of.means,
         of.precision,
         of.whiten,
-        i,
-        j,
+        read_only(i),
+        read_only(j),
         PANEL if prunes else panel_size(len(i) + m + 1 + k),
         MARGIN if prunes else None,
         None if model.cutoff is None else float(model.cutoff),
-        weight,
-        mean_score,
-        covariance_score,
-        log_density,
-        q,
+        *room.arrays,
     )
-    moments = Moments(
-        weight,
-        *embed(mean_score, covariance_score, block.features, model.mixture.n_features),
-        background,
-        log_likelihood,
-        n_samples,
-        dropped,
-        beyond,
-    )
-    return Expectation(moments, log_density)
+    return room.expectation(block.features, model.mixture.n_features, totals)
 
 
 def panel_size(numbers: int) -> int:

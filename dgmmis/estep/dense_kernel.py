@@ -6,6 +6,7 @@ import typing
 import numpy as np
 from numba import njit
 
+from dgmmis.estep.cutting import cut
 from dgmmis.estep.pruning import box_of, near
 from dgmmis.estep.simd import FAST, PART, exp, log
 
@@ -89,40 +90,6 @@ def _by_differences(k, x, log_constant, means, whiten, white, log_joint):
                 white[v] += whiten[k, i, j] * (x[j, v] - means[k, j])
         for v in range(n):
             log_joint[v] -= 0.5 * white[v] * white[v]
-
-
-@njit(**PART)
-@typing.no_type_check
-def _cut(log_joint, active, log_constant, cutoff, log_bg, log_cut, far):
-    """Take what is beyond the cutoff out of log_joint (a, n); see `Model.takes_part`.
-
-    log_cut (n,) receives the log of the sum of what was taken out, far (n,) 1 where every component lies too far away.
-    """
-    a, n = log_joint.shape
-    nearest, top, taken = np.full(n, math.inf), np.full(n, -math.inf), np.zeros(n)
-    for b in range(a):
-        constant = log_constant[active[b]]
-        if constant == -math.inf:
-            for v in range(n):
-                log_joint[b, v] = -math.inf
-        else:
-            for v in range(n):
-                nearest[v] = min(nearest[v], 2.0 * (constant - log_joint[b, v]))
-                top[v] = max(top[v], log_joint[b, v])
-    reach = nearest
-    for v in range(n):
-        far[v] = 1.0 if nearest[v] > cutoff * cutoff else 0.0
-        alone = len(log_bg) == 0 or log_bg[v] == -math.inf
-        reach[v] = max(cutoff * cutoff, nearest[v]) if alone else cutoff * cutoff
-    for b in range(a):
-        constant = log_constant[active[b]]
-        if constant > -math.inf:
-            for v in range(n):
-                cut = 2.0 * (constant - log_joint[b, v]) > reach[v]
-                taken[v] += exp(log_joint[b, v] - top[v]) if cut else 0.0
-                log_joint[b, v] = -math.inf if cut else log_joint[b, v]
-    for v in range(n):
-        log_cut[v] = top[v] + math.log(taken[v]) if taken[v] > 0.0 else -math.inf
 
 
 @njit(**PART)
@@ -230,18 +197,18 @@ def _variance_scores(k, A, first, second, precision, u, W):
 @njit(**FAST)
 @typing.no_type_check
 def dense_kernel(
-    Y, w, log_bg, log_ref, candidates, log_constant, means, precision, whiten, I, J, panel, margin, cutoff, A, u, W,
+    Y, w, log_bg, log_ref, log_constant, means, precision, whiten, I, J, panel, margin, cutoff, A, u, W,
     log_p, Q
 ):  # fmt: skip
     """Sums over samples Y (M, N) into A (K,), u (K, M), W (K, TM), log_p (N,).
 
     w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
-    importance sampling; candidates: numbers of components to look at; log_constant (K,) log weight and normalisation;
-    I, J (T,): the products of features that are wanted, i >= j; panel: samples in a panel; margin: see `near`, None:
-    all components matter; cutoff: in sigmas, or None; Q (K, N) or (0, 0) receives the responsibilities.
+    importance sampling; log_constant (K,) log weight and normalisation; I, J (T,): the products of features that are
+    wanted, i >= j; panel: samples in a panel; margin: see `near`, None: all components matter; cutoff: in sigmas, or
+    None; Q (K, N) or (0, 0) receives the responsibilities.
 
-    Returns: the sums of background and log-likelihood, of samples, of what was cut, of samples beyond the cutoff of
-    everything, and the number of pairs that were looked at.
+    Returns: the sums of background and log-likelihood, of samples, of what was cut, and of samples beyond the cutoff of
+    everything.
     """
     M, N = Y.shape
     K = len(log_constant)
@@ -252,17 +219,20 @@ def dense_kernel(
     lo, hi = np.empty(M), np.empty(M)
     reach = np.empty(F)
     phis = np.empty(F * panel)
-    thetas = np.empty(len(candidates) * F)
-    joints = np.empty(len(candidates) * panel)
-    narrow = np.empty(len(candidates), dtype=np.bool_)
     white = np.empty(panel)
     top, z, factor, log_cut, far = np.empty(panel), np.empty(panel), np.empty(panel), np.empty(panel), np.empty(panel)
     first, second = np.zeros((K, M)), np.zeros((K, M * (M + 1) // 2))
-    active = candidates.copy()
-    nearby = active
-    n_active = len(candidates)
+    active, nearby = np.arange(K), np.arange(K)
+    n_active = K
+    if margin is not None and N:  # of all samples first: what does not matter there matters nowhere
+        box_of(Y, np.int64(0), N, lo, hi)
+        n_active = near(nearby, log_constant, means, whiten, lo, hi, margin, cutoff, log_bg, active)
+        nearby = active[:n_active].copy()
+    thetas = np.empty(n_active * F)
+    joints = np.empty(n_active * panel)
+    chis = None if cutoff is None else np.empty(n_active * panel)
+    narrow, live = np.empty(n_active, dtype=np.bool_), np.empty(n_active, dtype=np.bool_)
     behind = log_likelihood = n_samples = dropped = beyond = 0.0
-    pairs = 0
     for start in range(0, N, panel):
         n = min(panel, N - start)
         x = Y[:, start : start + n]
@@ -270,13 +240,12 @@ def dense_kernel(
         phi = phis[: F * n].reshape((F, n))
         _features(x, I, J, centre, scale, phi, reach)
         if margin is not None:
-            if start == 0:  # of all samples first: what does not matter there matters nowhere
-                box_of(Y, start, N, lo, hi)
-                n_active = near(candidates, log_constant, means, whiten, lo, hi, margin, cutoff, log_bg, active)
-                nearby = active[:n_active].copy()
             box_of(Y, start, start + n, lo, hi)
             n_active = near(nearby, log_constant, means, whiten, lo, hi, margin, cutoff, bg, active)
-        pairs += n_active * n
+        elif cutoff is not None:  # the panel before this one may have lost some
+            n_active = K
+            for k in range(K):
+                active[k] = k
         theta = thetas[: n_active * F].reshape((n_active, F))
         for a in range(n_active):
             narrow[a] = _coefficients(active[a], log_constant, means, precision, I, J, centre, scale, reach, theta[a])
@@ -287,7 +256,21 @@ def dense_kernel(
             if narrow[a]:
                 _by_differences(active[a], x, log_constant, means, whiten, white, joint[a])
         if cutoff is not None:
-            _cut(joint, active, log_constant, cutoff, bg, log_cut, far)
+            chi = chis[: n_active * n].reshape((n_active, n))
+            for a in range(n_active):
+                constant = log_constant[active[a]]
+                for v in range(n):
+                    chi[a, v] = 2.0 * (constant - joint[a, v]) if constant > -math.inf else math.inf
+            cut(joint, chi, n_active, n, cutoff, bg, log_cut, far, live)
+            n_live = 0  # nothing more is to be done for those of which nothing is left
+            for a in range(n_active):
+                if live[a]:
+                    active[n_live], narrow[n_live] = active[a], narrow[a]
+                    for v in range(n):
+                        joint[n_live, v] = joint[a, v]
+                    n_live += 1
+            n_active = n_live
+            joint = joints[: n_active * n].reshape((n_active, n))
         _shares(joint, bg, top, z)
         for v in range(n):
             o = start + v
@@ -311,7 +294,7 @@ def dense_kernel(
         for a in range(n_active):
             for v in range(n):
                 joint[a, v] *= factor[v]
-        sums = theta  # whose coefficients are not needed any more
+        sums = thetas[: n_active * F].reshape((n_active, F))  # whose coefficients are not needed any more
         if n_active:
             np.dot(joint, phi.T, sums)
         for a in range(n_active):
@@ -327,4 +310,4 @@ def dense_kernel(
             _variance_scores(nearby[a], A, first, second, precision, u, W)
         else:
             _scores(nearby[a], A, first, second, precision, whiten, u, W, inner, half)
-    return behind, log_likelihood, n_samples, dropped, beyond, pairs
+    return behind, log_likelihood, n_samples, dropped, beyond

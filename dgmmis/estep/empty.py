@@ -29,7 +29,7 @@ def log_density(model: Model, block: Block) -> Vector:
     return np.zeros(block.n_samples)
 
 
-def responsibilities(model: Model, block: Block) -> Float[np.ndarray, "k n"]:
-    """The weights, for each sample (see Kernel)."""
+def posterior(model: Model, block: Block) -> tuple[Vector, Float[np.ndarray, "k n"]]:
+    """Zeros, and the weights, for each sample (see Kernel)."""
     weights = (1 - model.background_fraction) * model.mixture.weights
-    return np.repeat(weights[:, None], block.n_samples, axis=1)
+    return np.zeros(block.n_samples), np.repeat(weights[:, None], block.n_samples, axis=1)

@@ -33,8 +33,8 @@ class Kernel(Protocol):
     def log_density(self, model: Model, block: Block) -> Vector:
         """Log density of each sample, background included."""
 
-    def responsibilities(self, model: Model, block: Block) -> Float[np.ndarray, "k n"]:
-        """Probability of each component for each sample; with the background's they sum to one."""
+    def posterior(self, model: Model, block: Block) -> tuple[Vector, Float[np.ndarray, "k n"]]:
+        """The same, and the probability of each component for each sample; with the background's they sum to one."""
 
 
 def log_weights(model: Model) -> np.ndarray:
@@ -81,3 +81,31 @@ def embed(
     high, low = features[i], features[j]  # features ascend, so the lower triangle stays the lower triangle
     covariances[:, high * (high + 1) // 2 + low] = covariance_score
     return means, covariances
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Room:
+    """Where a compiled loop puts its sums over a block of n samples: A (k,), u (k, m), W (k, t), log densities (n,),
+    and responsibilities (k, n), or (0, 0) where nobody wants them."""
+
+    weight: np.ndarray
+    mean_score: np.ndarray
+    covariance_score: np.ndarray
+    log_density: np.ndarray
+    responsibilities: np.ndarray
+
+    @classmethod
+    def of(cls, k: int, m: int, n: int, *, with_responsibilities: bool) -> "Room":
+        shape = (k, n) if with_responsibilities else (0, 0)
+        return cls(np.zeros(k), np.zeros((k, m)), np.zeros((k, packed_size(m))), np.empty(n), np.zeros(shape))
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """In the order in which the loops take them."""
+        return self.weight, self.mean_score, self.covariance_score, self.log_density, self.responsibilities
+
+    def expectation(self, features: np.ndarray, d: int, totals: tuple[float, ...]) -> Expectation:
+        """What the loop has found about some of d features; totals: background, log-likelihood, samples, dropped,
+        beyond."""
+        scores = embed(self.mean_score, self.covariance_score, features, d)
+        return Expectation(Moments(self.weight, *scores, *totals), self.log_density)

@@ -16,6 +16,7 @@ import typing
 import numpy as np
 from numba import njit
 
+from dgmmis.estep.cutting import cut
 from dgmmis.estep.pruning import box_of, near_noisy, noise_between
 from dgmmis.estep.simd import FAST, PART, exp, log
 from dgmmis.linalg import LOG_TWO_PI
@@ -193,55 +194,50 @@ def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
 
 @njit(**PART)
 @typing.no_type_check
-def _cut(lp, chi, cutoff, log_bg, start, n, log_cut, far, V):
-    """Take what is beyond the cutoff out of lp (K, V); see `Model.takes_part`.
-
-    log_cut (V,) receives the log of the sum of what was taken out, far (V,) 1 where every component lies too far away.
-    """
-    K = len(lp)
-    for v in range(V):
-        nearest = math.inf
-        for k in range(K):
-            nearest = min(nearest, chi[k, v])
-        reach = cutoff * cutoff
-        far[v] = 1.0 if nearest > reach else 0.0
-        if len(log_bg) == 0 or log_bg[start + min(v, n - 1)] == -math.inf:
-            reach = max(reach, nearest)
-        top = -math.inf
-        for k in range(K):
-            if chi[k, v] > reach:
-                top = max(top, lp[k, v])
-        taken = 0.0
-        for k in range(K):
-            if chi[k, v] > reach:
-                if top > -math.inf:
-                    taken += math.exp(lp[k, v] - top)
-                lp[k, v] = -math.inf
-        log_cut[v] = top + math.log(taken) if top > -math.inf else -math.inf
+def _lane_width(likely, numbers, of_M):
+    """Samples worked on at once: as many as keep what belongs to them in cache, a power of two from 16 to 64."""
+    M = len(of_M)
+    V = 64
+    while V > 16 and V * likely * (M * (M + 1) // 2 + M + 1) > numbers:
+        V //= 2
+    return V
 
 
 @njit(**FAST)
 @typing.no_type_check
 def noisy_kernel(
-    Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, V, panel, margin, cutoff, A, u, W, log_p, Q
+    Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, numbers, panel, margin, cutoff, A, u, W, log_p, Q
 ):  # fmt: skip
     """Sums over samples Y (M, N) into A (K,), u (K, D), W (K, TD), log_p (N,).
 
     w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
-    importance sampling; V: samples in a lane; panel: those for which the components that matter are looked for
-    together, a multiple of V; margin: see `near_noisy`, None: all components matter; cutoff: in sigmas, or None;
-    Q (K, N) or (0, 0) receives the responsibilities.
+    importance sampling; numbers: that fit into a core's cache; panel: samples for which the components that matter are
+    looked for together; margin: see `near_noisy`, None: all components matter; cutoff: in sigmas, or None; Q (K, N) or
+    (0, 0) receives the responsibilities.
 
-    Returns: the sums of background and log-likelihood, of what was cut, of samples beyond the cutoff of everything,
-    and the number of pairs that were looked at.
+    Returns: the sums of background and log-likelihood, of samples, of what was cut, and of samples beyond the cutoff of
+    everything.
     """
     M, D = len(of_M), len(of_D)
     TM = M * (M + 1) // 2
     K = len(log_alpha)
     N = Y.shape[1]
-    lp = np.empty((K, V))
-    G = np.empty((K, M, V))
-    I = np.empty((K, TM, V))
+    lo, hi, least, most = np.empty(M), np.empty(M), np.empty(M), np.empty(M)
+    active = np.arange(K)
+    nearby = active
+    n_active = K
+    likely = K
+    if margin is not None and N:  # of all samples first: what does not matter there matters nowhere
+        begin = np.int64(0)
+        box_of(Y, begin, N, lo, hi)
+        noise_between(S, begin, N, least, most)
+        n_active = near_noisy(nearby, log_alpha, mu, C, lo, hi, least, most, margin, cutoff, log_bg, active)
+        nearby = active[:n_active].copy()
+        likely = max(min(n_active, 64), n_active // 4)  # are left to a panel
+    V = _lane_width(likely, numbers, of_M)
+    lp = np.empty((n_active, V))
+    G = np.empty((n_active, M, V))
+    I = np.empty((n_active, TM, V))
     d = np.empty((M, V))
     y = np.empty((M, V))
     s = np.empty((TM, V))
@@ -251,100 +247,85 @@ def noisy_kernel(
     top = np.empty(V)
     z = np.empty(V)
     wv = np.empty(V)
-    chi = None if cutoff is None else np.empty((K, V))
+    chi = None if cutoff is None else np.empty((n_active, V))
     log_cut = None if cutoff is None else np.empty(V)
     far = None if cutoff is None else np.empty(V)
-    behind = 0.0
-    log_likelihood = 0.0
-    dropped = 0.0
-    beyond = 0.0
-    pairs = 0
+    live = None if cutoff is None else np.empty(n_active, dtype=np.bool_)
+    behind = log_likelihood = n_samples = dropped = beyond = 0.0
     shared = S.shape[1] == 1 and N > 1
-    lo, hi, least, most = np.empty(M), np.empty(M), np.empty(M), np.empty(M)
-    active = np.arange(K)
-    nearby = active
-    n_active = K
-    for start in range(0, N, V):
-        n = min(V, N - start)
-        if margin is not None and start % panel == 0:
-            if start == 0:  # of all samples first: what does not matter there matters nowhere
-                box_of(Y, start, N, lo, hi)
-                noise_between(S, start, N, least, most)
-                n_active = near_noisy(active, log_alpha, mu, C, lo, hi, least, most, margin, cutoff, log_bg, active)
-                nearby = active[:n_active].copy()
-            stop = min(start + panel, N)
-            box_of(Y, start, stop, lo, hi)
-            noise_between(S, start, stop, least, most)
-            bg = log_bg[start:stop]
+    for begin in range(0, N, panel):
+        end = min(begin + panel, N)
+        if margin is not None:
+            box_of(Y, begin, end, lo, hi)
+            noise_between(S, begin, end, least, most)
+            bg = log_bg[begin:end]
             n_active = near_noisy(nearby, log_alpha, mu, C, lo, hi, least, most, margin, cutoff, bg, active)
-        pairs += n_active * n
-        for v in range(V):  # a short last lane repeats its last sample with weight zero
-            o = start + min(v, n - 1)
-            wv[v] = w[o] if v < n else 0.0
-            so = 0 if shared else o
-            for i in range(M):
-                y[i, v] = Y[i, o]
-                if R is not None:
-                    for e in range(D):
-                        r[i, e, v] = R[i, e, o]
-            for t in range(TM):
-                s[t, v] = S[t, so]
-        for a in range(n_active):
-            k = active[a]
-            _total(I[a], C[k], s, r, scratch, of_M, of_D, V)
-            _invert(I[a], lp[a], of_M, V)
-            constant = log_alpha[k] - 0.5 * M * LOG_TWO_PI
-            for v in range(V):
-                lp[a, v] += constant
-            _solve(lp[a], G[a], I[a], y, r, mu[k], d, of_M, of_D, V)
-            if cutoff is not None:
+        for start in range(begin, end, V):
+            n = min(V, end - start)
+            for v in range(V):  # a short last lane repeats its last sample with weight zero
+                o = start + min(v, n - 1)
+                wv[v] = w[o] if v < n else 0.0
+                so = 0 if shared else o
+                for i in range(M):
+                    y[i, v] = Y[i, o]
+                    if R is not None:
+                        for e in range(D):
+                            r[i, e, v] = R[i, e, o]
+                for t in range(TM):
+                    s[t, v] = S[t, so]
+            for a in range(n_active):
+                k = active[a]
+                _total(I[a], C[k], s, r, scratch, of_M, of_D, V)
+                _invert(I[a], lp[a], of_M, V)
+                constant = log_alpha[k] - 0.5 * M * LOG_TWO_PI
                 for v in range(V):
-                    chi[a, v] = 0.0 if log_alpha[k] > -math.inf else math.inf
-                    for i in range(M):
-                        chi[a, v] += G[a, i, v] * d[i, v]
-        if cutoff is not None:
-            _cut(lp[:n_active], chi, cutoff, log_bg, start, n, log_cut, far, V)
-        for v in range(V):
-            top[v] = -math.inf
-            z[v] = 0.0
-        for a in range(n_active):
-            for v in range(V):
-                top[v] = max(top[v], lp[a, v])
-        if len(log_bg):
-            for v in range(V):
-                b = log_bg[start + min(v, n - 1)]
-                top[v] = max(top[v], b)
-                z[v] = math.exp(b - top[v])
-        for a in range(n_active):
-            for v in range(V):
-                q = exp(lp[a, v] - top[v])
-                lp[a, v] = q
-                z[v] += q
-        for v in range(n):
-            o = start + v
-            log_z = top[v] + log(z[v])
-            log_p[o] = log_z
-            if len(log_ref):
-                wv[v] *= math.exp(log_z - log_ref[o])
-            log_likelihood += wv[v] * log_z
-            if len(log_bg):
-                behind += wv[v] * math.exp(log_bg[o] - log_z)
+                    lp[a, v] += constant
+                _solve(lp[a], G[a], I[a], y, r, mu[k], d, of_M, of_D, V)
+                if cutoff is not None:
+                    for v in range(V):
+                        chi[a, v] = 0.0 if log_alpha[k] > -math.inf else math.inf
+                        for i in range(M):
+                            chi[a, v] += G[a, i, v] * d[i, v]
             if cutoff is not None:
-                dropped += wv[v] / (1.0 + math.exp(log_z - log_cut[v]))
-                beyond += wv[v] * far[v]
-        for v in range(V):
-            z[v] = 1.0 / z[v]
-        for a in range(n_active):
-            k = active[a]
-            if Q.shape[0]:
-                for v in range(n):
-                    Q[k, start + v] = lp[a, v] * z[v]
-            total = 0.0
+                cut(lp, chi, n_active, n, cutoff, log_bg[start : start + n], log_cut, far, live)
             for v in range(V):
-                q = lp[a, v] * z[v] * wv[v]
-                lp[a, v] = q
-                total += q
-            if total != 0.0:
-                A[k] += total
-                _add(lp[a], G[a], I[a], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
-    return behind, log_likelihood, dropped, beyond, pairs
+                top[v] = log_bg[start + min(v, n - 1)] if len(log_bg) else -math.inf
+            for a in range(n_active):
+                for v in range(V):
+                    top[v] = max(top[v], lp[a, v])
+            for v in range(V):
+                z[v] = math.exp(log_bg[start + min(v, n - 1)] - top[v]) if len(log_bg) else 0.0
+            for a in range(n_active):
+                for v in range(V):
+                    q = exp(lp[a, v] - top[v])
+                    lp[a, v] = q
+                    z[v] += q
+            for v in range(n):
+                o = start + v
+                log_z = top[v] + log(z[v])
+                log_p[o] = log_z
+                if len(log_ref):
+                    wv[v] *= math.exp(log_z - log_ref[o])
+                log_likelihood += wv[v] * log_z
+                n_samples += wv[v]
+                if len(log_bg):
+                    behind += wv[v] * math.exp(log_bg[o] - log_z)
+                if cutoff is not None:
+                    dropped += wv[v] / (1.0 + math.exp(log_z - log_cut[v]))
+                    beyond += wv[v] * far[v]
+            for v in range(V):
+                z[v] = 1.0 / z[v]
+            for a in range(n_active):
+                k = active[a]
+                if Q.shape[0]:
+                    for v in range(n):
+                        Q[k, start + v] = lp[a, v] * z[v]
+                total = 0.0
+                for v in range(V):
+                    q = lp[a, v] * z[v] * wv[v]
+                    lp[a, v] = q
+                    total += q
+                if total != 0.0:
+                    A[k] += total
+                    _add(lp[a], G[a], I[a], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
+    return behind, log_likelihood, n_samples, dropped, beyond

@@ -137,11 +137,11 @@ def _select(candidates, weighted, upper, lower, nearest, furthest, margin, cutof
             closest = min(closest, furthest[a])
     n = 0
     for a in range(len(candidates)):
-        if cutoff is None:
-            matters = upper[a] >= best - margin
+        if cutoff is None:  # a bound that is no number says nothing: then it matters
+            left_out = upper[a] < best - margin
         else:
-            matters = upper[a] >= best - FAINT or nearest[a] <= max(cutoff * cutoff, closest)
-        if matters:
+            left_out = upper[a] < best - FAINT and nearest[a] > max(cutoff * cutoff, closest)
+        if not left_out:
             active[n] = candidates[a]
             n += 1
     return n

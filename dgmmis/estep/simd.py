@@ -98,7 +98,7 @@ def exp(x):
 @njit(forceinline=True, **EXACT)
 @typing.no_type_check
 def log(x):
-    """log x of a positive normal number."""
+    """log x of a positive normal number; infinities, zero and NaN give what they should."""
     bits = _bits(x)
     exponent = (bits - ROOT_HALF_BITS) >> 52
     f = _double(bits - (exponent << 52)) - 1.0
@@ -107,4 +107,5 @@ def log(x):
     z = s * s
     R = z * (_L1 + z * (_L2 + z * (_L3 + z * (_L4 + z * (_L5 + z * (_L6 + z * _L7))))))
     half = 0.5 * f * f
-    return n * LOG_TWO_HIGH - ((half - (s * (half + R) + n * LOG_TWO_LOW)) - f)
+    value = n * LOG_TWO_HIGH - ((half - (s * (half + R) + n * LOG_TWO_LOW)) - f)
+    return value if 0.0 < x < math.inf else (x if x > 0.0 else (-math.inf if x == 0.0 else math.nan))
