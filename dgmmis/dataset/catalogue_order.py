@@ -55,8 +55,9 @@ def row_by_row(
                 parts = _Parts(Path(place), dtype, range(done, n_rows))
             parts.add(_records(numbers, arrays, dtype))
         if parts is not None:
+            del arrays
             for records in parts.in_order():
-                names = [name for name in records.dtype.names or () if name != "number"]
+                names = [name for name in dtype.names or () if name != "number"]
                 yield {name: np.ascontiguousarray(records[name]) for name in names}
 
 
@@ -82,8 +83,7 @@ class _Parts:
         self._spills: dict[int, Spill] = {}
 
     def add(self, records: np.ndarray) -> None:
-        """Send rows to their files."""
-        records = taken(records, np.argsort(records["number"]))
+        """Send rows, in the order of their numbers, to their files."""
         which = (records["number"] - self._numbers.start) // self._step
         edges = [0, *np.flatnonzero(np.diff(which)) + 1, len(which)]
         for start, stop in pairwise(edges):
@@ -98,17 +98,23 @@ class _Parts:
             if spill.n_rows > self._bound:
                 parts = _Parts(self._folder, self._dtype, range(first, first + self._step))
                 for start in range(0, spill.n_rows, self._bound):
-                    parts.add(spill.read(start, start + self._bound))
+                    parts.add(_sorted(spill.read(start, start + self._bound)))
                 spill.remove()
                 yield from parts.in_order()
             else:
                 records = spill.read(0, spill.n_rows)
                 spill.remove()
-                yield taken(records, np.argsort(records["number"]))
+                yield _sorted(records)
 
 
 def _records(numbers: np.ndarray, arrays: Arrays, dtype: np.dtype) -> np.ndarray:
+    """The rows as records, in the order of their numbers."""
+    order = np.argsort(numbers)
     records = np.empty(len(numbers), dtype)
     for name, array in {"number": numbers, **arrays}.items():
-        records[name] = array
+        records[name] = array[order]
     return records
+
+
+def _sorted(records: np.ndarray) -> np.ndarray:
+    return taken(records, np.argsort(records["number"]))
