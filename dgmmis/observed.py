@@ -104,17 +104,16 @@ class LatentPiece:
         return self.plain.nbytes + (0 if self.latent is None else self.latent.nbytes)
 
 
-def observed_sums(member: Member, item: Reference, observing: Observing, keep: Keep) -> Iterator[tuple[str, int, Any]]:
-    """The terms of a chunk: the moments of each leaf, and the error of its latent points.
-
-    The rows are kept, and their latent points where no replicate reweights them.
+def observed_sums(
+    member: Member, item: Reference, loaded: ObservedChunk, observing: Observing, keep: Keep
+) -> Iterator[tuple[str, int, Any]]:
+    """The terms of a chunk, laid out as `chunk_key` says: the moments of each leaf, and the error of its latent points,
+    which are kept where no replicate reweights them.
 
     Raises:
         DataError: a selection of zero at an observed object, by row.
     """
     model, points_of, replicate = member.model, member.points_of, member.replicate
-    chunk = chunk_key(member, item)
-    loaded: ObservedChunk = keep(chunk, lambda: load(item, observing, model.background, near_rows=chunk[1]))
     sums_of = partial(leaf_moments, model, variances_only=member.variances_only)
     for leaf, tilted in zip(loaded.leaves, loaded.tilted, strict=True):
         factors = None if replicate is None else replicate.factors(leaf.index, LEAF_ROWS)
@@ -151,16 +150,20 @@ def chunk_key(member: Member, item: Reference) -> tuple[str, int | None]:
 
 
 def load(
-    reference: Reference, observing: Observing, background: Background | None, near_rows: int | None = None
+    reference: Reference,
+    read: Callable[[], Chunk],
+    observing: Observing,
+    background: Background | None,
+    near_rows: int | None = None,
 ) -> ObservedChunk:
-    """A chunk's leaves, with the background's density at each row that needs no latent points; `near_rows` as for
-    `arranged`.
+    """The leaves of a reference's chunk, which `read` gives, with the background's density at each row that needs no
+    latent points; `near_rows` as for `arranged`.
 
     Raises:
         DataError: a selection of zero at an observed object, by row.
         RefusedError: injections, and values that went missing.
     """
-    chunk, survey = reference.load(), observing.survey
+    chunk, survey = read(), observing.survey
     if isinstance(survey.selection, Injections) and survey.selection_on == "observed":
         _refuse_gaps(chunk, reference)
     tilts = survey.tilts(chunk)

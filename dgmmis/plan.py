@@ -77,7 +77,7 @@ class Work:
         for place in places.tolist():
             chunk = data.references[place].load()
             leaf = next(chunk.leaves())
-            own = math.ceil(leaf.nbytes / min(chunk.n_samples, leaf.n_samples)) + 8  # the background's density
+            own = math.ceil(leaf.nbytes / leaf.n_samples) + 8  # the background's density
             row_bytes = max(row_bytes, own)
             noisy = not chunk.noise.is_shared or chunk.projection is not None
             shares.append(0.0 if survey is None else float(np.mean(survey.tilts(chunk))))
@@ -119,7 +119,7 @@ class Plan:
         n_chunks: that are read.
         n_tasks: they are grouped into.
         n_workers, n_processes: that share them.
-        pass_bytes: of all chunks as read.
+        pass_bytes: of all chunks as loaded: eight a number, however few the store has for it.
         resident: whether the processes keep the chunks between passes; else some are read again in each.
         kept_bytes: that a process keeps, laid out for the kernels.
         budget_bytes: that it may keep.
@@ -152,7 +152,7 @@ class Plan:
         return [
             ("rows x features, components", f"{self.n_rows:,} x {self.n_features}, {self.n_components}"),
             ("chunks, tasks, workers", f"{self.n_chunks:,}, {self.n_tasks:,}, {self.n_workers}"),
-            ("bytes per pass", f"{_size(self.pass_bytes)}, {keep}"),
+            ("bytes per pass", f"{_size(self.pass_bytes)} as loaded, {keep}"),
             (
                 "memory of a process",
                 f"{_size(self.task_bytes)} for tasks, {_size(self.kept_bytes)} for chunks it keeps",

@@ -2,14 +2,16 @@
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from dgmmis.chunk import LEAF_ROWS, Chunk
 from dgmmis.dataset.arrays import ArrayReference, Reference
+from dgmmis.errors import ClusterError
 from dgmmis.estep.compilation import seconds_compiling
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.resident import RESIDENT, drop_resident
@@ -20,7 +22,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
-from dgmmis.observed import Member, chunk_key, observed_sums
+from dgmmis.observed import Member, chunk_key, load, observed_sums
 from dgmmis.plan import Plan, shared_out
 from dgmmis.quadrature import UnseenBlock, UnseenPoints, draw
 from dgmmis.replicate import Replicate
@@ -70,59 +72,31 @@ class Shared:
         return RESIDENT.get(self.run, self.number, key, make, self.resident_bytes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Arriving:
-    """A reference whose rows are being read, or were."""
-
-    of: Reference
-    read: Callable[[], Chunk]
-
-    @property
-    def n_rows(self) -> int:
-        return self.of.n_rows
-
-    @property
-    def first_leaf(self) -> int:
-        return self.of.first_leaf
-
-    @property
-    def nbytes(self) -> int:
-        return self.of.nbytes
-
-    @property
-    def key(self) -> str:
-        return self.of.key
-
-    @property
-    def is_ordered(self) -> bool:
-        return self.of.is_ordered
-
-    def numbers(self, rows: np.ndarray) -> np.ndarray:
-        return self.of.numbers(rows)
-
-    def split(self, n: int) -> Sequence[Reference]:
-        return self.of.split(n)
-
-    def load(self) -> Chunk:
-        return self.read()
-
-
 @dataclass(frozen=True, slots=True)
 class _Sums:
     """The task: sums over a chunk's leaves, or over a block of unseen points, for each member."""
 
-    def __call__(self, shared: Shared, item: Reference | UnseenItem) -> Partial:
+    def __call__(
+        self, shared: Shared, item: Reference | UnseenItem, read: Callable[[], Chunk] | None = None
+    ) -> Partial:
         if isinstance(item, UnseenItem):
             block, points = item.block, _points(shared, item)
             return Partial.of(
                 (f"{m}-unseen-{block.noise_class}", block.leaf, unseen_sums(shared.members[m].model, points))
                 for m in item.members
             )
-        partial = Partial()
+        rows = cache(read or item.load)  # one reading serves all members, also where nothing is kept
+        alike: dict[tuple[str, int | None], list[int]] = {}
         for m, member in enumerate(shared.members):
-            terms = observed_sums(member, item, shared.observing, shared.kept)
-            partial = Partial.join([partial, Partial.of((f"{m}-{name}", leaf, value) for name, leaf, value in terms)])
-        return partial
+            alike.setdefault(chunk_key(member, item), []).append(m)
+        total = Partial()
+        for key, same in alike.items():
+            background = shared.members[same[0]].model.background
+            loaded = shared.kept(key, partial(load, item, rows, shared.observing, background, near_rows=key[1]))
+            for m in same:
+                terms = observed_sums(shared.members[m], item, loaded, shared.observing, shared.kept)
+                total = Partial.join([total, Partial.of((f"{m}-{name}", leaf, value) for name, leaf, value in terms)])
+        return total
 
     def reads(self, shared: Shared, item: Reference | UnseenItem) -> Callable[[], Chunk] | None:
         """Rows on disk that this process does not keep."""
@@ -131,9 +105,6 @@ class _Sums:
         ):
             return None
         return item.load
-
-    def arrived(self, item: Reference, read: Callable[[], Chunk]) -> Reference:
-        return _Arriving(item, read)
 
 
 sums = _Sums()
@@ -155,8 +126,8 @@ class _OverUnseen:
 class _Summed:
     """The task of `summed`."""
 
-    def __call__(self, function: LeafFunction, item: Reference) -> Partial:
-        chunk = item.load()
+    def __call__(self, function: LeafFunction, item: Reference, read: Callable[[], Chunk] | None = None) -> Partial:
+        chunk = (read or item.load)()
         starts = range(0, chunk.n_samples, LEAF_ROWS)
         return Partial.of(
             ("sum", leaf, function(leaf, chunk.take(slice(start, start + LEAF_ROWS))))
@@ -165,9 +136,6 @@ class _Summed:
 
     def reads(self, function: LeafFunction, item: Reference) -> Callable[[], Chunk] | None:
         return None if isinstance(item, ArrayReference) else item.load
-
-    def arrived(self, item: Reference, read: Callable[[], Chunk]) -> Reference:
-        return _Arriving(item, read)
 
 
 def _points(shared: Shared, item: UnseenItem) -> UnseenPoints:
@@ -239,12 +207,18 @@ class Readings:
 
     @property
     def compile_seconds(self) -> float:
-        """That the process which compiled longest has spent on kernels since there are these readings."""
-        return max((s - self._compiled.get(name, 0.0) for name, s in self._seconds_compiling().items()), default=0.0)
+        """That the process which compiled longest has spent on kernels since there are these readings; 0 where none is
+        left to say so."""
+        try:
+            found = self._seconds_compiling()
+        except ClusterError:  # the fit may be finished: nothing else is wanted of the cluster
+            return 0.0
+        return max((s - self._compiled.get(name, 0.0) for name, s in found.items()), default=0.0)
 
     def close(self) -> None:
-        """Let go of what the workers keep."""
-        self._executor.everywhere(partial(drop_resident, self._run))
+        """Let go of what the workers keep, if there are any left."""
+        with suppress(ClusterError):
+            self._executor.everywhere(partial(drop_resident, self._run))
 
     def _seconds_compiling(self) -> dict[str, float]:
         return {name: s for found in self._executor.everywhere(seconds_compiling) for name, s in found.items()}

@@ -20,39 +20,41 @@ def draw_sample(references: Sequence[Reference], executor: Executor) -> Chunk:
     Where rows are ordered in space each chunk is a part of it: then over all of them, in a reading of the data.
     """
     if any(reference.is_ordered for reference in references):
-        step = max(1.0, sum(reference.n_rows for reference in references) / SAMPLE_ROWS)
-        return _joined(executor.map(_Spaced(step), references))
+        return _joined(executor.map(_taken, _spaced(references)))
     chosen = [references[i] for i in np.unique(np.linspace(0, len(references) - 1, SAMPLE_CHUNKS).astype(int))]
     per_chunk = -(-SAMPLE_ROWS // len(chosen))
-    parts = executor.map(_Thinned(per_chunk), chosen)
-    return _joined(parts)
+    return _joined(executor.map(_taken, [_thinned(reference, per_chunk) for reference in chosen]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Thinned:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Some:
+    """Some rows of a chunk."""
+
+    of: Reference
+    rows: np.ndarray
+
+
+def _thinned(reference: Reference, n: int) -> _Some:
     """Every so many-th row of a chunk."""
-
-    n_rows: int
-
-    def __call__(self, reference: Reference) -> Chunk:
-        chunk = reference.load()
-        rows = np.unique(np.linspace(0, chunk.n_samples - 1, min(self.n_rows, chunk.n_samples)).astype(int))
-        return _copied(chunk, rows)
+    rows = np.unique(np.linspace(0, reference.n_rows - 1, min(n, reference.n_rows)).astype(int))
+    return _Some(reference, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spaced:
-    """The middles of equal parts of a chunk, as many as there are steps in it, but at least one."""
+def _spaced(references: Sequence[Reference]) -> list[_Some]:
+    """The rows in the middles of equal parts of all rows, which end where they may; some chunks may have none."""
+    edges = np.cumsum([0, *(reference.n_rows for reference in references)])
+    n = min(SAMPLE_ROWS, edges[-1])
+    rows = ((np.arange(n) + 0.5) / n * edges[-1]).astype(int)
+    parts = np.split(rows, np.searchsorted(rows, edges[1:-1]))
+    return [
+        _Some(reference, part - start)
+        for reference, part, start in zip(references, parts, edges[:-1], strict=True)
+        if len(part)
+    ]
 
-    step: float
 
-    def __call__(self, reference: Reference) -> Chunk:
-        chunk = reference.load()
-        n = max(1, round(chunk.n_samples / self.step))
-        return _copied(chunk, ((np.arange(n) + 0.5) / n * chunk.n_samples).astype(int))
-
-
-def _copied(chunk: Chunk, rows: np.ndarray) -> Chunk:
+def _taken(some: _Some) -> Chunk:
+    chunk, rows = some.of.load(), some.rows
     return Chunk(
         np.array(chunk.points[rows]),
         chunk.noise.take(rows),

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,20 +16,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dgmmis import readings
 from dgmmis.background import Uniform
 from dgmmis.callback import Callback, Step
-from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import ArrayDataset, Reference
+from dgmmis.chunk import CHUNK_ROWS, Chunk
+from dgmmis.dataset.arrays import ArrayDataset, ArrayReference, Reference
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.reference import ChunkReference
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.em import Stopping
 from dgmmis.errors import ClusterError, JobError, RefusedError, StoreError
+from dgmmis.estep.pruning import FEWEST
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
@@ -39,9 +41,13 @@ from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tree import Partial, n_nodes
 from dgmmis.fit import Fit, fit
 from dgmmis.initialize import Start
+from dgmmis.latent_draw import Observing
+from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_law import NoiseFunction
+from dgmmis.observed import Member
 from dgmmis.plan import Work, make_plan, shared_out
+from dgmmis.readings import Readings
 from dgmmis.selection import Ball, FromFunction, HalfSpace
 from dgmmis.survey import Survey
 
@@ -123,9 +129,9 @@ class _Ones:
         self.events: list[tuple[str, int]] = []
         self.alive = self.most = 0
 
-    def __call__(self, shared: set[int], item: object) -> Partial:
-        number, value = item if isinstance(item, tuple) else (item, lambda: self._read(item))
-        value()
+    def __call__(self, shared: set[int], item: int, read: Callable[[], object] | None = None) -> Partial:
+        number = item
+        _ = self._read(number) if read is None else read()
         if number + 1 < len(self.begun) and number + 1 not in shared:
             assert self.begun[number + 1].wait(10)  # its reading begins before this one's work ends
         time.sleep(0.01)
@@ -141,9 +147,6 @@ class _Ones:
     def reads(self, shared: set[int], item: int) -> Callable[[], object] | None:
         return None if item in shared else lambda: self._read(item)
 
-    def arrived(self, item: int, read: Callable[[], object]) -> object:
-        return item, read
-
 
 def test_the_next_item_is_read_while_one_is_worked_on() -> None:
     task = _Ones(5)
@@ -153,8 +156,8 @@ def test_the_next_item_is_read_while_one_is_worked_on() -> None:
 
 def test_what_is_kept_is_not_read_ahead() -> None:
     class Kept(_Ones):
-        def __call__(self, shared: set[int], item: object) -> Partial:
-            assert isinstance(item, int)
+        def __call__(self, shared: set[int], item: int, read: Callable[[], object] | None = None) -> Partial:
+            assert read is None
             return Partial.of([("a", item, 1.0)])
 
     task = Kept(5)
@@ -293,7 +296,8 @@ def test_reads_overlap_computation(survey_path: Path, expected_bits: str, monkey
 
     def observed_sums(model: Model, item: Reference, *rest: Any, **options: Any) -> Iterator[tuple[str, int, Any]]:
         terms = list(inner(model, item, *rest, **options))
-        place = order.index(item.load().first_row)
+        assert isinstance(item, _SlowReference)
+        place = order.index(item.first_row)
         if place + 1 < len(order):
             assert _SlowReference.begun[order[place + 1]].wait(10)
             waited.append(place)
@@ -306,6 +310,89 @@ def test_reads_overlap_computation(survey_path: Path, expected_bits: str, monkey
     monkeypatch.setattr(readings, "observed_sums", observed_sums)
     assert _bits(_fit(survey_path, executor)) == expected_bits
     assert waited
+
+
+def test_one_reading_serves_all_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no chunk is kept, and for members that want the rows in different orders."""
+    data = ArrayDataset.of(np.random.default_rng(0).normal(size=(3 * CHUNK_ROWS, 1)))
+    loads: list[str] = []
+
+    def counted(reference: ArrayReference) -> Chunk:
+        loads.append(reference.key)
+        return inner(reference)
+
+    inner = ArrayReference.load
+    plan = make_plan(data.references, Work.of(data, 2), Resources(1, 1, 1 << 33))
+    models = [_model(k) for k in (2, 3, FEWEST)]
+    members = [Member(model, None, draws_unseen=False) for model in models]
+    observing = Observing(Survey(), np.eye(1))
+    reading = Readings(data.references, plan=replace(plan, budget_bytes=0), observing=observing, executor=Serial())
+    monkeypatch.setattr(ArrayReference, "load", counted)
+    for _ in range(2):
+        found = reading(members)
+        assert sorted(loads) == sorted(reference.key for reference in shared_out(data.references, 1))
+        loads.clear()
+    for member, one in zip(members, found, strict=True):
+        assert reading([member])[0].observed.log_likelihood == one.observed.log_likelihood
+
+
+def _model(k: int) -> Model:
+    return Model(GaussianMixture(np.full(k, 1 / k), np.linspace(-1, 1, k)[:, None], np.ones((k, 1, 1))))
+
+
+class _Lost(Serial, Callback):
+    """A cluster that is there as long as the fit goes on."""
+
+    lost = False
+
+    def on_end(self, sentence: str) -> None:
+        self.lost = True
+
+    def everywhere(self, function: Callable[[], Any]) -> list[Any]:
+        if self.lost:
+            raise ClusterError("the cluster was lost")
+        return super().everywhere(function)
+
+
+def test_a_finished_fit_outlives_its_cluster() -> None:
+    executor = _Lost()
+    data = ArrayDataset.of(np.random.default_rng(0).normal(size=(500, 2)))
+    result = fit(data, Start(1), executor=executor, callbacks=(executor,))
+    assert executor.lost
+    assert result.converged
+    assert result.compile_seconds == 0
+
+
+class _Stub(Client):
+    """A client whose scheduler answers what it is told to."""
+
+    status = "running"
+
+    def __init__(self, workers: dict[str, dict[str, Any]]) -> None:
+        self.workers = workers
+
+    def __del__(self) -> None:
+        pass  # nothing was connected to
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": self.workers}
+
+    def nthreads(self) -> dict[str, int]:
+        return {address: worker["nthreads"] for address, worker in self.workers.items()}
+
+    def run(self, function: Callable[[], Any], on_error: str) -> dict[str, Any]:
+        raise CommClosedError("gone")
+
+
+def test_resources_are_those_of_one_moment() -> None:
+    stub = _Stub({"b": {"nthreads": 2, "memory_limit": 0}, "a": {"nthreads": 1, "memory_limit": 1 << 30}})
+    executor = Distributed(stub)
+    assert executor.resources == Resources(3, 2, 1 << 30)
+    stub.workers = {}
+    with pytest.raises(ClusterError, match="the cluster has no workers"):
+        executor.resources  # noqa: B018
+    with pytest.raises(ClusterError, match="the cluster was lost: gone"):
+        executor.everywhere(int)
 
 
 class _KillsAWorker(Callback):

@@ -34,7 +34,7 @@ from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise, SharedNoise
 from dgmmis.noise_classes import Partition, classes_of, single_class
 from dgmmis.noise_law import ConstantNoise, OwnNoise
-from dgmmis.observed import LatentPiece, Member, laid_out, observed_sums
+from dgmmis.observed import LatentPiece, Member, laid_out, load, observed_sums
 from dgmmis.prior import Constraints, Frozen
 from dgmmis.quadrature import Round, draw
 from dgmmis.selection import Box, HalfSpace
@@ -122,7 +122,9 @@ def _latent(model: Model, chunk: Chunk, survey: Survey) -> Latent:
 
     (reference,) = ArrayDataset(chunk).references
     member = Member(model, _round(model, survey, chunk), draws_unseen=True)
-    list(observed_sums(member, reference, Observing(survey, np.eye(2)), keep))
+    observing = Observing(survey, np.eye(2))
+    loaded = load(reference, reference.load, observing, model.background)
+    list(observed_sums(member, reference, loaded, observing, keep))
     (piece,) = pieces
     assert piece.latent is not None
     assert len(piece.latent.first) > 8

@@ -315,6 +315,18 @@ def test_a_sample_of_an_ordered_survey_looks_like_the_whole(tmp_path: Path, monk
     assert np.histogram2d(*evenly.T, bins=3, range=[[0, 1], [0, 1]])[0].min() > 150
 
 
+def test_a_sample_of_many_short_segments_is_no_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(20):
+        dataset = write(tmp_path / "s.zarr", rows(7 + seed % 3, seed), append=True)
+    monkeypatch.setattr(subsample, "SAMPLE_ROWS", 12)
+    sample = subsample.draw_sample(dataset.references, Serial()).points
+    points = dataset.points.compute()
+    step = len(points) / 12
+    np.testing.assert_array_equal(sample, points[[int((place + 0.5) * step) for place in range(12)]])
+    monkeypatch.setattr(subsample, "SAMPLE_ROWS", 20_000)
+    np.testing.assert_array_equal(subsample.draw_sample(dataset.references, Serial()).points, points)
+
+
 def test_a_plan_of_an_ordered_survey_knows_of_gaps(tmp_path: Path) -> None:
     """They are not in its first chunk, and cost latent points where something was selected."""
     points = np.random.default_rng(2).random((2 * CHUNK_ROWS, 2))

@@ -72,9 +72,14 @@ class Numbered:
     data=st.data(),
     segments=st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=5),
     part_bytes=st.sampled_from([1, 100, 1 << 20]),
+    most_parts=st.sampled_from([2, 5, 256]),
 )
 def test_any_order_comes_back(
-    data: st.DataObject, segments: list[tuple[int, bool]], part_bytes: int, tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject,
+    segments: list[tuple[int, bool]],
+    part_bytes: int,
+    most_parts: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder, rng = tmp_path_factory.mktemp("rows"), np.random.default_rng(data.draw(st.integers(0, 99)))
     references, first = [], 0
@@ -89,6 +94,7 @@ def test_any_order_comes_back(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue_order, "PART_BYTES", part_bytes)
+        patch.setattr(catalogue_order, "MOST_PARTS", most_parts)
         parts = list(row_by_row(references, function, folder))
     np.testing.assert_array_equal(np.concatenate([part["integer"] for part in parts]), np.arange(first))
     np.testing.assert_array_equal(np.concatenate([part["table"] for part in parts])[:, 1], -np.arange(first))
@@ -102,6 +108,26 @@ def test_rows_in_order_are_handed_on_at_once(tmp_path: Path) -> None:
     assert next(parts)["x"].tolist() == [0, 1, 2, 3, 4]
     parts.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_go_to_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many parts the catalogue has: four of 256 rows each, shared out again down to parts of four."""
+    numbers = np.random.default_rng(0).permutation(1024)
+    monkeypatch.setattr(catalogue_order, "PART_BYTES", 4 * 16)
+    monkeypatch.setattr(catalogue_order, "MOST_PARTS", 4)
+    most, files = 0, tmp_path.glob
+
+    def function(chunk: Chunk) -> dict[str, np.ndarray]:
+        assert len(list(files(".rows-*/*"))) <= 4
+        return {"x": chunk.points[:, 0]}
+
+    found = []
+    for part in row_by_row([Numbered(some) for some in np.array_split(numbers, 32)], function, tmp_path):
+        assert len(part["x"]) == 4
+        found.append(part["x"])
+        most = max(most, len(list(files(".rows-*/*"))))
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(1024))
+    assert most == 4 * 3  # of each of four levels all but the first, which was removed when it was read
 
 
 @pytest.mark.parametrize("parts", [1, 3])

@@ -1,7 +1,7 @@
 """Back to the order of the catalogue: what was found row by row along a store, in bounded memory."""
 
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,16 +14,19 @@ from dgmmis.dataset.spill import Spill, record_type, taken
 PART_BYTES = 16 * 2**20
 """Rows handed out at a time, where they had to be put in order."""
 
+MOST_PARTS = 256
+"""Files that rows of a chunk may go to: each is opened for them, and closed."""
+
 Arrays = dict[str, np.ndarray]
 
 
 def row_by_row(
-    references: Iterable[Reference], function: Callable[[Chunk], Arrays], folder: Path
+    references: Sequence[Reference], function: Callable[[Chunk], Arrays], folder: Path
 ) -> Generator[Arrays, None, None]:
     """What a function says of the rows, in the order of the catalogue.
 
     As long as rows come in that order they are handed on as they are. Those that do not go to files, each for some
-    consecutive numbers, which are read one after the other in the end.
+    consecutive numbers, which are read one after the other in the end; those of many rows are shared out once more.
 
     Args:
         references: all chunks of a catalogue, in the order of the store.
@@ -47,10 +50,15 @@ def row_by_row(
                 yield arrays
                 continue
             if parts is None:
-                parts = _Parts(Path(place), done, arrays)
-            parts.add(numbers, arrays)
+                dtype = record_type({"number": np.empty(0, np.int64), **arrays})
+                n_rows = sum(reference.n_rows for reference in references)
+                parts = _Parts(Path(place), dtype, range(done, n_rows))
+            parts.add(_records(numbers, arrays, dtype))
         if parts is not None:
-            yield from parts.in_order()
+            del arrays
+            for records in parts.in_order():
+                names = [name for name in dtype.names or () if name != "number"]
+                yield {name: np.ascontiguousarray(records[name]) for name in names}
 
 
 def part_rows(row_bytes: int) -> int:
@@ -59,30 +67,54 @@ def part_rows(row_bytes: int) -> int:
 
 
 class _Parts:
-    """Rows of consecutive numbers in a file each."""
+    """Rows of consecutive numbers in a file each, MOST_PARTS files at the most.
 
-    def __init__(self, folder: Path, first: int, arrays: Arrays) -> None:
-        self._folder, self._first = folder, first
-        self._dtype = record_type({"number": np.empty(0, np.int64), **arrays})
-        self._rows = part_rows(self._dtype.itemsize)
+    Args:
+        folder: of the files.
+        dtype: of a row and its number.
+        numbers: that the rows have.
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype, numbers: range) -> None:
+        self._folder, self._dtype, self._numbers = folder, dtype, numbers
+        self._bound = self._step = part_rows(dtype.itemsize)
+        while self._step * MOST_PARTS < len(numbers):
+            self._step *= 2
         self._spills: dict[int, Spill] = {}
 
-    def add(self, numbers: np.ndarray, arrays: Arrays) -> None:
-        order = np.argsort(numbers)
-        records = np.empty(len(numbers), self._dtype)
-        for name, array in {"number": numbers, **arrays}.items():
-            records[name] = array[order]
-        which = (records["number"] - self._first) // self._rows
+    def add(self, records: np.ndarray) -> None:
+        """Send rows, in the order of their numbers, to their files."""
+        which = (records["number"] - self._numbers.start) // self._step
         edges = [0, *np.flatnonzero(np.diff(which)) + 1, len(which)]
         for start, stop in pairwise(edges):
-            part = int(which[start])
-            if part not in self._spills:
-                self._spills[part] = Spill(self._folder / f"{part:06d}", self._dtype)
-            self._spills[part].append(records[start:stop])
+            first = self._numbers.start + int(which[start]) * self._step
+            if first not in self._spills:
+                self._spills[first] = Spill(self._folder / f"{first}-{self._step}", self._dtype)
+            self._spills[first].append(records[start:stop])
 
-    def in_order(self) -> Iterator[Arrays]:
-        for _, spill in sorted(self._spills.items()):
-            records = spill.read(0, spill.n_rows)
-            spill.remove()
-            records = taken(records, np.argsort(records["number"]))
-            yield {name: np.ascontiguousarray(records[name]) for name in records.dtype.names or () if name != "number"}
+    def in_order(self) -> Iterator[np.ndarray]:
+        """The rows, as many at a time as may be in memory; a file of more is shared out again."""
+        for first, spill in sorted(self._spills.items()):
+            if spill.n_rows > self._bound:
+                parts = _Parts(self._folder, self._dtype, range(first, first + self._step))
+                for start in range(0, spill.n_rows, self._bound):
+                    parts.add(_sorted(spill.read(start, start + self._bound)))
+                spill.remove()
+                yield from parts.in_order()
+            else:
+                records = spill.read(0, spill.n_rows)
+                spill.remove()
+                yield _sorted(records)
+
+
+def _records(numbers: np.ndarray, arrays: Arrays, dtype: np.dtype) -> np.ndarray:
+    """The rows as records, in the order of their numbers."""
+    order = np.argsort(numbers)
+    records = np.empty(len(numbers), dtype)
+    for name, array in {"number": numbers, **arrays}.items():
+        records[name] = array[order]
+    return records
+
+
+def _sorted(records: np.ndarray) -> np.ndarray:
+    return taken(records, np.argsort(records["number"]))

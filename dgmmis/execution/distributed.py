@@ -7,7 +7,7 @@ in the graph survives the death of every worker, which scattered data do not.
 import math
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dask
@@ -47,9 +47,10 @@ class Distributed:
 
     @property
     def resources(self) -> Resources:
-        workers = self._workers()
+        workers = _some(self._workers())  # one answer for all: workers come and go between two
+        n_threads = sum(worker["nthreads"] for worker in workers.values())
         limits = [worker["memory_limit"] for worker in workers.values() if worker["memory_limit"]]
-        return Resources(len(self._threads()), len(workers), int(min(limits, default=UNLIMITED)))
+        return Resources(n_threads, len(workers), int(min(limits, default=UNLIMITED)))
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         layers, last = self._pass(uuid.uuid4().hex, function, shared, groups)
@@ -98,7 +99,7 @@ class Distributed:
     def everywhere(self, function: Callable[[], Any]) -> list[Any]:
         if self.client.status != "running":
             return []
-        return list(self.client.run(function, on_error="ignore").values())
+        return list(self._guarded(lambda: self.client.run(function, on_error="ignore")).values())
 
     def about(self) -> list[tuple[str, str]]:
         return [
@@ -119,10 +120,9 @@ class Distributed:
         Asked for once a second at most: tasks are pinned loosely, and one whose worker has left goes to another.
         """
         if time.monotonic() - self._asked > ASK_SECONDS or not self._known:
-            self._known = [address for address, n in sorted(self.client.nthreads().items()) for _ in range(n)]
+            threads = _some(self.client.nthreads())
+            self._known = [address for address, n in sorted(threads.items()) for _ in range(n)]
             self._asked = time.monotonic()
-        if not self._known:
-            raise ClusterError("the cluster has no workers", do="start workers, or wait until they have joined")
         return self._known
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
@@ -130,6 +130,13 @@ class Distributed:
             return call()
         except (KilledWorker, NoValidWorkerError, FutureCancelledError, CommClosedError) as error:
             raise ClusterError(f"the cluster was lost: {error}", do="look at the workers' logs; run again") from error
+
+
+def _some(workers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The workers, of which there must be some."""
+    if not workers:
+        raise ClusterError("the cluster has no workers", do="start workers, or wait until they have joined")
+    return workers
 
 
 def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:

@@ -6,6 +6,7 @@ of n, the weights maximise sum_n w_n log sum_m beta_m p_mn over beta_m >= 0, sum
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from dgmmis.background import Background, FixedMixture, Uniform
 from dgmmis.chunk import LEAF_ROWS
 from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.dataset.folds import held_out
-from dgmmis.errors import DataError, RefusedError, ShapeError
+from dgmmis.errors import ClusterError, DataError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.resident import RESIDENT, drop_resident
 from dgmmis.execution.tree import Partial
@@ -221,8 +222,9 @@ class _Reading:
         return total
 
     def close(self) -> None:
-        """Let go of what the workers keep."""
-        self._executor.everywhere(partial(drop_resident, self._run))
+        """Let go of what the workers keep, if there are any left."""
+        with suppress(ClusterError):
+            self._executor.everywhere(partial(drop_resident, self._run))
 
 
 def _check(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,24 @@ WORKERS, LIMIT = 2, "1GB"
 
 @dataclass(frozen=True)
 class Case:
-    """A fit: rows, features, components, passes."""
+    """A fit: rows, features, components, passes; the memory of a worker; the kind of noise of each row."""
 
     n: int
     d: int
     k: int
     passes: int = 3
     limit: str = LIMIT
+    noise: str = "none"
 
     @property
-    def name(self) -> str:
-        return f"{self.n:.0e} x {self.d}, K={self.k}"
+    def store(self) -> str:
+        """The name of its store."""
+        return f"{self.n}x{self.d}{'' if self.noise == 'none' else f'-{self.noise}'}.zarr"
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> "Case":
+        """The case of what was found, perhaps before there were all of the fields."""
+        return cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
 
 
 CASES = (
@@ -58,6 +65,7 @@ CASES = (
     Case(1_000_000, 3, 5000, 2),
     Case(100_000, 15, 1000, 2),
     Case(16_384, 20, 12_000, 2, "4GB"),
+    Case(100_000, 4, 2000, 2, noise="diagonal"),
 )
 
 
@@ -78,13 +86,14 @@ def chunks(n: int, d: int) -> Iterator[np.ndarray]:
         yield rng.standard_normal((rows, d)) + centres[rng.integers(8, size=rows)]
 
 
-def written(path: Path, n: int, d: int) -> None:
+def written(path: Path, n: int, d: int, noise: str = "none") -> None:
     """A store of the rows, unless it is there."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with SurveyWriter(path, Schema(features=tuple(f"x{e}" for e in range(d)), noise="none")) as writer:
-            for rows in chunks(n, d):
-                writer.write(points=rows)
+        with SurveyWriter(path, Schema(features=tuple(f"x{e}" for e in range(d)), noise=noise)) as writer:
+            for number, rows in enumerate(chunks(n, d)):
+                variances = np.random.default_rng(number).uniform(0.01, 0.1, rows.shape)
+                writer.write(points=rows, noise=None if noise == "none" else variances)
 
 
 def measured(case: Case, path: Path) -> dict[str, Any]:
@@ -122,7 +131,7 @@ def table(found: list[dict[str, Any]]) -> str:
         plan = one["plan"]
         promised = plan["task_bytes"] + plan["kept_bytes"]
         cells = [
-            f"{one['n']:.0e} x {one['d']}, {one['k']}",
+            f"{one['n']:.0e} x {one['d']}, {one['k']}" + (", noise" if Case.of(one).noise != "none" else ""),
             *(
                 f"{value / 1e6:.3g}" if value < 1e9 else f"{value / 1e6:.0f}"
                 for value in (
@@ -153,15 +162,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = given.folder or Path(temporary)
         if given.case is not None:
             case = CASES[given.case]
-            written(folder / f"{case.n}x{case.d}.zarr", case.n, case.d)
-            sys.stdout.write(json.dumps(measured(case, folder / f"{case.n}x{case.d}.zarr")) + "\n")
+            written(folder / case.store, case.n, case.d, case.noise)
+            sys.stdout.write(json.dumps(measured(case, folder / case.store)) + "\n")
             return
         file = RESULTS / "memory.json"
         before = json.loads(file.read_text())["cases"] if file.exists() else []
-        known = {Case(**{key: one[key] for key in asdict(CASES[0])}): one for one in before}
+        known = {Case.of(one): one for one in before}
         for number, case in enumerate(CASES):
             if given.smallest <= case.n <= given.largest:
-                written(folder / f"{case.n}x{case.d}.zarr", case.n, case.d)  # here, so that it is not in the peak
+                written(folder / case.store, case.n, case.d, case.noise)  # here, so that it is not in the peak
                 command = [sys.executable, "-m", "tests.benchmarks.memory", "--folder", str(folder)]
                 out = subprocess.run([*command, "--case", str(number)], check=True, capture_output=True, text=True)
                 known[case] = json.loads(out.stdout.splitlines()[-1])
