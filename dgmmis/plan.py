@@ -9,6 +9,9 @@ import numpy as np
 from dgmmis.chunk import LEAF_ROWS
 from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.errors import PlanError
+from dgmmis.estep.components import MOST_BYTES
+from dgmmis.estep.noisy_kernel import SMALLEST_LANE
+from dgmmis.estep.pruning import PANEL
 from dgmmis.execution.executor import FAN_IN, Resources, grouped
 from dgmmis.execution.tree import n_nodes
 from dgmmis.linalg import packed_size
@@ -26,6 +29,9 @@ takes a quarter of a pass."""
 
 SMALL_SECONDS = 0.5
 """Work of a pass below which a cluster does not pay: starting one takes seconds, a pass on it 30 ms more."""
+
+ROW_NANOSECONDS = 30
+"""Of one core for a row, whatever the number of components."""
 
 LATENT_POINTS = 64
 """Of an object, as most fits need them."""
@@ -88,11 +94,12 @@ class Work:
 
     @property
     def seconds(self) -> float:
-        """Of one core for a pass: measured nanoseconds a pair, as a polynomial in the number of features."""
+        """Of one core for a pass: measured nanoseconds a pair, as a polynomial in the number of features. Where
+        components are left out it takes less, and nobody knows beforehand how much."""
         d = self.n_features
-        nanoseconds = 8 + 1.2 * d**2 + 0.15 * d**3 if self.noisy else 4 + 0.2 * d**2
+        nanoseconds = 8 + 1.2 * d**2 + 0.1 * d**3 if self.noisy else 4 + 0.1 * d**2
         latent = self.latent_share * LATENT_POINTS * (8 + 2 * d**2)
-        return self.n_rows * self.n_components * (nanoseconds + latent) * 1e-9
+        return self.n_rows * (ROW_NANOSECONDS + self.n_components * (nanoseconds + latent)) * 1e-9
 
     def turns(self, n_workers: int) -> int:
         """Tasks that each of so many workers does in a pass, one after the other."""
@@ -191,7 +198,7 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
     n_tasks = max(1, min(len(references), turns * resources.n_workers))
     sums = 8 * k * (1 + d + packed_size(d))
     task = _reading_bytes(references, work) + _summing_bytes(references, n_tasks) * sums
-    task += KERNEL_COPIES * 8 * k * d**2 + (32 << 20) + work.latent_bytes
+    task += KERNEL_COPIES * 8 * k * d**2 + _kernel_bytes(work) + (32 << 20) + work.latent_bytes
     needed = PROCESS_BYTES + task * math.ceil(resources.n_workers / resources.n_processes)
     budget = max(0, int(USABLE * resources.process_bytes) - needed)
     share = math.ceil(work.n_rows * work.row_bytes / resources.n_processes)
@@ -217,6 +224,14 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
 def _reading_bytes(references: Sequence[Reference], work: Work) -> int:
     """A chunk as read and as laid out, with what that takes on the way, and the next one, which is being read."""
     return max(3 * reference.nbytes + 2 * reference.n_rows * work.row_bytes for reference in references)
+
+
+def _kernel_bytes(work: Work) -> int:
+    """What a kernel works in where no component is left out, and what is kept of components for it."""
+    k, d = work.n_components, work.n_features
+    numbers = 1 + d + packed_size(d)
+    panel = k * SMALLEST_LANE * numbers if work.noisy else k * (PANEL + numbers)
+    return 8 * panel + max(MOST_BYTES, 8 * k * (1 + d + 2 * d**2))
 
 
 def _summing_bytes(references: Sequence[Reference], n_tasks: int) -> int:

@@ -21,6 +21,9 @@ from dgmmis.estep.pruning import box_of, near_noisy, noise_between
 from dgmmis.estep.simd import FAST, PART, exp, log
 from dgmmis.linalg import LOG_TWO_PI
 
+SMALLEST_LANE, LARGEST_LANE = 16, 64
+"""Samples worked on at once, at least and at most: whole vector registers, several of them."""
+
 
 def sized(length: int) -> tuple[int, ...]:
     """A tuple whose type tells the compiler its length."""
@@ -195,10 +198,10 @@ def _add(q, G, L, R, u, W, Gd, RH, of_M, of_D, V):
 @njit(**PART)
 @typing.no_type_check
 def _lane_width(likely, numbers, of_M):
-    """Samples worked on at once: as many as keep what belongs to them in cache, a power of two from 16 to 64."""
+    """Samples worked on at once: as many as keep what belongs to them in cache, a power of two."""
     M = len(of_M)
-    V = 64
-    while V > 16 and V * likely * (M * (M + 1) // 2 + M + 1) > numbers:
+    V = LARGEST_LANE
+    while V > SMALLEST_LANE and V * likely * (M * (M + 1) // 2 + M + 1) > numbers:
         V //= 2
     return V
 
