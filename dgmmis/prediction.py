@@ -101,7 +101,7 @@ class _Group:
     def __init__(self, folder: Path, n_rows: int, about: dict[str, Any]) -> None:
         import zarr
 
-        self._group = zarr.create_group(folder, overwrite=True, attributes={"dgmmis predictions": about})
+        self._group = zarr.create_group(folder, attributes={"dgmmis predictions": about})
         self._n_rows, self.filled = n_rows, 0
         self._arrays: dict[str, Any] = {}
 

@@ -1,5 +1,6 @@
 """Predictions and scores come back in the order of the catalogue, whatever that of the store, in bounded memory."""
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.catalogue_order import row_by_row
 from dgmmis.dataset.checkpoint import Run, write_run
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
@@ -154,6 +156,22 @@ def test_predictions_are_those_of_the_rows(tmp_path: Path) -> None:
     assert (found["o"]["label"] == -1).any()
     names = {entry.name for entry in tmp_path.iterdir()}
     assert names == {"x.run", "o.zarr", "p.zarr", "o.out", "p.out"}
+
+
+def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    """By a second prediction to the same path, which clears up what killed ones left."""
+    data, out = stored(tmp_path / "s.zarr", order=False), tmp_path / "x.out"
+
+    def second(*_: object) -> None:
+        (live,) = tmp_path.glob(".x.out*")
+        folder, descriptor = temporary_sibling(out)
+        assert live.exists()
+        folder.rmdir()
+        assert descriptor is not None
+        os.close(descriptor)
+
+    predict_run(run_of(tmp_path / "x.run", Survey()), data.path, out, on_batch=second)
+    assert zarr.open_group(out, mode="r")["label"].shape == (data.n_rows,)
 
 
 def test_densities_are_normalised_under_the_selection(tmp_path: Path) -> None:
