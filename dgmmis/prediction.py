@@ -57,7 +57,8 @@ def predict_run(
     run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
     if data.schema.features != run.features:
         raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
-    sample = draw_sample(data.references, Threads())
+    with closing(Threads()) as executor:
+        sample = draw_sample(data.references, executor)
     survey = run.survey(allow_code=allow_code).completed(sample, data.n_features)
     observing, model = Observing(survey, mean_noise(sample)), run.model
 
