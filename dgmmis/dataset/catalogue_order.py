@@ -18,7 +18,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def row_by_row(
-    references: Iterable[Reference], function: Callable[[Chunk], Arrays], folder: Path
+    references: Iterable[Reference], function: Callable[[Chunk], Iterable[Arrays]], folder: Path
 ) -> Generator[Arrays, None, None]:
     """What a function says of the rows, in the order of the catalogue.
 
@@ -27,7 +27,8 @@ def row_by_row(
 
     Args:
         references: all chunks of a catalogue, in the order of the store.
-        function: rows -> arrays with an entry for each, the same names each time.
+        function: a chunk -> arrays with an entry for each of its rows, the same names each time; of some rows after the
+            other, where memory is not to hold those of a chunk.
         folder: where room is for all that the function says, until the last is read.
 
     Yields:
@@ -41,14 +42,18 @@ def row_by_row(
         parts: _Parts | None = None
         for reference in references:
             numbers = reference.numbers(np.arange(reference.n_rows))
-            arrays = function(reference.load())
-            if parts is None and np.array_equal(numbers, np.arange(done, done + len(numbers))):
-                done += len(numbers)
-                yield arrays
-                continue
-            if parts is None:
-                parts = _Parts(Path(place), done, arrays)
-            parts.add(numbers, arrays)
+            in_order = parts is None and np.array_equal(numbers, np.arange(done, done + len(numbers)))
+            start = 0
+            for arrays in function(reference.load()):
+                stop = start + len(next(iter(arrays.values())))
+                if in_order:
+                    done += stop - start
+                    yield arrays
+                else:
+                    if parts is None:
+                        parts = _Parts(Path(place), done, arrays)
+                    parts.add(numbers[start:stop], arrays)
+                start = stop
         if parts is not None:
             yield from parts.in_order()
 

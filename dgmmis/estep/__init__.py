@@ -17,6 +17,7 @@ __all__ = [
     "expect",
     "leaf_log_density",
     "leaf_moments",
+    "leaf_posterior",
     "leaf_responsibilities",
     "log_density",
     "responsibilities",
@@ -77,3 +78,11 @@ def leaf_responsibilities(model: Model, leaf: Leaf) -> np.ndarray:
     for block in leaf.blocks:
         out[block.rows] = responsibilities(model, block).T
     return out
+
+
+def leaf_posterior(model: Model, leaf: Leaf) -> tuple[np.ndarray, np.ndarray]:
+    """Log density (n,) of a leaf's samples, background included, and their responsibilities (n, k)."""
+    log_l, q = np.empty(leaf.n_samples), np.empty((leaf.n_samples, model.mixture.n_components))
+    for block in leaf.blocks:
+        log_l[block.rows], q[block.rows] = log_density(model, block), responsibilities(model, block).T
+    return log_l, q
