@@ -85,8 +85,13 @@ class Chunk:
 
     def leaves(self, first_leaf: int = 0) -> "Iterator[Leaf]":
         """The rows in leaves, numbered from first_leaf."""
-        for number, start in enumerate(range(0, self.n_samples, LEAF_ROWS)):
-            yield Leaf(first_leaf + number, tuple(blocks(self.take(slice(start, start + LEAF_ROWS)))))
+        for number, part in enumerate(self.leaf_chunks()):
+            yield Leaf(first_leaf + number, tuple(blocks(part)))
+
+    def leaf_chunks(self) -> "Iterator[Chunk]":
+        """The rows of each leaf; `first_row` goes on counting."""
+        for start in range(0, self.n_samples, LEAF_ROWS):
+            yield self.take(slice(start, start + LEAF_ROWS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -301,7 +301,8 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
 @_common
 def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Write the most probable component of each object of the survey DATA under the model of RUN (`label`; -1: the
-    background), and its log density, to a zarr group OUT, in the order of the catalogue.
+    background, or an object that could not have been selected, whose log density is -inf), and its log density, to a
+    zarr group OUT, in the order of the catalogue.
 
     \b
     Example:

@@ -3,7 +3,7 @@
 import numbers
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import ArrayDataset, Catalogue
 from dgmmis.em import Stopping
 from dgmmis.errors import JobError, NotConvergedWarning, RefusedError, RepairWarning, ShapeError, nearest_name
+from dgmmis.execution.blas import one_blas_thread
 from dgmmis.fit import fit
 from dgmmis.information import StandardErrors
 from dgmmis.initialize import START_METHODS, Start
@@ -27,7 +28,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_law import OwnNoise
 from dgmmis.prior import Constraints, Frozen, InverseWishart
-from dgmmis.scoring import labels, log_normalisers, score_rows
+from dgmmis.scoring import labels, log_densities, log_normalisers, score_rows
 from dgmmis.search import Search
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
@@ -222,15 +223,15 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if density == "observed" and isinstance(observing.survey.selection, Injections):
             raise RefusedError("injections do not say Omega at a point", do="use the 'likelihood' or the 'population'")
 
-        def log_density_of(chunk: Chunk) -> Vector:
-            log_density = score_rows(model, chunk, observing).log_density
+        def log_density_of(chunk: Chunk) -> Iterator[Vector]:
+            log_density = np.concatenate([log_densities(model, leaf, observing) for leaf in chunk.leaf_chunks()])
             if density != "population":
                 log_density = log_density - self._log_normalisers(chunk)
             if density == "observed" and observing.survey.selection is not None:
                 rows = np.flatnonzero(~observing.survey.tilts(chunk))
                 with np.errstate(divide="ignore"):
                     log_density[rows] += np.log(observing.survey.selection(chunk.points[rows]))
-            return log_density
+            yield log_density
 
         return self._row_by_row(log_density_of, X, noise_covariance, projection)
 
@@ -241,19 +242,13 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Points:
         """Responsibilities (n, k) for objects of the catalogue; what they lack to one is the background's."""
-        model, observing = self._fitted(), self.result_.observing
-        return self._row_by_row(
-            lambda chunk: score_rows(model, chunk, observing).responsibilities, X, noise_covariance, projection
-        )
+        return self._row_by_row(self._responsibilities, X, noise_covariance, projection)
 
     def predict(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> np.ndarray:
-        """The most probable component of each point (n,); -1 where the background is more probable than any."""
-        model, observing = self._fitted(), self.result_.observing
+        """The most probable component of each point (n,); -1 where the background is more probable than any, and for an
+        object that could not have been selected."""
         return self._row_by_row(
-            lambda chunk: labels(score_rows(model, chunk, observing).responsibilities, model),
-            X,
-            noise_covariance,
-            projection,
+            lambda chunk: map(labels, self._responsibilities(chunk)), X, noise_covariance, projection
         )
 
     def sample_catalogue(self, n_samples: int = 1, *, which: str = "seen") -> Drawn:
@@ -303,9 +298,10 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return model
 
     def _row_by_row(
-        self, function: Callable[[Chunk], np.ndarray], X: Any, noise_covariance: Any, projection: Any
+        self, function: Callable[[Chunk], Iterator[np.ndarray]], X: Any, noise_covariance: Any, projection: Any
     ) -> np.ndarray:
-        """What a function says of each row of X, chunk by chunk, in the order of the catalogue."""
+        """What a function says of each row of X, chunk by chunk and there of some rows after the other, in the order of
+        the catalogue."""
         model = self._fitted()
         data = _stored(X, noise_covariance, projection)
         if data is None:
@@ -314,14 +310,22 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
             raise ShapeError(
                 f"X has {data.n_features} features, but GMMis is expecting {model.mixture.n_features} features as input"
             )
-        out = np.empty(0)
-        for number, reference in enumerate(data.references):
-            values = function(reference.load())
-            if number == 0:
-                n = sum(each.n_rows for each in data.references)
-                out = np.empty((n, *values.shape[1:]), values.dtype)
-            out[reference.numbers(np.arange(reference.n_rows))] = values
-        return out
+        n = sum(reference.n_rows for reference in data.references)
+        out: np.ndarray | None = None
+        with one_blas_thread():  # the bits do not depend on how many cores there are
+            for reference in data.references:
+                numbers, done = reference.numbers(np.arange(reference.n_rows)), 0
+                for values in function(reference.load()):
+                    if out is None:
+                        out = np.empty((n, *values.shape[1:]), values.dtype)
+                    out[numbers[done : done + len(values)]] = values
+                    done += len(values)
+        return np.empty(0) if out is None else out
+
+    def _responsibilities(self, chunk: Chunk) -> Iterator[Points]:
+        """Those (n, k) of a chunk's rows, leaf by leaf."""
+        for leaf in chunk.leaf_chunks():
+            yield score_rows(self._fitted(), leaf, self.result_.observing).responsibilities
 
     def _log_normalisers(self, chunk: Chunk) -> Vector:
         """log Z (n,): that of the fit where it is the same for every object."""

@@ -105,8 +105,13 @@ class LatentPosterior:
     owner: np.ndarray
 
 
-def latent_posterior(model: Model, latent: Latent) -> LatentPosterior:
+def latent_posterior(model: Model, latent: Latent, signal: Model | None = None) -> LatentPosterior:
     """The E-step of objects with latent points. A cutoff acts on the points.
+
+    Args:
+        model: with its background.
+        latent: the objects.
+        signal: `model.signal`, from those who go on with it: kernels keep what they prepared of a model.
 
     Raises:
         RefusedError: a cutoff and a background: at a point it would have to decide between them, but the background's
@@ -118,7 +123,8 @@ def latent_posterior(model: Model, latent: Latent) -> LatentPosterior:
             "a cutoff beside a background, where objects were selected on what was not measured",
             do="leave the cutoff out",
         )
-    terms = latent.log_weights + log_density(model.signal, latent.block) + np.log1p(-nu)
+    signal = model.signal if signal is None else signal
+    terms = latent.log_weights + log_density(signal, latent.block) + np.log1p(-nu)
     owner = np.repeat(np.arange(len(latent.first)), np.diff(np.append(latent.first, len(terms))))
     log_signal = _log_sums(terms, latent.first, owner)
     log_objects, behind = log_signal, np.zeros(len(log_signal))
@@ -132,9 +138,9 @@ def latent_posterior(model: Model, latent: Latent) -> LatentPosterior:
 
 def latent_sums(model: Model, latent: Latent) -> LatentSums:
     """The sums of objects with latent points, and how well these resolve them."""
-    found = latent_posterior(model, latent)
-    weights = latent.weights
-    moments = expect(model.signal, replace(latent.block, weights=weights[found.owner] * found.shares)).moments
+    signal, weights = model.signal, latent.weights
+    found = latent_posterior(model, latent, signal)
+    moments = expect(signal, replace(latent.block, weights=weights[found.owner] * found.shares)).moments
     moments = replace(
         moments,
         background=float(weights @ found.behind),

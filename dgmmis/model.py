@@ -66,8 +66,8 @@ class Model:
 
     @property
     def signal(self) -> "Model":
-        """The mixture alone, with its cutoff."""
-        return Model(self.mixture, cutoff=self.cutoff)
+        """The mixture alone, with its cutoff; the same object where there is no background: its components are kept."""
+        return self if self.background is None else Model(self.mixture, cutoff=self.cutoff)
 
     def log_density(self, points: ArrayLike, noise_covariance: object = None) -> Vector:
         """Log density (n,) of measured points (n, d) before selection, background included."""

@@ -2,21 +2,24 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dgmmis.chunk import CHUNK_ROWS, Chunk
+from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS, Chunk
 from dgmmis.dataset.catalogue_order import Arrays, part_rows, row_by_row
 from dgmmis.dataset.checkpoint import read_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
 from dgmmis.errors import JobError, StoreError
+from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.serial import Threads
 from dgmmis.latent_draw import Observing
+from dgmmis.model import Model
 from dgmmis.noise_classes import mean_noise
 from dgmmis.scoring import labels, log_normalisers, score_rows
 from dgmmis.subsample import draw_sample
@@ -31,10 +34,11 @@ def predict_run(
     allow_code: bool = False,
     on_batch: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, Any]:
-    """Write a zarr group with arrays in the order of the catalogue, whatever that of the store; memory holds a chunk.
+    """Write a zarr group with arrays in the order of the catalogue, whatever that of the store; memory holds a chunk,
+    and the responsibilities of a leaf or of `catalogue_order.PART_BYTES`.
 
-    `label` (n,): the most probable component, or -1 for the background; `log_density` (n,): log L_n - log Z, as a fit
-    counts objects.
+    `label` (n,): the most probable component, or -1 for the background and for an object that could not have been
+    selected, whose log density is -inf; `log_density` (n,): log L_n - log Z, as a fit counts objects.
 
     Args:
         run_path: of the run.
@@ -57,18 +61,11 @@ def predict_run(
     run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
     if data.schema.features != run.features:
         raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
-    sample = draw_sample(data.references, Threads())
+    with closing(Threads()) as executor:
+        sample = draw_sample(data.references, executor)
     survey = run.survey(allow_code=allow_code).completed(sample, data.n_features)
-    observing, model = Observing(survey, mean_noise(sample)), run.model
-
-    def judged(chunk: Chunk) -> Arrays:
-        scores = score_rows(model, chunk, observing)
-        found = {
-            "label": labels(scores.responsibilities, model).astype(np.int32),
-            "log_density": scores.log_density - log_normalisers(model, chunk, observing),
-        }
-        return {**found, "responsibilities": scores.responsibilities} if responsibilities else found
-
+    observing = Observing(survey, mean_noise(sample))
+    judged = partial(_judged, run.model, observing, responsibilities)
     about = {"run": str(run_path), "data": str(data_path), "rows": data.n_rows}
     try:
         folder, descriptor = temporary_sibling(out)
@@ -76,7 +73,7 @@ def predict_run(
         raise StoreError(f"'{out}' cannot be written", got=error) from error
     try:
         group = _Group(folder, data.n_rows, about)
-        with closing(row_by_row(data.references, judged, folder)) as parts:
+        with one_blas_thread(), closing(row_by_row(data.references, judged, folder)) as parts:
             for arrays in parts:
                 group.append(arrays)
                 if on_batch is not None:
@@ -92,7 +89,27 @@ def predict_run(
         shutil.rmtree(folder, ignore_errors=True)
         if descriptor is not None:
             os.close(descriptor)
-    return {**about, "out": str(out), "components": model.mixture.n_components, "arrays": group.names}
+    return {**about, "out": str(out), "components": run.model.mixture.n_components, "arrays": group.names}
+
+
+def _judged(model: Model, observing: Observing, responsibilities: bool, chunk: Chunk) -> Iterator[Arrays]:
+    """What is written of a chunk's rows, found leaf by leaf, in parts of so many leaves as `part_rows` says."""
+    log_z = log_normalisers(model, chunk, observing)
+    found: list[Arrays] = []
+    done = begun = 0
+    for leaf in chunk.leaf_chunks():
+        scores = score_rows(model, leaf, observing)
+        rows = slice(done, done + leaf.n_samples)
+        arrays = {
+            "label": labels(scores.responsibilities).astype(np.int32),
+            "log_density": scores.log_density - log_z[rows],
+        }
+        found.append({**arrays, "responsibilities": scores.responsibilities} if responsibilities else arrays)
+        done = rows.stop
+        row_bytes = sum(values[:1].nbytes for values in found[-1].values())
+        if done == chunk.n_samples or done - begun + LEAF_ROWS > part_rows(row_bytes):
+            yield {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+            found, begun = [], done
 
 
 class _Group:
@@ -101,7 +118,7 @@ class _Group:
     def __init__(self, folder: Path, n_rows: int, about: dict[str, Any]) -> None:
         import zarr
 
-        self._group = zarr.create_group(folder, overwrite=True, attributes={"dgmmis predictions": about})
+        self._group = zarr.create_group(folder, attributes={"dgmmis predictions": about})
         self._n_rows, self.filled = n_rows, 0
         self._arrays: dict[str, Any] = {}
 

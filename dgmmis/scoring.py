@@ -10,7 +10,8 @@ from dgmmis.address import Purpose, generator
 from dgmmis.chunk import LEAF_ROWS, Chunk, Leaf
 from dgmmis.em import Pass
 from dgmmis.errors import UnseenError
-from dgmmis.estep import leaf_log_density, leaf_responsibilities, responsibilities
+from dgmmis.estep import leaf_log_density, leaf_posterior, responsibilities
+from dgmmis.estep.pruning import FEWEST, PANEL
 from dgmmis.imputation import unseen_here
 from dgmmis.information import (
     Information,
@@ -23,7 +24,7 @@ from dgmmis.information import (
     n_directions,
     second_matrix,
 )
-from dgmmis.latent import Latent, latent_posterior
+from dgmmis.latent import Latent, LatentPosterior, latent_posterior
 from dgmmis.latent_draw import LatentDraw, Observing
 from dgmmis.model import Model
 from dgmmis.noise_classes import Partition, classes_of, single_class
@@ -73,28 +74,52 @@ class _Part:
 def score_rows(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 0) -> Scores:
     """log L_n and responsibilities of a chunk's rows, selected as the survey says; Omega at them is not looked at.
 
-    A row that could not have been selected, whatever it was, has -inf and no responsibilities.
+    A row that could not have been selected, whatever it was, has -inf and no responsibilities. Memory holds several
+    arrays of the rows by the components: go through large chunks leaf by leaf (`Chunk.leaf_chunks`).
     """
     log_l, q = np.full(chunk.n_samples, -np.inf), np.zeros((chunk.n_samples, model.mixture.n_components))
     for part in _parts(model, chunk, observing, seed):
         if part.leaf is not None:
-            log_l[part.rows] = leaf_log_density(model, part.leaf) + part.log_omega
-            q[part.rows] = leaf_responsibilities(model, part.leaf)
+            log_l[part.rows], q[part.rows] = leaf_posterior(model, part.leaf)
+            log_l[part.rows] += part.log_omega
         elif part.latent is not None:
-            latent = part.latent
-            posterior = latent_posterior(model, latent)
+            signal = model.signal
+            posterior = latent_posterior(model, part.latent, signal)
             log_l[part.rows] = posterior.log_density
-            of_points = responsibilities(model.signal, latent.block).T
-            q[part.rows] = np.add.reduceat(posterior.shares[:, None] * of_points, latent.first, axis=0)
+            q[part.rows] = _of_objects(signal, part.latent, posterior)
     return Scores(log_l, q)
 
 
-def labels(responsibilities: Float[np.ndarray, "n k"], model: Model) -> Int[np.ndarray, " n"]:
-    """The most probable component of each row (n,); -1 where the background is more probable than any."""
+def log_densities(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 0) -> Vector:
+    """log L_n (n,) alone, as `score_rows` has it."""
+    log_l = np.full(chunk.n_samples, -np.inf)
+    for part in _parts(model, chunk, observing, seed):
+        if part.leaf is not None:
+            log_l[part.rows] = leaf_log_density(model, part.leaf) + part.log_omega
+        elif part.latent is not None:
+            log_l[part.rows] = latent_posterior(model, part.latent).log_density
+    return log_l
+
+
+def labels(responsibilities: Float[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
+    """The most probable component of each row (n,); -1 where the background is more probable than any, and for a row
+    that could not have been selected, which has no responsibilities at all."""
     found = responsibilities.argmax(axis=1)
-    if model.background is not None:
-        found[1 - responsibilities.sum(axis=1) > responsibilities.max(axis=1)] = -1
+    found[1 - responsibilities.sum(axis=1) > responsibilities.max(axis=1)] = -1
     return np.asarray(found)
+
+
+def _of_objects(signal: Model, latent: Latent, posterior: LatentPosterior) -> Float[np.ndarray, "n k"]:
+    """Responsibilities of objects: the means of those of their points, about as many at a time as a leaf has rows."""
+    q = np.empty((len(latent.first), signal.mixture.n_components))
+    ends = np.append(latent.first, latent.block.n_samples)
+    step = LEAF_ROWS // SCORE_POINTS
+    for start in range(0, len(q), step):
+        stop = min(start + step, len(q))
+        points = np.arange(ends[start], ends[stop])
+        shared = posterior.shares[points, None] * responsibilities(signal, latent.block.take(points)).T
+        q[start:stop] = np.add.reduceat(shared, latent.first[start:stop] - ends[start], axis=0)
+    return q
 
 
 def log_normalisers(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 0) -> Vector:
@@ -139,8 +164,7 @@ def score_products(
     """The scores' products over a sample: what is quick to have of `information`."""
     normaliser = None if points_of is None else Normaliser.to_first_order(model, points_of, last.unseen)
     total: ScoreProducts | None = None
-    for start in range(0, sample.n_samples, LEAF_ROWS):
-        chunk = sample.take(slice(start, start + LEAF_ROWS))
+    for chunk in sample.leaf_chunks():
         weights = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
         slopes = None if normaliser is None else normaliser.slopes[normaliser.numbers(chunk)]
         for part in _parts(model, chunk, observing, 0, latent_points):
@@ -171,8 +195,8 @@ def chunk_information(
         normaliser: log Z of the fit's noise classes; None: everything was seen.
     """
     total = Information.zero(n_directions(model))
-    for start in range(0, chunk.n_samples, LEAF_ROWS):
-        total = total + _leaf_information(model, chunk.take(slice(start, start + LEAF_ROWS)), observing, normaliser)
+    for leaf in chunk.leaf_chunks():
+        total = total + _leaf_information(model, leaf, observing, normaliser)
     return total
 
 
@@ -214,10 +238,11 @@ def _terms(model: Model, part: _Part, weights: Vector) -> Iterator[Terms]:
 def _parts(
     model: Model, chunk: Chunk, observing: Observing, seed: int, latent_points: int = SCORE_POINTS
 ) -> Iterator[_Part]:
+    near_rows = PANEL if model.mixture.n_components >= FEWEST else None
     tilts = observing.survey.tilts(chunk)
     plain = np.flatnonzero(~tilts)
     if len(plain):
-        yield _Part(plain, laid_out(chunk.take(plain), 0, model.background))
+        yield _Part(plain, laid_out(chunk.take(plain), 0, model.background, near_rows))
     tilted = np.flatnonzero(tilts)
     address = (seed, Purpose.SCORE)
     draw = LatentDraw.around(model, observing, latent_points, address=address, patience=PATIENCE)
@@ -228,7 +253,7 @@ def _parts(
         rng = generator(*address, chunk.first_row, piece)
         found = draw(some, rng)
         if found.constant.any():
-            leaf = laid_out(some.take(np.flatnonzero(found.constant)), 0, model.background)
+            leaf = laid_out(some.take(np.flatnonzero(found.constant)), 0, model.background, near_rows)
             yield _Part(rows[found.constant], leaf, found.log_omega)
         if found.latent is not None:
             yield _Part(rows[~found.constant & ~found.never], latent=found.latent)

@@ -95,7 +95,8 @@ class Strata:
         """log r (n,): the density that kept points were drawn from."""
         points = chunk.points if self.survey.imputes_positions else chunk.points[:, self.noise_class.measured]
         exact = Chunk(np.ascontiguousarray(points), NoNoise())
-        log_r = np.concatenate([np.empty(0), *(leaf_log_density(Model(self.mixture), leaf) for leaf in exact.leaves())])
+        drawn_from = Model(self.mixture)  # one for all leaves: its components are prepared once
+        log_r = np.concatenate([np.empty(0), *(leaf_log_density(drawn_from, leaf) for leaf in exact.leaves())])
         if self.uniform is None:
             return log_r
         share = self.counts[-1] / self.counts.sum()

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killing import killed, start
 
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
 from dgmmis.dataset.dataset import ChunkReference, Dataset
@@ -446,46 +446,22 @@ if len(sys.argv) > 2:
 """
 
 
-def start(path: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", WRITE, str(path), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+def append(path: Path, n: int) -> Dataset:
+    return write(path, rows(n, 1), append=path.exists())
 
 
 @pytest.mark.parametrize("there", [0, 10])
 def test_kill_while_writing(tmp_path: Path, there: int) -> None:
-    whole = 12 * CHUNK_ROWS
-    process = start(tmp_path / "timed.zarr")
-    began = time.monotonic()
-    assert process.communicate()[0] == "done\n"
-    duration = time.monotonic() - began
-    found = set()
-    for attempt, share in enumerate(np.random.default_rng(11).uniform(0.1, 1.0, size=6)):
-        path = tmp_path / f"{attempt}.zarr"
-        if there:
-            write(path, rows(there, 1))
-        process = start(path)
-        time.sleep(share * duration)
-        process.kill()
-        process.communicate()
-        n_rows = Dataset.open(path).n_rows if path.exists() else 0
-        assert n_rows in (there, there + whole)
-        found.add(n_rows)
-        if path.exists():
-            points = loaded(Dataset.open(path), "points")
-            np.testing.assert_array_equal(points[:there], rows(there, 1) if there else points[:0])
-            np.testing.assert_array_equal(points[there:, 0], np.tile(np.arange(65536.0), (n_rows - there) // 65536))
-        after = write(path, rows(7, 2), append=path.exists())  # and the next writer finds its way, and clears up
-        assert after.n_rows == n_rows + 7
-        assert {entry.name for entry in (path / "segments").glob("0*")} == {s.name for s in after.segments}
-    assert there in found
-    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+    shares = np.random.default_rng(11).uniform(0.1, 1.0, size=6)
+    for n_rows, after in killed(WRITE, append, shares, there=there, whole=12 * CHUNK_ROWS, folder=tmp_path):
+        points = loaded(after, "points")
+        np.testing.assert_array_equal(points[:there], rows(there, 1) if there else points[:0])
+        written = np.tile(np.arange(65536.0), (n_rows - there) // 65536)
+        np.testing.assert_array_equal(points[there:n_rows, 0], written)
 
 
 def test_killed_before_the_end(tmp_path: Path) -> None:
-    process = start(tmp_path / "s.zarr", "kill")
+    process = start(WRITE, tmp_path / "s.zarr", "kill")
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert Dataset.open(tmp_path / "s.zarr").n_rows == 12 * CHUNK_ROWS

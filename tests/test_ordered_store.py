@@ -2,16 +2,15 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killing import killed
 
 from dgmmis import subsample
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
@@ -372,39 +371,15 @@ print("done", flush=True)
 """
 
 
-def start(path: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", WRITE, str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+def append(path: Path, n: int) -> Dataset:
+    return write(path, rows(n, 1), append=path.exists())
 
 
 @pytest.mark.parametrize("there", [0, 10])
 def test_kill_while_ordering(tmp_path: Path, there: int) -> None:
-    whole = 12 * CHUNK_ROWS
-    process = start(tmp_path / "timed.zarr")
-    began = time.monotonic()
-    assert process.communicate()[0] == "done\n"
-    duration = time.monotonic() - began
-    found = set()
-    for attempt, share in enumerate((0.1, 0.3, 0.5, 0.7, 0.9)):  # while spilling, sharing out, ordering, syncing
-        path = tmp_path / f"{attempt}.zarr"
-        if there:
-            write(path, rows(there, 1))
-        process = start(path)
-        time.sleep(share * duration)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        n_rows = Dataset.open(path).n_rows if path.exists() else 0
-        assert n_rows in (there, there + whole)
-        found.add(n_rows)
-        after = write(path, rows(7, 2), append=path.exists())  # and the next writer finds its way, and clears up
-        assert after.n_rows == n_rows + 7
+    shares = (0.1, 0.3, 0.5, 0.7, 0.9)  # while spilling, sharing out, ordering, syncing
+    for _, after in killed(WRITE, append, shares, there=there, whole=12 * CHUNK_ROWS, folder=tmp_path):
         np.testing.assert_array_equal(np.sort(after.catalogue_rows.compute()), np.arange(after.n_rows))
-        assert {entry.name for entry in (path / "segments").glob("0*")} == {s.name for s in after.segments}
-    assert there in found
-    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
     assert list(tmp_path.rglob(ordered_segment.UNORDERED)) == []
 
 

@@ -1,8 +1,11 @@
 """Predictions and scores come back in the order of the catalogue, whatever that of the store, in bounded memory."""
 
+import os
 import re
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 import dgmmis
 from dgmmis.background import Uniform
@@ -19,13 +23,16 @@ from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.catalogue_order import row_by_row
 from dgmmis.dataset.checkpoint import Run, write_run
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, RefusedError, StoreError
+from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.prediction import predict_run
+from dgmmis.noise import NoNoise
+from dgmmis.prediction import _judged, predict_run
 from dgmmis.selection import Box
 from dgmmis.survey import Survey
 
@@ -88,9 +95,9 @@ def test_any_order_comes_back(
         references += [Numbered(part) for part in np.array_split(numbers, 3) if len(part)]
         first += n
 
-    def function(chunk: Chunk) -> dict[str, np.ndarray]:
-        own = chunk.points[:, 0]
-        return {"integer": own.astype(np.int32), "table": own[:, None] * [1.0, -1.0]}
+    def function(chunk: Chunk) -> Iterator[dict[str, np.ndarray]]:
+        for own in filter(len, np.array_split(chunk.points[:, 0], 2)):
+            yield {"integer": own.astype(np.int32), "table": own[:, None] * [1.0, -1.0]}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue_order, "PART_BYTES", part_bytes)
@@ -104,7 +111,7 @@ def test_any_order_comes_back(
 
 def test_rows_in_order_are_handed_on_at_once(tmp_path: Path) -> None:
     references = [Numbered(np.arange(5)), Numbered(np.arange(5, 9))]
-    parts = row_by_row(references, lambda chunk: {"x": chunk.points[:, 0]}, tmp_path)
+    parts = row_by_row(references, lambda chunk: [{"x": chunk.points[:, 0]}], tmp_path)
     assert next(parts)["x"].tolist() == [0, 1, 2, 3, 4]
     parts.close()
     assert list(tmp_path.iterdir()) == []
@@ -180,6 +187,47 @@ def test_predictions_are_those_of_the_rows(tmp_path: Path) -> None:
     assert (found["o"]["label"] == -1).any()
     names = {entry.name for entry in tmp_path.iterdir()}
     assert names == {"x.run", "o.zarr", "p.zarr", "o.out", "p.out"}
+
+
+def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    """By a second prediction to the same path, which clears up what killed ones left; and BLAS has one thread."""
+    data, out = stored(tmp_path / "s.zarr", order=False), tmp_path / "x.out"
+    threads = set()
+
+    def second(*_: object) -> None:
+        (live,) = tmp_path.glob(".x.out*")
+        folder, descriptor = temporary_sibling(out)
+        assert live.exists()
+        folder.rmdir()
+        assert descriptor is not None
+        os.close(descriptor)
+        threads.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    predict_run(run_of(tmp_path / "x.run", Survey()), data.path, out, on_batch=second)
+    assert zarr.open_group(out, mode="r")["label"].shape == (data.n_rows,)
+    assert threads == {1}
+
+
+def test_of_responsibilities_memory_holds_a_leaf() -> None:
+    k, rng = 40, np.random.default_rng(2)
+    mixture = GaussianMixture(np.full(k, 1 / k), rng.random((k, 2)), np.tile(0.1 * np.eye(2), (k, 1, 1)))
+    chunk, observing = Chunk(rng.random((CHUNK_ROWS, 2)), NoNoise()), Observing(Survey(), np.eye(2))
+
+    def highest(*, keep: bool) -> float:
+        """Memory, in units of a leaf's responsibilities; those of the chunk are 16."""
+        for _ in _judged(Model(mixture), observing, keep, chunk.take(slice(0, 10))):  # compiled
+            pass
+        tracemalloc.start()
+        for _ in _judged(Model(mixture), observing, keep, chunk):
+            pass
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found / (8 * LEAF_ROWS * k)
+
+    assert highest(keep=False) < 8
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue_order, "PART_BYTES", 1)
+        assert highest(keep=True) < 8
 
 
 def test_densities_are_normalised_under_the_selection(tmp_path: Path) -> None:

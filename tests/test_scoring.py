@@ -15,7 +15,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise, FullNoise, NoNoise, SharedNoise
 from dgmmis.noise_law import ConstantNoise, OwnNoise
-from dgmmis.scoring import log_normalisers, score_rows
+from dgmmis.scoring import labels, log_densities, log_normalisers, score_rows
 from dgmmis.selection import Box, HalfSpace, Injections, Selection
 from dgmmis.survey import Survey
 
@@ -88,6 +88,31 @@ def test_under_selection_on_true_values_scores_are_the_integrals(selection: Sele
         np.testing.assert_allclose(found.responsibilities[n], terms[:-1] / terms.sum(), atol=2e-2)
     exact = model.log_density(y[6:, None])
     assert found.log_density[6] == pytest.approx(exact[0], abs=1e-12)  # log Omega(x_n) is left out
+
+
+def test_a_row_that_could_not_have_been_selected_has_no_label() -> None:
+    chunk = Chunk(np.array([[50.0], [0.4], [-60.0]]), DiagonalNoise(np.full((3, 1), 0.01)))
+    observing = Observing(Survey(HARD, None, "true"), np.eye(1))
+    for model in (LINE, Model(LINE.mixture, Uniform([-3.0], [3.0]), 0.1)):
+        found = score_rows(model, chunk, observing)
+        assert np.all(np.isneginf(found.log_density[[0, 2]]))
+        assert labels(found.responsibilities).tolist() == [-1, 1, -1]
+
+
+@pytest.mark.parametrize("selection", [None, HARD])
+def test_rows_are_scored_the_same_alone_and_with_responsibilities(selection: Selection | None) -> None:
+    """Of as many components as are pruned, whose rows are put near one another; in the order in which they came."""
+    rng = np.random.default_rng(8)
+    mixture = GaussianMixture(np.full(60, 1 / 60), rng.uniform(-20, 20, size=(60, 1)), np.full((60, 1, 1), 0.05))
+    y = np.where(np.arange(600) % 2, rng.uniform(-0.4, 1.9, size=600), mixture.sample(600, rng)[:, 0])
+    chunk = Chunk(y[:, None], DiagonalNoise(np.where(np.arange(600) % 20, 0.0, 0.01)[:, None]))
+    observing = Observing(Survey(selection, None, "true" if selection else "observed"), np.eye(1))
+    found = score_rows(Model(mixture), chunk, observing)
+    np.testing.assert_allclose(log_densities(Model(mixture), chunk, observing), found.log_density, rtol=1e-12)
+    exact = np.flatnonzero(np.arange(600) % 20)
+    joint = mixture.weights * norm.pdf(y[exact, None], mixture.means[:, 0], np.sqrt(0.05))
+    np.testing.assert_allclose(found.log_density[exact], np.log(joint.sum(axis=1)), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(found.responsibilities[exact], joint / joint.sum(axis=1, keepdims=True), atol=1e-12)
 
 
 def _inside(sigma: np.ndarray, low: float, high: float) -> np.ndarray:

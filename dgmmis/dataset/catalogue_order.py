@@ -1,7 +1,7 @@
 """Back to the order of the catalogue: what was found row by row along a store, in bounded memory."""
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def row_by_row(
-    references: Sequence[Reference], function: Callable[[Chunk], Arrays], folder: Path
+    references: Sequence[Reference], function: Callable[[Chunk], Iterable[Arrays]], folder: Path
 ) -> Generator[Arrays, None, None]:
     """What a function says of the rows, in the order of the catalogue.
 
@@ -30,7 +30,8 @@ def row_by_row(
 
     Args:
         references: all chunks of a catalogue, in the order of the store.
-        function: rows -> arrays with an entry for each, the same names each time.
+        function: a chunk -> arrays with an entry for each of its rows, the same names each time; of some rows after the
+            other, where memory is not to hold those of a chunk.
         folder: where room is for all that the function says, until the last is read.
 
     Yields:
@@ -44,16 +45,20 @@ def row_by_row(
         parts: _Parts | None = None
         for reference in references:
             numbers = reference.numbers(np.arange(reference.n_rows))
-            arrays = function(reference.load())
-            if parts is None and np.array_equal(numbers, np.arange(done, done + len(numbers))):
-                done += len(numbers)
-                yield arrays
-                continue
-            if parts is None:
-                dtype = record_type({"number": np.empty(0, np.int64), **arrays})
-                n_rows = sum(reference.n_rows for reference in references)
-                parts = _Parts(Path(place), dtype, range(done, n_rows))
-            parts.add(_records(numbers, arrays, dtype))
+            in_order = parts is None and np.array_equal(numbers, np.arange(done, done + len(numbers)))
+            start = 0
+            for arrays in function(reference.load()):
+                stop = start + len(next(iter(arrays.values())))
+                if in_order:
+                    done += stop - start
+                    yield arrays
+                else:
+                    if parts is None:
+                        dtype = record_type({"number": np.empty(0, np.int64), **arrays})
+                        n_rows = sum(reference.n_rows for reference in references)
+                        parts = _Parts(Path(place), dtype, range(done, n_rows))
+                    parts.add(_records(numbers[start:stop], arrays, dtype))
+                start = stop
         if parts is not None:
             del arrays
             for records in parts.in_order():

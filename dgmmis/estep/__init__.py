@@ -17,6 +17,7 @@ __all__ = [
     "expect",
     "leaf_log_density",
     "leaf_moments",
+    "leaf_posterior",
     "leaf_responsibilities",
     "log_density",
     "posterior",
@@ -84,3 +85,12 @@ def leaf_responsibilities(model: Model, leaf: Leaf) -> np.ndarray:
     for block in leaf.blocks:
         out[block.rows] = responsibilities(model, block).T
     return out
+
+
+def leaf_posterior(model: Model, leaf: Leaf) -> tuple[np.ndarray, np.ndarray]:
+    """Log density (n,) of a leaf's samples, background included, and their responsibilities (n, k)."""
+    log_l, q = np.empty(leaf.n_samples), np.empty((leaf.n_samples, model.mixture.n_components))
+    for block in leaf.blocks:
+        log_l[block.rows], of_block = posterior(model, block)
+        q[block.rows] = of_block.T
+    return log_l, q

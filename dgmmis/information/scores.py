@@ -142,8 +142,8 @@ def block_terms(model: Model, block: Block, weights: Vector) -> Iterator[Terms]:
 
 def latent_scores(model: Model, latent: Latent) -> np.ndarray:
     """d/dtheta log L_n (n, p) of objects with latent points: the mean over their points, as probable as each is."""
-    posterior = latent_posterior(model, latent)
     signal, scores = model.signal, np.zeros((len(latent.first), n_directions(model)))
+    posterior = latent_posterior(model, latent, signal)
     for pairs in pairs_of(signal, latent.block):
         _add_shares(scores, pairs, signal, posterior)
     return _with_fraction(scores, model, posterior)
@@ -151,8 +151,8 @@ def latent_scores(model: Model, latent: Latent) -> np.ndarray:
 
 def latent_terms(model: Model, latent: Latent) -> Terms:
     """The derivatives of log L_n, with the objects' own weights: L''/L is the mean of p''/p over their points."""
-    posterior = latent_posterior(model, latent)
     signal, scores = model.signal, np.zeros((len(latent.first), n_directions(model)))
+    posterior = latent_posterior(model, latent, signal)
     k, d = model.mixture.means.shape
     second = np.zeros((k, 1 + d + packed_size(d), 1 + d + packed_size(d)))
     weights = latent.weights[posterior.owner] * posterior.shares

@@ -1,5 +1,6 @@
 """recovery_figure(): what a survey hid, and what was found again."""
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +63,8 @@ def recovery_figure(
     for name, model in (("truth", truth), ("plain", plain), ("fitted", fitted)):
         if model.mixture.n_features != dataset.n_features:
             raise ShapeError(f"{name} does not fit the data", expected=dataset.n_features, got=model.mixture.n_features)
-    typical = draw_sample(dataset.references, Threads())
+    with closing(Threads()) as executor:
+        typical = draw_sample(dataset.references, executor)
     survey = survey.completed(typical, dataset.n_features)
     extent = Extent.of(truth, features=features)
     if len({dataset.schema.units[feature] for feature in features}) == 1:  # panels are square: circles stay circles
