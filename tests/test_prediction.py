@@ -124,9 +124,9 @@ def test_rows_go_to_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(catalogue_order, "MOST_PARTS", 4)
     most, files = 0, tmp_path.glob
 
-    def function(chunk: Chunk) -> dict[str, np.ndarray]:
+    def function(chunk: Chunk) -> Iterator[dict[str, np.ndarray]]:
         assert len(list(files(".rows-*/*"))) <= 4
-        return {"x": chunk.points[:, 0]}
+        yield {"x": chunk.points[:, 0]}
 
     found = []
     for part in row_by_row([Numbered(some) for some in np.array_split(numbers, 32)], function, tmp_path):
