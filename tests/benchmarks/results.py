@@ -154,5 +154,6 @@ class Run:
 
 def latest(kind: str, folder: Path = FOLDER, *, quick: bool = False) -> Run | None:
     """The last run of a kind, or None."""
-    runs = [Run.from_json(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("2*.json"))]  # others are not of runs
+    runs = [Run.from_json(text) for text in texts]
     return next((run for run in reversed(runs) if run.kind == kind and run.quick == quick), None)
