@@ -27,6 +27,9 @@ WORKER_SECONDS = 4e-3
 """And for each worker at least so long: a scheduler that hands out a task in a millisecond, one after the other, then
 takes a quarter of a pass."""
 
+PIECES = 4
+"""Of the rows, for each worker, at least: with fewer one would have much more to do than another."""
+
 SMALL_SECONDS = 0.5
 """Work of a pass below which a cluster does not pay: starting one takes seconds, a pass on it 30 ms more."""
 
@@ -181,12 +184,19 @@ class Plan:
 
 
 def shared_out(references: Sequence[Reference], n_workers: int) -> list[Reference]:
-    """The references, cut where there are too few of them to keep all workers busy."""
-    wanted = 2 * n_workers
+    """The references, cut where there are too few of them to keep all workers equally busy."""
+    wanted = PIECES * n_workers
     if len(references) >= wanted:
         return list(references)
-    pieces = math.ceil(wanted / max(1, len(references)))
-    return [piece for reference in references for piece in reference.split(pieces)]
+    leaves = [-(-reference.n_rows // LEAF_ROWS) for reference in references]
+    most = max(1, math.ceil(sum(leaves) / wanted))
+    pairs = zip(references, leaves, strict=True)
+    return [piece for reference, n in pairs for piece in reference.split(max(1, math.ceil(n / most)))]
+
+
+def in_tasks(references: Sequence[Reference], n_tasks: int) -> list[Sequence[Reference]]:
+    """The references of each task of a pass, of about as many rows as the others'."""
+    return grouped(references, n_tasks, [reference.n_rows for reference in references])
 
 
 def make_plan(references: Sequence[Reference], work: Work, resources: Resources) -> Plan:
@@ -241,7 +251,7 @@ def _summing_bytes(references: Sequence[Reference], n_tasks: int) -> int:
     for the others that they are joined with, and what comes of them.
     """
     nodes, chunk = [], 0
-    for group in grouped(references, n_tasks):
+    for group in in_tasks(references, n_tasks):
         ends = [(of.first_leaf, of.first_leaf - (-of.n_rows // LEAF_ROWS)) for of in group]
         whole = n_nodes(ends[0][0], ends[-1][1])
         nodes.append(min(whole, sum(n_nodes(*end) for end in ends)))

@@ -23,7 +23,7 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import ClassSums, Key, NoiseClass, Partition, classes_of, joined
 from dgmmis.observed import Member, chunk_key, load, observed_sums
-from dgmmis.plan import Plan, shared_out
+from dgmmis.plan import Plan, in_tasks, shared_out
 from dgmmis.quadrature import UnseenBlock, UnseenPoints, draw
 from dgmmis.replicate import Replicate
 
@@ -168,7 +168,7 @@ class Readings:
         self, references: Sequence[Reference], *, plan: Plan, observing: Observing, executor: Executor
     ) -> None:
         self._references = references
-        self._groups = grouped(shared_out(references, plan.n_workers), plan.n_tasks)
+        self._groups = in_tasks(shared_out(references, plan.n_workers), plan.n_tasks)
         self._observing, self._executor, self._plan = observing, executor, plan
         self._run = uuid.uuid4().hex
         self._compiled = self._seconds_compiling()

@@ -46,7 +46,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_law import NoiseFunction
 from dgmmis.observed import Member
-from dgmmis.plan import Work, make_plan, shared_out
+from dgmmis.plan import Work, in_tasks, make_plan, shared_out
 from dgmmis.readings import Readings
 from dgmmis.selection import Ball, FromFunction, HalfSpace
 from dgmmis.survey import Survey
@@ -90,6 +90,27 @@ def test_groups_are_consecutive_and_none_is_empty() -> None:
         assert len(lengths) == g
         assert sum(lengths) == n
         assert max(lengths) - min(lengths) <= max(1, n / g / 16)
+
+
+def test_groups_of_unequal_items_are_of_nearly_equal_size() -> None:
+    sizes = [4, 4, 4, 4, 3, 3, 3]
+    assert [len(group) for group in grouped(range(7), 2, sizes)] == [3, 4]
+    rng = np.random.default_rng(0)
+    for n, g in ((50, 3), (300, 7)):
+        sizes = rng.integers(1, 9, n).tolist()
+        groups = grouped(range(n), g, sizes)
+        assert [i for group in groups for i in group] == list(range(n))
+        of_groups = [sum(sizes[i] for i in group) for group in groups]
+        assert max(abs(size - sum(sizes) / g) for size in of_groups) <= 8
+
+
+def test_few_chunks_are_cut_into_equal_shares() -> None:
+    data = ArrayDataset.of(np.zeros((100_000, 2)))
+    for workers in (1, 2, 3, 7):
+        rows = [sum(one.n_rows for one in task) for task in in_tasks(shared_out(data.references, workers), workers)]
+        assert len(rows) == workers
+        assert sum(rows) == 100_000
+        assert max(rows) <= 1.15 * 100_000 / workers + 4096
 
 
 def test_long_groups_have_few_nodes() -> None:

@@ -1,8 +1,9 @@
 """Executor: map a function over groups of items and join the sums on the canonical tree."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from dgmmis.execution.tree import Partial
@@ -61,13 +62,22 @@ class Executor(Protocol):
         """Give back what was started; nothing if it was given."""
 
 
-def grouped(items: Sequence[Any], n_groups: int) -> list[Sequence[Any]]:
+def grouped(items: Sequence[Any], n_groups: int, sizes: Sequence[int] | None = None) -> list[Sequence[Any]]:
     """Consecutive groups of nearly equal length, none empty.
 
     Long ones are cut where a few large nodes of the tree of sums end, since a group has two nodes for each level that
     its edges cut through, and each is as large as all the sums: that costs balance, at most one part in UNEVEN.
+
+    Args:
+        items: in order.
+        n_groups: how many groups, or as many as there are items.
+        sizes: of the items, where few of them differ; None: all alike.
     """
     n_groups = max(1, min(n_groups, len(items)))
     step = 1 << max(0, (len(items) // (UNEVEN * n_groups)).bit_length() - 1)
-    edges = [round(len(items) * g / n_groups / step) * step for g in range(n_groups)]
+    ends = list(accumulate(sizes or [1] * len(items), initial=0))
+    edges = [bisect_left(ends, ends[-1] * g / n_groups) for g in range(n_groups)]
+    # the nearer of the two ends around each place
+    edges = [e - (e > 0 and 2 * ends[-1] * g / n_groups < ends[e - 1] + ends[e]) for g, e in enumerate(edges)]
+    edges = [round(edge / step) * step for edge in edges]
     return [items[a:b] for a, b in pairwise([*edges, len(items)]) if b > a]
