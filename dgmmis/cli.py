@@ -301,8 +301,11 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
 @_common
 def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Write the most probable component of each object of the survey DATA under the model of RUN (`label`; -1: the
-    background, or an object that could not have been selected, whose log density is -inf), and its log density, to a
-    zarr group OUT, in the order of the catalogue.
+    background), and its log density as the fit counts it, normalised under the selection (`log_density`), to a zarr
+    group OUT, in the order of the catalogue.
+
+    Whether the survey could have seen an object at its measured values is not looked at (`dgmmis score` does). One
+    whose missing or true values could not have been selected, whatever they were, has -1 and -inf.
 
     \b
     Example:

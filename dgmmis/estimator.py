@@ -246,7 +246,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> np.ndarray:
         """The most probable component of each point (n,); -1 where the background is more probable than any, and for an
-        object that could not have been selected."""
+        object whose latent values could not have been selected, whatever they were."""
         return self._row_by_row(
             lambda chunk: map(labels, self._responsibilities(chunk)), X, noise_covariance, projection
         )

@@ -74,7 +74,7 @@ class _Part:
 def score_rows(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 0) -> Scores:
     """log L_n and responsibilities of a chunk's rows, selected as the survey says; Omega at them is not looked at.
 
-    A row that could not have been selected, whatever it was, has -inf and no responsibilities. Memory holds several
+    A row whose latent values could not have been selected, whatever they were, has -inf and no responsibilities. Memory holds several
     arrays of the rows by the components: go through large chunks leaf by leaf (`Chunk.leaf_chunks`).
     """
     log_l, q = np.full(chunk.n_samples, -np.inf), np.zeros((chunk.n_samples, model.mixture.n_components))
@@ -103,7 +103,7 @@ def log_densities(model: Model, chunk: Chunk, observing: Observing, *, seed: int
 
 def labels(responsibilities: Float[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
     """The most probable component of each row (n,); -1 where the background is more probable than any, and for a row
-    that could not have been selected, which has no responsibilities at all."""
+    whose latent values could not have been selected, which has no responsibilities at all."""
     found = responsibilities.argmax(axis=1)
     found[1 - responsibilities.sum(axis=1) > responsibilities.max(axis=1)] = -1
     return np.asarray(found)
