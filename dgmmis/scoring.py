@@ -74,8 +74,8 @@ class _Part:
 def score_rows(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 0) -> Scores:
     """log L_n and responsibilities of a chunk's rows, selected as the survey says; Omega at them is not looked at.
 
-    A row whose latent values could not have been selected, whatever they were, has -inf and no responsibilities. Memory holds several
-    arrays of the rows by the components: go through large chunks leaf by leaf (`Chunk.leaf_chunks`).
+    A row whose latent values could not have been selected, whatever they were, has -inf and no responsibilities. Memory
+    holds several arrays of the rows by the components: go through large chunks leaf by leaf (`Chunk.leaf_chunks`).
     """
     log_l, q = np.full(chunk.n_samples, -np.inf), np.zeros((chunk.n_samples, model.mixture.n_components))
     for part in _parts(model, chunk, observing, seed):
