@@ -255,7 +255,7 @@ def test_a_plan_counts_what_there_is() -> None:
     plan = make_plan(data.references, work, Resources(n_workers=4, n_processes=2, process_bytes=1 << 30))
     assert plan.n_rows == 100_000
     assert len(data.references) == 2
-    assert plan.n_chunks == 8  # cut, so that four workers have something to do
+    assert plan.n_chunks == 13  # cut, so that four workers have as much to do as one another
     assert plan.n_tasks == 4
     assert sum(piece.n_rows for piece in shared_out(data.references, 4)) == 100_000
     assert plan.pass_bytes == 100_000 * 8 * 4
