@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "DgmmisError",
     "JobError",
+    "LockedError",
     "NotConvergedWarning",
     "NumericalError",
     "PlanError",
@@ -72,6 +73,12 @@ class StoreError(DgmmisError, OSError):
     """A store cannot be read or written."""
 
     exit_code = 74
+
+
+class LockedError(StoreError):
+    """Another process is writing here: nothing is wrong, run again when it is done."""
+
+    exit_code = 75
 
 
 class PlanError(DgmmisError, MemoryError):

@@ -6,21 +6,21 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dgmmis.errors import StoreError
+from dgmmis.errors import LockedError
 
 
 def lock(folder: Path) -> int | None:
     """Hold a folder for writing until the descriptor is closed or the process dies; None where locks do not exist.
 
     Raises:
-        StoreError: another process holds it.
+        LockedError: another process holds it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise StoreError(f"'{folder}' is being written by another process", do="run again when it is done") from error
+        raise LockedError(f"'{folder}' is being written by another process", do="run again when it is done") from error
     except OSError:  # some network file systems have no locks on folders
         os.close(descriptor)
         return None
