@@ -1,4 +1,4 @@
-"""dgmmis simulate | ingest | info | plan | fit | score | predict | sample.
+"""dgmmis simulate | ingest | info | plan | fit | resume | score | predict | sample.
 
 Heavy libraries are imported in the commands that need them, so that `dgmmis --help` is quick.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from dgmmis.dataset.checkpoint import Run
     from dgmmis.job import Job
 
 WHICH = ("population", "seen", "unseen")
@@ -20,7 +21,7 @@ EXIT_CODES = """\b
 Exit codes:
    0  done                             69  the cluster was lost or cannot be reached
    1  failed                           74  input/output error
-   2  usage or a bad job file          75  interrupted: run again
+   2  usage or a bad job file          75  interrupted or locked: run again
    3  stopped without convergence (the model is written)
   65  bad data
 """
@@ -193,11 +194,19 @@ def info(path: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
       dgmmis info survey.zarr
     """
     del quiet
-    from dgmmis.dataset.checkpoint import read_run
+    from dgmmis.dataset.checkpoint import MODEL, UNFINISHED, read_run
     from dgmmis.dataset.dataset import Dataset
+    from dgmmis.dataset.under_way import last_checkpoint
 
-    if (path / "model.npz").exists():
+    run = None
+    if (path / UNFINISHED).exists():
+        run = last_checkpoint(path, allow_code=allow_code)
+        if run is None:
+            click.echo(f"not finished, and there is no checkpoint yet: `dgmmis resume {path}` goes on", err=True)
+            return
+    elif (path / MODEL).exists():
         run = read_run(path, allow_code=allow_code)
+    if run is not None:
         document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
         if as_json:
             _tell({**document, **run.numbers()}, as_json)
@@ -239,34 +248,71 @@ def plan(job: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
 @program.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where the run is written; default: the job's [output].")
+@click.option("--overwrite", is_flag=True, help="Give up the fit of something else that was interrupted there.")
 @_allow_code
 @_common
-def fit(job: Path, out: Path | None, allow_code: bool, as_json: bool, quiet: bool) -> None:
+def fit(job: Path, out: Path | None, overwrite: bool, allow_code: bool, as_json: bool, quiet: bool) -> None:
     """Fit the model of a job file to its data, on its cluster, and write a run.
+
+    While it runs, what it has found is kept in the run's folder. SIGTERM, SIGUSR1 and Ctrl-C end it in order, with exit
+    code 75; whatever ends it, the same command, or `dgmmis resume`, goes on from there and ends with the same bits.
 
     \b
     Example:
       dgmmis fit survey.toml --out survey.run
     """
     from dgmmis.job import read_job
+
+    parsed = read_job(job, allow_code=allow_code)
+    _fit(parsed, out or parsed.output_path, as_json=as_json, quiet=quiet, overwrite=overwrite)
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@_allow_code
+@_common
+def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
+    """Go on with the fit in the folder RUN that was interrupted, to the same bits as if it had not been.
+
+    What was found is taken from RUN/journal, without reading the data again. Rows that were appended to the survey
+    meanwhile are left out. A run that is finished is shown.
+
+    \b
+    Example:
+      dgmmis resume survey.run
+    """
+    from dgmmis.dataset.checkpoint import read_run
+    from dgmmis.runs import resumed
+
+    job = resumed(run, allow_code=allow_code)
+    if job is None:
+        _show(read_run(run, allow_code=allow_code), run, as_json)
+    else:
+        _fit(job, run, as_json=as_json, quiet=quiet)
+
+
+def _fit(job: "Job", out: Path, *, as_json: bool, quiet: bool, overwrite: bool = False) -> None:
     from dgmmis.progress import Progress
     from dgmmis.runs import run_job
-    from dgmmis.summary import fit_lines, model_table
-
-    parsed: Job = read_job(job, allow_code=allow_code)
-    target = out or parsed.output_path
 
     def announce(lines: list[tuple[str, str]]) -> None:
         if not quiet:
             _rows(lines, err=True)
 
-    run = run_job(parsed, target, callbacks=[] if quiet else [Progress()], announce=announce)
+    run = run_job(job, out, callbacks=[] if quiet else [Progress()], announce=announce, overwrite=overwrite)
+    _show(run, out, as_json)
+
+
+def _show(run: "Run", path: Path, as_json: bool) -> None:
+    """A run, and the exit code that it stands for."""
+    from dgmmis.summary import fit_lines, model_table
+
     if as_json:
         click.echo(json.dumps({**run.document, **run.numbers()}))
     else:
         _rows(fit_lines(run))
         click.echo("\n" + model_table(run))
-        click.echo(f"\nwritten to {target}")
+        click.echo(f"\nwritten to {path}")
     for sentence in run.document["repairs"]:
         click.echo(f"note: {sentence}", err=True)
     if not run.document["converged"]:
@@ -375,27 +421,28 @@ def _rows(lines: list[tuple[str, str]], err: bool = False) -> None:
 def main() -> None:
     """The program: commands, and errors as one message and an exit code."""
     from dgmmis.errors import DgmmisError
+    from dgmmis.interruption import Interrupted, interruptible
 
     try:
-        program(standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("interrupted; nothing was written: run again", err=True)
-        sys.exit(75)
+        with interruptible():
+            program(standalone_mode=False)
+    except (Interrupted, click.exceptions.Abort) as error:
+        _fail(error, 75, str(error) or "interrupted", do="Run again.")
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except DgmmisError as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"dgmmis: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error, error.exit_code, str(error))
     except UnicodeDecodeError as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"dgmmis: the file is not UTF-8 text: {error}. Convert it, for example with iconv.", err=True)
-        sys.exit(65)
+        _fail(error, 65, f"the file is not UTF-8 text: {error}. Convert it, for example with iconv.")
     except OSError as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"dgmmis: {error}", err=True)
-        sys.exit(74)
+        _fail(error, 74, str(error))
+
+
+def _fail(error: BaseException, exit_code: int, what: str, do: str = "") -> None:
+    """Say what happened, and what is left of it."""
+    if "--debug" in sys.argv:
+        raise error
+    notes = getattr(error, "__notes__", [])
+    click.echo("\n".join([f"dgmmis: {what}", *(notes or ([do] if do else []))]), err=True)
+    sys.exit(exit_code)

@@ -14,6 +14,7 @@ __all__ = [
     "ClusterError",
     "DataError",
     "DgmmisError",
+    "DivergedError",
     "JobError",
     "LockedError",
     "NotConvergedWarning",
@@ -79,6 +80,10 @@ class LockedError(StoreError):
     """Another process is writing here: nothing is wrong, run again when it is done."""
 
     exit_code = 75
+
+
+class DivergedError(StoreError):
+    """A fit that is gone on with takes other steps than it did: another version, or another kind of processor."""
 
 
 class PlanError(DgmmisError, MemoryError):

@@ -1,5 +1,6 @@
 """Readings of the data: what each task does, for one model or for several that share the reading."""
 
+import hashlib
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -66,6 +67,18 @@ class Shared:
     members: tuple[Member, ...]
     observing: Observing
     resident_bytes: int
+
+    def digest(self) -> str:
+        """What tells a reading of these models from another, wherever it is made."""
+        found = hashlib.blake2b(digest_size=16)
+        for member in self.members:
+            mixture, points_of, replicate = member.model.mixture, member.points_of, member.replicate
+            place = (None if points_of is None else points_of.index, None if replicate is None else replicate.number)
+            said = (place, member.draws_unseen, member.variances_only, member.model.cutoff)
+            found.update(repr(said).encode())
+            for array in (mixture.weights, mixture.means, mixture.covariances, member.model.background_fraction):
+                found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def kept(self, key: Any, make: Callable[[], Any]) -> Any:
         """What this process keeps under a key, made where it does not."""

@@ -1,8 +1,7 @@
 """What the commands do: a job becomes a plan or a run; a run scores data and draws samples."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,22 @@ from dgmmis.dataset.checkpoint import Run, prepare_run, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
+from dgmmis.dataset.under_way import Task, UnderWay, finite, unfinished
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import JobError, RefusedError, StoreError, nearest_name
+from dgmmis.errors import DivergedError, JobError, RefusedError, StoreError, nearest_name
 from dgmmis.execution.cluster import connect, local_resources
+from dgmmis.execution.executor import Executor
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import Fit, evaluate, fit
 from dgmmis.information import StandardErrors
 from dgmmis.initialize import START_METHODS
-from dgmmis.job import Job
+from dgmmis.job import Job, parse_job
 from dgmmis.linalg import packed_size
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise
 from dgmmis.plan import Plan, Work, make_plan
+from dgmmis.remembered import SUMMANDS, Remembered
 from dgmmis.survey import Survey
 from dgmmis.uncertainty import Bootstrap, bootstrap
 
@@ -52,55 +56,110 @@ def run_job(
     *,
     callbacks: Sequence[Callback] = (),
     announce: Callable[[list[tuple[str, str]]], None] | None = None,
+    overwrite: bool = False,
 ) -> Run:
-    """Fit a job and write its run to `out`.
+    """Fit a job and write its run to `out`; go on with a fit of the same job that was interrupted there.
 
     `announce` receives the plan, and where the dashboard is, before the fit begins.
+
+    Raises:
+        DgmmisError: as in `fit` and `UnderWay`, with a note that says how to go on.
     """
-    data = _data(job)
-    mixture = None
-    if job.model.init not in START_METHODS:
-        earlier = job.resolve(job.model.init)
-        if not earlier.exists():
-            raise JobError(
-                f"init '{job.model.init}' is neither a way to start nor the path of a run",
-                do=nearest_name(job.model.init, START_METHODS),
-            )
-        mixture = read_run(earlier, allow_code=job.allow_code).model.mixture
+    data, mixture, survey = _data(job), _earlier(job), job.survey()
     prepare_run(out)
-    start = job.start(mixture)
-    work = Work.of(data, job.model.n_components, job.survey())
-    executor = connect(job.cluster_spec(), small=work.is_small)
-    try:
-        plan = make_plan(data.references, work, executor.resources)
-        if announce is not None:
-            announce([*plan.lines(), *executor.about()])
-        plan.check()
-        result = fit(
-            data,
-            start,
-            survey=job.survey(),
-            constraints=job.constraints(),
-            stopping=job.stopping(),
-            search=job.search(),
-            seed=job.fit.seed,
-            executor=executor,
-            callbacks=callbacks,
+    segments = tuple((segment.name, segment.identity) for segment in data.segments)
+    task = Task(job.text, str(job.path), job.essence, str(data.path), segments)
+
+    def checkpoint(model: Model, document: dict[str, Any]) -> Run:
+        return Run(model, data.schema.features, data.schema.units, document, SurveyRecord.of(survey))
+
+    with UnderWay(
+        out,
+        task,
+        classes=SUMMANDS,
+        interval=float(job.output.checkpoint_seconds),
+        run_of=checkpoint,
+        overwrite=overwrite,
+        allow_code=job.allow_code,
+    ) as under_way:
+        work = Work.of(data, job.model.n_components, survey)
+        executor = connect(job.cluster_spec(), small=work.is_small)
+        try:
+            plan = make_plan(data.references, work, executor.resources)
+            if announce is not None:
+                goes_on = [("goes on with", f"the fit that was begun in {out}")] if under_way.replays else []
+                announce([*goes_on, *plan.lines(), *executor.about()])
+            plan.check()
+            try:
+                result, replicates = _fitted(job, data, mixture, executor, under_way, callbacks)
+            except DivergedError:
+                under_way.begin_again()
+                if announce is not None:
+                    announce([("begins again", "from the last model: this version or processor takes other steps")])
+                result, replicates = _fitted(job, data, mixture, executor, under_way, callbacks)
+        finally:
+            executor.close()
+        run = _run(job, data, result, replicates, under_way)
+        write_run(out, run)
+        under_way.finish()
+    return run
+
+
+def resumed(out: Path, *, allow_code: bool = False) -> Job | None:
+    """The job of a fit that was interrupted; None if the run in the folder is finished.
+
+    Raises:
+        StoreError: there is neither.
+    """
+    task = unfinished(out)
+    if task is None:
+        read_run(out, allow_code=allow_code)  # which says what is there instead
+        return None
+    job = parse_job(task.text, Path(task.path), allow_code=allow_code)
+    return replace(job, segments=task.segments)
+
+
+def _earlier(job: Job) -> GaussianMixture | None:
+    """The mixture of the run that `init` names."""
+    if job.model.init in START_METHODS:
+        return None
+    earlier = job.resolve(job.model.init)
+    if not earlier.exists():
+        raise JobError(
+            f"init '{job.model.init}' is neither a way to start nor the path of a run",
+            do=nearest_name(job.model.init, START_METHODS),
         )
-        replicates = None
-        if job.fit.bootstrap:
-            replicates = bootstrap(
-                data,
-                result.model,
-                job.fit.bootstrap,
-                survey=job.survey(),
-                constraints=job.constraints(),
-                stopping=job.stopping(),
-                seed=job.fit.seed,
-                executor=executor,
-            )
-    finally:
-        executor.close()
+    return read_run(earlier, allow_code=job.allow_code).model.mixture
+
+
+def _fitted(
+    job: Job,
+    data: Dataset,
+    mixture: GaussianMixture | None,
+    executor: Executor,
+    under_way: UnderWay,
+    callbacks: Sequence[Callback],
+) -> tuple[Fit, Bootstrap | None]:
+    """The fit, and its bootstrap if one is wanted, with every answer of the workers noted."""
+    start, search = job.start(mixture), job.search()
+    earlier = under_way.start()
+    if earlier is not None:
+        fraction = earlier.model.background_fraction
+        start = replace(start, method=earlier.model.mixture, background_fraction=fraction or start.background_fraction)
+        search = replace(search, n_starts=1)
+    options: dict[str, Any] = {
+        "survey": job.survey(),
+        "constraints": job.constraints(),
+        "stopping": job.stopping(),
+        "seed": job.fit.seed,
+        "executor": Remembered(executor, under_way.journal),
+    }
+    result = fit(data, start, search=search, callbacks=[under_way, *callbacks], **options)
+    n = job.fit.bootstrap
+    return result, bootstrap(data, result.model, n, **options) if n else None
+
+
+def _run(job: Job, data: Dataset, result: Fit, replicates: Bootstrap | None, under_way: UnderWay) -> Run:
     errors = _errors(result)
     if replicates is not None:
         errors["bootstrap"] = _bootstrapped(result, replicates)
@@ -116,17 +175,18 @@ def run_job(
         **errors,
         "n_passes": result.n_passes,
         **_imputation(result),
-        "candidates": [_finite(asdict(candidate)) for candidate in result.candidates],
-        "seconds": result.seconds,
+        "candidates": [finite(asdict(candidate)) for candidate in result.candidates],
+        "seconds": under_way.seconds,
         "compile_seconds": result.compile_seconds,
+        "sittings": under_way.task.n_sittings,
         "repairs": list(result.repairs),
         "dropped_by_cutoff": result.dropped,
         "data": str(data.path),
         "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,
-        "history": [_finite(asdict(record)) for record in result.records],
+        "history": [finite(asdict(record)) for record in result.records],
     }
-    run = Run(
+    return Run(
         result.model,
         data.schema.features,
         data.schema.units,
@@ -135,13 +195,6 @@ def run_job(
         result.noise_classes,
         result.by_class,
     )
-    write_run(out, run)
-    return run
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows neither NaN nor infinity."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _imputation(result: Fit) -> dict[str, Any]:
@@ -261,6 +314,8 @@ def _schema(run: Run, drawn: Drawn, kind: str) -> Schema:
 
 def _data(job: Job) -> Dataset:
     data = Dataset.open(job.resolve(job.data.path))
+    if job.segments is not None:
+        data = data.as_of(job.segments)
     if data.n_rows == 0:
         raise StoreError(f"the survey '{data.path}' has no rows")
     return data

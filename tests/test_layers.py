@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
-types errors address
+types errors address interruption
 linalg nets ordering
 truncation
 noise selection
@@ -30,7 +30,7 @@ monte_carlo
 dataset execution em
 quasi_newton split_merge observed subsample
 plan
-readings scoring
+readings scoring remembered
 passes
 rounds
 search

@@ -29,6 +29,9 @@ FORMAT = "dgmmis-run"
 VERSION = 2
 READABLE = (1, VERSION)
 
+MODEL, UNFINISHED = "model.npz", "job.json"
+"""The file that is the run, and the one that is there while, or until, it is made (`under_way`)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
@@ -86,7 +89,9 @@ def prepare_run(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        if path.exists() and not (path.is_dir() and ((path / "model.npz").exists() or not any(path.iterdir()))):
+        if path.exists() and not (
+            path.is_dir() and (any((path / name).exists() for name in (MODEL, UNFINISHED)) or not any(path.iterdir()))
+        ):
             raise StoreError(f"'{path}' is there and is not a run", do="choose another output, or move it away")
         was_there = path.exists()
         path.mkdir(parents=True, exist_ok=True)
@@ -110,28 +115,43 @@ def write_run(path: str | Path, run: Run) -> None:
     prepare_run(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        document = {**run.document, "format": FORMAT, "version": VERSION, "dgmmis": __version__}
-        document |= {"features": list(run.features), "units": list(run.units), "survey": run.record.tables}
-        background = run.model.background
-        document["background"] = None if background is None else background_to_table(background)
-        arrays: dict[str, Any] = {
-            "weights": run.model.mixture.weights,
-            "means": run.model.mixture.means,
-            "covariances": run.model.mixture.covariances,
-            "background_fraction": np.float64(run.model.background_fraction),
-            "cutoff": np.float64(np.inf if run.model.cutoff is None else run.model.cutoff),
-            "document": np.array(json.dumps(document)),
-            **run.record.arrays,
-            **class_arrays(run.noise_classes, run.by_class),
-        }
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        replace_file(path / "model.npz", buffer.getvalue())
-        replace_file(path / "fit.json", (json.dumps(document | run.numbers(), indent=1) + "\n").encode())
+        replace_file(path / MODEL, run_bytes(run))
+        replace_file(path / "fit.json", (json.dumps(_document(run) | run.numbers(), indent=1) + "\n").encode())
     except DgmmisError:
         raise
     except OSError as error:
-        raise StoreError(f"cannot write the run '{path}': {error}") from error
+        raise StoreError(f"cannot write the run '{path}': {error}", do="make room and run again") from error
+
+
+def run_bytes(run: Run) -> bytes:
+    """A run as the content of a file."""
+    arrays: dict[str, Any] = {
+        "weights": run.model.mixture.weights,
+        "means": run.model.mixture.means,
+        "covariances": run.model.mixture.covariances,
+        "background_fraction": np.float64(run.model.background_fraction),
+        "cutoff": np.float64(np.inf if run.model.cutoff is None else run.model.cutoff),
+        "document": np.array(json.dumps(_document(run))),
+        **run.record.arrays,
+        **class_arrays(run.noise_classes, run.by_class),
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _document(run: Run) -> dict[str, Any]:
+    background = run.model.background
+    return {
+        **run.document,
+        "format": FORMAT,
+        "version": VERSION,
+        "dgmmis": __version__,
+        "features": list(run.features),
+        "units": list(run.units),
+        "survey": run.record.tables,
+        "background": None if background is None else background_to_table(background),
+    }
 
 
 def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
@@ -146,13 +166,20 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
         StoreError: there is none, it cannot be read, or another version wrote it.
         JobError: its background is a function, and that is not allowed or does not work.
     """
-    file = Path(path) / "model.npz"
+    file = Path(path) / MODEL
     if not file.exists():
+        if (Path(path) / UNFINISHED).exists():
+            raise StoreError(f"the run '{path}' is not finished", do=f"`dgmmis resume {path}` goes on with it")
         raise StoreError(
-            f"no run at '{path}'", expected="a folder with model.npz", do="`dgmmis fit JOB.toml` writes one"
+            f"no run at '{path}'", expected=f"a folder with {MODEL}", do="`dgmmis fit JOB.toml` writes one"
         )
+    return read_file(file, allow_code=allow_code)
+
+
+def read_file(path: Path, *, allow_code: bool = False) -> Run:
+    """Read a run from the file that holds it; raises as `read_run` does."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             document = json.loads(str(arrays["document"]))
             if document.get("format") != FORMAT or document.get("version") not in READABLE:
                 got = f"{document.get('format')} {document.get('version')}"

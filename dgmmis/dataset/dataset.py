@@ -1,7 +1,8 @@
 """Dataset: a survey store opened for reading."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,21 @@ class Dataset:
                 do=f"restore them or ingest again: '{path}' is not whole",
             )
         return cls(path, manifest)
+
+    def as_of(self, segments: Sequence[tuple[str, str]]) -> "Dataset":
+        """The survey as it was when these, by name and identity, were its segments: rows appended since are left out.
+
+        Raises:
+            StoreError: they are no longer there.
+        """
+        first = self.segments[: len(segments)]
+        if [(segment.name, segment.identity) for segment in first] != list(segments):
+            raise StoreError(
+                f"the survey '{self.path}' is not the one that it was",
+                expected=f"segments {', '.join(name for name, _ in segments)} as they were written",
+                do="fit it anew",
+            )
+        return Dataset(self._path, replace(self._manifest, segments=first))
 
     def __repr__(self) -> str:
         return f"Dataset('{self.path}': {self.n_rows} rows of {', '.join(self.schema.features)})"

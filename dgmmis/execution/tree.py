@@ -4,7 +4,7 @@ Floating-point addition is not associative, so a sum in order of arrival differs
 ever `left + right` of its two children, so any grouping of leaves, on any number of workers, gives the same bits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 TOP = 63
@@ -75,12 +75,21 @@ class Partial:
             total = self.nodes[node] if total is None else self.nodes[node] + total
         return total
 
-    def closed(self) -> "Partial":
-        """With one node a tree, its total: what is left to send where nothing is to be joined any more."""
-        closed = Partial()
-        for tree in {node.tree for node in self.nodes}:
-            closed.nodes[Node(tree, TOP, 0)] = self.total(tree)
+    def totals(self) -> dict[str, Any]:
+        """The sum over each tree, by its name."""
+        return {tree: self.total(tree) for tree in sorted({node.tree for node in self.nodes})}
+
+    @classmethod
+    def of_totals(cls, totals: Mapping[str, Any]) -> "Partial":
+        """With one node a tree, its sum."""
+        closed = cls()
+        for tree, total in totals.items():
+            closed.nodes[Node(tree, TOP, 0)] = total
         return closed
+
+    def closed(self) -> "Partial":
+        """Its totals alone: what is left to send where nothing is to be joined any more."""
+        return Partial.of_totals(self.totals())
 
     def _insert(self, node: Node, value: Any) -> None:
         while node.sibling in self.nodes:

@@ -1,5 +1,6 @@
 """Job: a job file, read and checked as a whole before anything runs. Unknown keys are errors that name the nearest."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,10 @@ from dgmmis.tables import background_from_table, survey_from_tables
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A job file's tables, and the values they stand for. [selection] and [noise]: see tables.survey."""
+    """A job file's tables, and the values they stand for. [selection] and [noise]: see tables.survey.
+
+    `segments`, by name and identity, are those of the survey that are fitted; None: all there are.
+    """
 
     path: Path
     text: str
@@ -44,6 +48,13 @@ class Job:
     cluster: ClusterTable = field(default_factory=ClusterTable)
     output: OutputTable = field(default_factory=OutputTable)
     allow_code: bool = False
+    segments: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def essence(self) -> str:
+        """What decides the answer, as JSON text: not where the work runs, nor where the run is written."""
+        tables = {name: table for name, table in tomllib.loads(self.text).items() if name not in ("cluster", "output")}
+        return json.dumps(tables, sort_keys=True, default=str)
 
     def resolve(self, path: str) -> Path:
         """A path of the job file: relative ones are relative to it."""
@@ -121,11 +132,17 @@ def read_job(path: str | Path, *, allow_code: bool = False) -> Job:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
     except FileNotFoundError as error:
         raise JobError(f"no job file '{path}'", do="`dgmmis simulate` writes one to start from") from error
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"cannot read job file '{path}': {error}") from error
+    return parse_job(text, path, allow_code=allow_code)
+
+
+def parse_job(text: str, path: Path, *, allow_code: bool = False) -> Job:
+    """The job of a file's text; `path` is what its relative paths are relative to. Raises as `read_job` does."""
+    try:
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise JobError(f"'{path}' is not TOML: {error}") from error
     tables: dict[str, Any] = {}

@@ -88,9 +88,11 @@ class ClusterTable:
 
 @dataclass(frozen=True, slots=True)
 class OutputTable:
-    """[output]: where the run is written, relative to the job file; left out: beside it, with the suffix .run."""
+    """[output]: where the run is written, relative to the job file; left out: beside it, with the suffix .run. And how
+    many seconds of work may be lost at most by what kills it; 0: no pass over the data."""
 
     path: str | None = _key(str, None)
+    checkpoint_seconds: float = _key(NUMBER, 10.0)
 
 
 def read_table(name: str, values: Mapping[str, Any], table: Any) -> Any:

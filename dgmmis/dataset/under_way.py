@@ -1,0 +1,291 @@
+"""A run that is under way: what is in its folder until it is finished, so that whatever ends it, nothing is lost.
+
+RUN/job.json says what is fitted, RUN/journal holds what the workers answered (`journal`: from it the fit is done again
+to the same bits), and RUN/checkpoints the last few models, whole runs each. They go when the run is written.
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dgmmis.callback import Callback, Record, Step
+from dgmmis.dataset.checkpoint import UNFINISHED, Run, read_file, run_bytes
+from dgmmis.dataset.encoding import Classes
+from dgmmis.dataset.journal import Journal
+from dgmmis.dataset.publish import lock, replace_file
+from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
+from dgmmis.model import Model
+
+JOURNAL, CHECKPOINTS, START = "journal", "checkpoints", "start.npz"
+
+KEPT = 3
+"""Checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is fitted to what.
+
+    Args:
+        text: of the job file.
+        path: of the job file, from which its relative paths go out.
+        essence: what of the job decides the answer, as JSON text: all but where the work runs.
+        data: path of the survey store.
+        segments: name and identity of each of its segments when the fit began.
+        starts_from: whether the fit begins with the model in START, since its journal could not be gone on with.
+        n_sittings: how often it was begun.
+    """
+
+    text: str
+    path: str
+    essence: str
+    data: str
+    segments: tuple[tuple[str, str], ...]
+    starts_from: bool = False
+    n_sittings: int = 0
+
+    def difference(self, other: "Task") -> str | None:
+        """What another task has otherwise, in words."""
+        if self.essence != other.essence:
+            return "another job"
+        if (self.data, self.segments) != (other.data, other.segments):
+            return "other rows"
+        return None
+
+
+def unfinished(out: str | Path) -> Task | None:
+    """What the fit in a folder is about, if there is one that has not ended.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    file = Path(out) / UNFINISHED
+    try:
+        values = json.loads(file.read_text())
+        values["segments"] = tuple((name, identity) for name, identity in values["segments"])
+        return Task(**values)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"'{file}' cannot be read", got=error, do="fit with --overwrite to begin anew") from error
+
+
+def last_checkpoint(out: str | Path, *, allow_code: bool = False) -> Run | None:
+    """The last whole checkpoint of a fit that has not ended; None if there is none."""
+    for file in reversed(_checkpoints(Path(out))):
+        with suppress(StoreError):
+            return read_file(file, allow_code=allow_code)
+    return None
+
+
+class UnderWay(Callback):
+    """The folder of a run while its fit is under way; a context manager that holds it against others.
+
+    As a callback it keeps the best model so far. Left with an exception it brings everything to the disk, and says in a
+    note to the exception how to go on.
+
+    Args:
+        out: the folder.
+        task: what is fitted.
+        classes: that the workers' answers consist of (`encoding`).
+        interval: seconds of work that may be lost.
+        run_of: (model, JSON values) -> the run that a checkpoint holds.
+        overwrite: whether a fit of something else that is there may be given up.
+        allow_code: whether a checkpoint may name functions to import.
+
+    Raises:
+        JobError: an unfinished fit of something else is there.
+        LockedError: another process is at it.
+        StoreError: the folder cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        task: Task,
+        *,
+        classes: Classes,
+        interval: float,
+        run_of: Callable[[Model, dict[str, Any]], Run],
+        overwrite: bool = False,
+        allow_code: bool = False,
+    ) -> None:
+        self.out, self._classes, self._interval, self._run_of = out, classes, interval, run_of
+        self._overwrite, self._allow_code = overwrite, allow_code
+        self.task = task
+        self.seconds_before = 0.0
+        """That earlier sittings took, as far as they told."""
+        self._began = time.monotonic()
+        self._lock: int | None = None
+        self._journal: Journal | None = None
+        self._best: Step | None = None
+        self._records: list[Record] = []
+        self._checkpointed = 0
+
+    @property
+    def journal(self) -> Journal:
+        assert self._journal is not None, "the run is not open"
+        return self._journal
+
+    @property
+    def replays(self) -> bool:
+        """Whether the fit goes on with an earlier one."""
+        return self.journal.replays
+
+    def __enter__(self) -> "UnderWay":
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._lock = lock(self.out)
+        try:
+            self._claim()
+            self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._keep(error)
+        finally:
+            self.journal.close()
+            self._release()
+
+    def on_step(self, step: Step) -> None:
+        if self._best is None or step.record.candidate != self._best.record.candidate:
+            if self._best is not None and step.record.objective <= self._best.record.objective:
+                return  # of another start, and worse
+            self._records = []
+        self._best = step
+        self._records.append(step.record)
+        if self.journal.n_flushes != self._checkpointed:
+            self._checkpoint()
+
+    def begin_again(self) -> Run | None:
+        """Give the journal up; the run to begin with instead: the last checkpoint, if there is one."""
+        files = [file for file in _checkpoints(self.out) if self._is_whole(file)]
+        self.journal.close()
+        if files:
+            files[-1].replace(self.out / START)
+        self.task = replace(self.task, starts_from=bool(files))
+        self._write_task()
+        (self.out / JOURNAL).unlink(missing_ok=True)
+        self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
+        self._best, self._checkpointed = None, 0
+        return self.start()
+
+    def start(self) -> Run | None:
+        """The run whose model the fit begins with, where it could not go on from its journal."""
+        return read_file(self.out / START, allow_code=self._allow_code) if self.task.starts_from else None
+
+    @property
+    def seconds(self) -> float:
+        """Of this sitting and, as far as they told, of those before."""
+        return self.seconds_before + time.monotonic() - self._began
+
+    def finish(self) -> None:
+        """The run is written: remove what was there for it."""
+        (self.out / UNFINISHED).unlink(missing_ok=True)  # first: what is left without it is rubbish
+        self._clear()
+
+    def _claim(self) -> None:
+        there = unfinished(self.out) if not self._overwrite else None
+        if there is None:
+            self._clear()
+        else:
+            difference = there.difference(self.task)
+            if difference:
+                raise JobError(
+                    f"in '{self.out}' a fit of {difference} is not finished",
+                    do=f"`dgmmis resume {self.out}` finishes it; choose another output, or give it up with --overwrite",
+                )
+            earlier = last_checkpoint(self.out, allow_code=self._allow_code)
+            self.seconds_before = 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
+            self.task = replace(self.task, starts_from=there.starts_from, n_sittings=there.n_sittings)
+        self.task = replace(self.task, n_sittings=self.task.n_sittings + 1)
+        self._write_task()
+
+    def _write_task(self) -> None:
+        replace_file(self.out / UNFINISHED, (json.dumps(asdict(self.task), indent=1) + "\n").encode())
+
+    def _keep(self, error: BaseException) -> None:
+        """What there is, before an exception leaves."""
+        if isinstance(error, NumericalError):
+            self.journal.doubt()
+        n = self.journal.n_answers
+        if n == 0 and not self.replays:
+            with suppress(OSError):
+                self.finish()
+                self.out.rmdir()  # if there is nothing else
+            return
+        try:
+            self.journal.flush()
+            self._checkpoint()
+        except (DgmmisError, OSError) as another:
+            error.add_note(f"and what was found since could not be kept: {another}")
+        error.add_note(f"What {n} passes found is kept: `dgmmis resume {self.out}` goes on from there.")
+
+    def _checkpoint(self) -> None:
+        """Write the best model so far, and let go of all but the last few."""
+        self._checkpointed = self.journal.n_flushes
+        if self._best is None:
+            return
+        record, folder = self._best.record, self.out / CHECKPOINTS
+        document = {
+            "status": f"not finished: pass {record.iteration}",
+            "converged": False,
+            "log_likelihood": record.log_likelihood,
+            "objective": record.objective,
+            "n_samples": record.n_samples,
+            "completeness": record.completeness,
+            "completeness_error": record.completeness_error,
+            "background_fraction": record.background_fraction,
+            "n_passes": record.iteration + 1,
+            "seconds": self.seconds,
+            "repairs": list(record.repairs),
+            "job": self.task.text,
+            "history": [finite(asdict(record)) for record in self._records],
+        }
+        try:
+            folder.mkdir(exist_ok=True)
+            run = self._run_of(self._best.model, document)
+            replace_file(folder / f"{self.journal.n_answers:06d}.npz", run_bytes(run))
+            for file in _checkpoints(self.out)[:-KEPT]:
+                file.unlink()
+        except OSError as error:
+            raise StoreError(f"no checkpoint can be written to '{folder}'", got=error, do="make room") from error
+
+    def _is_whole(self, file: Path) -> bool:
+        with suppress(StoreError):
+            read_file(file, allow_code=self._allow_code)
+            return True
+        return False
+
+    def _clear(self) -> None:
+        for name in (JOURNAL, START):
+            (self.out / name).unlink(missing_ok=True)
+        shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows neither NaN nor infinity."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _checkpoints(out: Path) -> list[Path]:
+    return sorted((out / CHECKPOINTS).glob("[0-9]*.npz"))

@@ -1,0 +1,62 @@
+"""Remembered: an executor whose sums are noted in a journal, and taken from there when a fit is begun again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from dgmmis.dataset.journal import Journal
+from dgmmis.execution.executor import Executor, Resources, Task
+from dgmmis.execution.tree import Partial
+from dgmmis.imputation import Unseen
+from dgmmis.information import Information
+from dgmmis.latent import LatentError
+from dgmmis.moments import Moments
+from dgmmis.split_merge import Shapes
+
+SUMMANDS: Mapping[str, type] = MappingProxyType(
+    {summand.__name__: summand for summand in (Information, LatentError, Moments, Shapes, Unseen)}
+)
+"""What tasks sum, besides arrays and numbers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembered:
+    """Runs passes on an executor, but for those whose sums the journal has. What `map` gives is asked for again: rows
+    of the sample, noise classes."""
+
+    executor: Executor
+    journal: Journal
+
+    @property
+    def resources(self) -> Resources:
+        return self.executor.resources
+
+    @property
+    def in_process(self) -> bool:
+        return self.executor.in_process
+
+    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        def ask() -> dict[str, Any]:
+            return self.executor.map_reduce(function, shared, groups).totals()
+
+        return Partial.of_totals(self.journal.answer(_question(function, shared), ask))
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        return self.executor.map(function, items)
+
+    def everywhere(self, function: Callable[[], Any]) -> list[Any]:
+        return self.executor.everywhere(function)
+
+    def about(self) -> list[tuple[str, str]]:
+        return self.executor.about()
+
+    def close(self) -> None:
+        self.executor.close()
+
+
+def _question(function: Task, shared: Any) -> str:
+    """What tells one pass from another: the kind of sums, and of which models."""
+    inner = getattr(function, "function", None)
+    kinds = [type(function).__name__] + ([] if inner is None else [getattr(inner, "__name__", type(inner).__name__)])
+    return " ".join([*kinds, shared.digest() if hasattr(shared, "digest") else type(shared).__name__])
