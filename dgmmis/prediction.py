@@ -1,6 +1,5 @@
 """Prediction: which component each object of a survey belongs to under a run, written in the order of the catalogue."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -67,10 +66,7 @@ def predict_run(
     observing = Observing(survey, mean_noise(sample))
     judged = partial(_judged, run.model, observing, responsibilities)
     about = {"run": str(run_path), "data": str(data_path), "rows": data.n_rows}
-    try:
-        folder, descriptor = temporary_sibling(out)
-    except OSError as error:
-        raise StoreError(f"'{out}' cannot be written", got=error) from error
+    folder, lock = temporary_sibling(out)
     try:
         group = _Group(folder, data.n_rows, about)
         with one_blas_thread(), closing(row_by_row(data.references, judged, folder)) as parts:
@@ -87,8 +83,7 @@ def predict_run(
         raise StoreError(f"'{out}' cannot be written", got=error, do="make room and run again") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if descriptor is not None:
-            os.close(descriptor)
+        lock.release()
     return {**about, "out": str(out), "components": run.model.mixture.n_components, "arrays": group.names}
 
 

@@ -416,7 +416,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     write(tmp_path / "s.zarr", rows(10, 1))
     with SurveyWriter(tmp_path / "s.zarr", PLAIN, append=True) as writer:
         writer.write(rows(10, 2))
-        with pytest.raises(StoreError, match="written by another"):
+        with pytest.raises(StoreError, match="written by process"):
             write(tmp_path / "s.zarr", rows(10, 3), append=True)
     first = SurveyWriter(tmp_path / "t.zarr", PLAIN).__enter__()
     first.write(rows(10, 2))

@@ -1,6 +1,5 @@
 """Predictions and scores come back in the order of the catalogue, whatever that of the store, in bounded memory."""
 
-import os
 import re
 import subprocess
 import sys
@@ -196,11 +195,10 @@ def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
 
     def second(*_: object) -> None:
         (live,) = tmp_path.glob(".x.out*")
-        folder, descriptor = temporary_sibling(out)
+        folder, lock = temporary_sibling(out)
         assert live.exists()
+        lock.release()
         folder.rmdir()
-        assert descriptor is not None
-        os.close(descriptor)
         threads.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
 
     predict_run(run_of(tmp_path / "x.run", Survey()), data.path, out, on_batch=second)

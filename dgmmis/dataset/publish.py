@@ -1,46 +1,49 @@
-"""How a store comes into being without ever being half there: locks, folders under another name, and one rename."""
+"""How a store comes into being without ever being half there: folders under another name, and one rename."""
 
-import fcntl
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-from dgmmis.errors import LockedError
+from dgmmis.dataset.lock import Lock, held
+from dgmmis.errors import DgmmisError, LockedError, StoreError
+
+__all__ = ["held", "replace_file", "sync", "sync_tree", "temporary_sibling"]
 
 
-def lock(folder: Path) -> int | None:
-    """Hold a folder for writing until the descriptor is closed or the process dies; None where locks do not exist.
+def temporary_sibling(path: Path) -> tuple[Path, Lock]:
+    """A new folder beside a path, on the same file system, and its lock; removes those that killed writers left there.
 
     Raises:
-        LockedError: another process holds it.
+        StoreError: nothing can be written there.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise LockedError(f"'{folder}' is being written by another process", do="run again when it is done") from error
-    except OSError:  # some network file systems have no locks on folders
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def temporary_sibling(path: Path) -> tuple[Path, int | None]:
-    """A locked new folder beside a path, on the same file system; removes those that killed writers left there."""
     prefix = f".{path.name}.writing-"
-    for stale in [entry for entry in path.parent.iterdir() if entry.name.startswith(prefix)]:
-        try:
-            descriptor = lock(stale)
-        except OSError:  # alive, or gone in the meantime
-            continue
-        if descriptor is not None:
-            shutil.rmtree(stale, ignore_errors=True)
-            os.close(descriptor)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-    folder.chmod(0o777 & ~_umask())  # mkdtemp's folders are private; a store is as readable as its neighbours
-    return folder, lock(folder)
+    try:
+        for stale in [entry for entry in path.parent.iterdir() if entry.name.startswith(prefix)]:
+            with suppress(StoreError), held(stale):  # alive, or gone in the meantime
+                shutil.rmtree(stale, ignore_errors=True)
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+            try:
+                lock = Lock(folder)
+            except LockedError:  # taken for one that was left
+                continue
+            except StoreError:
+                if folder.exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
+                continue
+            folder.chmod(0o777 & ~_umask())  # mkdtemp's folders are private; a store is as readable as its neighbours
+            return folder, lock
+    except DgmmisError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"'{path}' cannot be written",
+            got=error,
+            do="make room, check the folder and its permissions, and run again",
+        ) from error
 
 
 def sync_tree(folder: Path) -> None:

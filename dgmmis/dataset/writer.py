@@ -4,7 +4,6 @@ A new store is built in a folder beside its final name and renamed when it is wh
 older survey, go into a new segment; then the manifest is replaced in one step. Segments never change.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from dgmmis import __version__
+from dgmmis.dataset.lock import Lock
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document, read_attributes
 from dgmmis.dataset.ordered_segment import OrderedSegmentWriter
-from dgmmis.dataset.publish import lock, replace_file, sync, sync_tree, temporary_sibling
+from dgmmis.dataset.publish import replace_file, sync, sync_tree, temporary_sibling
 from dgmmis.dataset.rounding import ErrorSample
 from dgmmis.dataset.rows import checked_rows
 from dgmmis.dataset.schema import FORMAT, Schema
 from dgmmis.dataset.segment import SegmentWriter
-from dgmmis.errors import DataError, RefusedError, StoreError
+from dgmmis.errors import DataError, LockedError, RefusedError, StoreError
 from dgmmis.noise import DiagonalNoise, FullNoise
 
 
@@ -73,7 +73,7 @@ class SurveyWriter:
         self._row_ids: bool | None = None
         self._segment: SegmentWriter | OrderedSegmentWriter | None = None
         self._unpublished: Path | None = None
-        self._lock: int | None = None
+        self._lock: Lock | None = None
 
     def __enter__(self) -> "SurveyWriter":
         # what cannot be stored is known before the rows are read
@@ -143,10 +143,7 @@ class SurveyWriter:
     def _claim(self) -> Path:
         """The folder for the rows: of a new store beside the path, or a new segment in the store there."""
         if not self.path.exists():
-            try:
-                root, self._lock = temporary_sibling(self.path)
-            except OSError as error:
-                raise StoreError(f"'{self.path}' cannot be written", got=error) from error
+            root, self._lock = temporary_sibling(self.path)
             self._unpublished = root
             folder = root / SEGMENTS / "000000"
             folder.mkdir(parents=True)
@@ -155,11 +152,11 @@ class SurveyWriter:
             raise StoreError(f"'{self.path}' exists", do="give another path, append to it, or overwrite it")
         if read_attributes(self.path).get("format") != FORMAT:
             raise StoreError(f"'{self.path}' is not a dgmmis survey", do="give another path; it is left as it is")
-        self._lock = lock(self.path)
+        self._lock = Lock(self.path)
         if self._append:
             self._continue(Manifest.read(self.path))
         folders = self._folders()
-        if self._append and self._lock is not None:  # left by a writer that was killed
+        if self._append:  # left by a writer that was killed
             kept = {segment.name for segment in self._before.segments}
             for leftover in [folder for folder in folders if folder.name not in kept]:
                 shutil.rmtree(leftover)
@@ -211,7 +208,10 @@ class SurveyWriter:
         try:
             root.rename(self.path)
         except OSError as error:
-            raise StoreError(f"'{self.path}' was made by another process meanwhile", got=error) from error
+            what = f"'{self.path}' was made by another process meanwhile"
+            if self._append:
+                raise LockedError(what, do="run again: the rows are then added to its own") from error
+            raise StoreError(what, got=error, do="give another path, append to it, or overwrite it") from error
         self._unpublished = None
         sync(self.path.parent)
 
@@ -228,5 +228,5 @@ class SurveyWriter:
             shutil.rmtree(self._unpublished, ignore_errors=True)
             self._unpublished = None
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
