@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = dgmmis("simulate", "survey.zarr", "--preset", "box-with-hole", "-n", 20_000, "--seed", 3, cwd=folder)
     assert made.returncode == 0, made.stderr
     assert "dgmmis fit survey.toml" in made.stdout
-    fitted = dgmmis("fit", "survey.toml", cwd=folder)
+    fitted = dgmmis("fit", "resume", "survey.toml", cwd=folder)
     assert fitted.returncode == 0, fitted.stderr
     assert "converged" in fitted.stdout
     assert "objects before selection" in fitted.stdout
@@ -273,3 +275,17 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert shown.returncode == 0
     assert f"dgmmis {command}" in shown.stdout.replace("Usage: python -m dgmmis", "")
     assert "Example" in shown.stdout
+
+
+@pytest.mark.parametrize("warning", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_command_that_is_interrupted_leaves_nothing(tmp_path: Path, warning: signal.Signals) -> None:
+    command = [sys.executable, "-m", "dgmmis", "simulate", str(tmp_path / "large.zarr"), "-n", "100000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".large.zarr.writing-*/segments/*/points/c.0.0")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(warning)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert said.splitlines()[-2:] == [f"dgmmis: interrupted by {warning.name}", "Run again."]
+    assert list(tmp_path.iterdir()) == []

@@ -89,9 +89,7 @@ def prepare_run(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        if path.exists() and not (
-            path.is_dir() and (any((path / name).exists() for name in (MODEL, UNFINISHED)) or not any(path.iterdir()))
-        ):
+        if path.exists() and not (path.is_dir() and _is_for_runs(path)):
             raise StoreError(f"'{path}' is there and is not a run", do="choose another output, or move it away")
         was_there = path.exists()
         path.mkdir(parents=True, exist_ok=True)
@@ -103,6 +101,12 @@ def prepare_run(path: str | Path) -> None:
         raise
     except OSError as error:
         raise StoreError(f"the run '{path}' cannot be written: {error}", do="choose another output") from error
+
+
+def _is_for_runs(folder: Path) -> bool:
+    """Whether a run is there, or may be: what is hidden is the lock's, or was left by a writer that was killed."""
+    is_one = any((folder / name).exists() for name in (MODEL, UNFINISHED))
+    return is_one or all(entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def write_run(path: str | Path, run: Run) -> None:

@@ -49,6 +49,7 @@ class Journal:
         except OSError as error:
             raise StoreError(f"the journal '{path}' cannot be opened", got=error) from error
         self._end = 0  # of what is whole
+        self._last: int | None = None  # where the last answer begins
         self._replays = os.fstat(self._file.fileno()).st_size > 0
         self._flushed = time.monotonic()
 
@@ -81,10 +82,15 @@ class Journal:
         return value
 
     def doubt(self) -> None:
-        """Forget the last answer, if it is not on the disk yet: what follows from it cannot be right."""
+        """Forget the last answer: what follows from it cannot be right, and it is to be asked for again."""
         if self._pending:
             self._pending.pop()
-            self.n_answers -= 1
+        elif self._last is not None:
+            self._end, self._last, self._replays = self._last, None, False
+            self._file.truncate(self._end)
+        else:
+            return
+        self.n_answers -= 1
 
     def flush(self) -> None:
         """Bring every answer to the disk. One that was interrupted is done again from where the file was whole."""
@@ -92,7 +98,8 @@ class Journal:
             try:
                 self._file.seek(self._end)
                 self._file.truncate()
-                content = b"".join(map(_frame, map(encoded, self._pending)))
+                frames = [_frame(encoded(one)) for one in self._pending]
+                content = b"".join(frames)
                 written = 0
                 while written < len(content):
                     written += self._file.write(content[written:]) or 0
@@ -104,6 +111,7 @@ class Journal:
                     f"the journal '{self.path}' cannot be written", got=error, do="make room and run again"
                 ) from error
             self._end += len(content)
+            self._last = self._end - len(frames[-1])
             self._pending.clear()
             self.n_flushes += 1
         self._flushed = time.monotonic()
@@ -131,7 +139,7 @@ class Journal:
                 if len(content) == length and zlib.crc32(content) == crc and mark == MARK:
                     frame: Mapping[str, Any] = decoded(content, self._classes)
                     if set(frame) == {"question", "answer"}:
-                        self._end += FRAME.size + length
+                        self._last, self._end = self._end, self._end + FRAME.size + length
                         return frame
         except OSError as error:
             raise StoreError(f"the journal '{self.path}' cannot be read", got=error) from error

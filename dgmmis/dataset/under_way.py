@@ -6,7 +6,6 @@ to the same bits), and RUN/checkpoints the last few models, whole runs each. The
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,8 @@ from dgmmis.callback import Callback, Record, Step
 from dgmmis.dataset.checkpoint import UNFINISHED, Run, read_file, run_bytes
 from dgmmis.dataset.encoding import Classes
 from dgmmis.dataset.journal import Journal
-from dgmmis.dataset.publish import lock, replace_file
+from dgmmis.dataset.lock import Lock
+from dgmmis.dataset.publish import replace_file
 from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
 from dgmmis.model import Model
 
@@ -124,7 +124,7 @@ class UnderWay(Callback):
         self.seconds_before = 0.0
         """That earlier sittings took, as far as they told."""
         self._began = time.monotonic()
-        self._lock: int | None = None
+        self._lock: Lock | None = None
         self._journal: Journal | None = None
         self._best: Step | None = None
         self._records: list[Record] = []
@@ -142,7 +142,7 @@ class UnderWay(Callback):
 
     def __enter__(self) -> "UnderWay":
         self.out.mkdir(parents=True, exist_ok=True)
-        self._lock = lock(self.out)
+        self._lock = Lock(self.out)
         try:
             self._claim()
             self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
@@ -160,6 +160,8 @@ class UnderWay(Callback):
         finally:
             self.journal.close()
             self._release()
+            with suppress(OSError):
+                self.out.rmdir()  # if nothing is there
 
     def on_step(self, step: Step) -> None:
         if self._best is None or step.record.candidate != self._best.record.candidate:
@@ -226,14 +228,13 @@ class UnderWay(Callback):
         if n == 0 and not self.replays:
             with suppress(OSError):
                 self.finish()
-                self.out.rmdir()  # if there is nothing else
             return
         try:
             self.journal.flush()
             self._checkpoint()
         except (DgmmisError, OSError) as another:
             error.add_note(f"and what was found since could not be kept: {another}")
-        error.add_note(f"What {n} passes found is kept: `dgmmis resume {self.out}` goes on from there.")
+        error.add_note(f"What was found so far is kept: `dgmmis resume {self.out}` goes on from there.")
 
     def _checkpoint(self) -> None:
         """Write the best model so far, and let go of all but the last few."""
@@ -278,7 +279,7 @@ class UnderWay(Callback):
 
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
