@@ -28,7 +28,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = dgmmis("simulate", "survey.zarr", "--preset", "box-with-hole", "-n", 20_000, "--seed", 3, cwd=folder)
     assert made.returncode == 0, made.stderr
     assert "dgmmis fit survey.toml" in made.stdout
-    fitted = dgmmis("fit", "resume", "survey.toml", cwd=folder)
+    fitted = dgmmis("fit", "survey.toml", cwd=folder)
     assert fitted.returncode == 0, fitted.stderr
     assert "converged" in fitted.stdout
     assert "objects before selection" in fitted.stdout
@@ -269,7 +269,7 @@ def test_ordered_and_rounded_stores_say_so(tmp_path: Path) -> None:
     assert json.loads(drawn.stdout)["ordered"] is True
 
 
-@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "score", "predict", "sample"])
+@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "resume", "score", "predict", "sample"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     shown = dgmmis(command, "--help")
     assert shown.returncode == 0
