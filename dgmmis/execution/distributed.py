@@ -4,10 +4,13 @@ The graph holds the shared value (the model) as one node, one task a group, and 
 in the graph survives the death of every worker, which scattered data do not.
 """
 
+import asyncio
+import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -66,11 +69,11 @@ class Distributed:
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         layers, last, tasks = self._pass(uuid.uuid4().hex, function, shared, groups)
 
-        def work() -> Coroutine[Any, Any, Any]:
+        def submit() -> Any:
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # large models are
-                return self._gather(self.client.get(layers, last, retries=RETRIES, sync=False))
+                return self.client.get(layers, last, retries=RETRIES, sync=False)
 
-        result: Partial = self._watch.answer(work, tasks)
+        result: Partial = self._watch.answer(submit, tasks)
         return result
 
     def _pass(
@@ -107,20 +110,14 @@ class Distributed:
         token = uuid.uuid4().hex
         groups = grouped(items, MAP_TURNS * max(1, len(self._threads()))) if items else []
         tasks = {f"map-{token}-{number}": group for number, group in enumerate(groups)}
-
-        def work() -> Coroutine[Any, Any, Any]:
-            submit = partial(self.client.submit, _each, function, retries=RETRIES)
-            return self._gather([submit(group, key=key) for key, group in tasks.items()])
-
-        return [result for results in self._watch.answer(work, tasks) for result in results]
+        submit = partial(self.client.submit, _each, function, retries=RETRIES)
+        found = self._watch.answer(lambda: [submit(group, key=key) for key, group in tasks.items()], tasks)
+        return [result for results in found for result in results]
 
     def everywhere(self, function: Callable[[], Any]) -> list[Any]:
         if self.client.status != "running" or self._watch.lost:
             return []
-        answers: dict[str, Any] = self._watch.answer(
-            lambda: self.client.run(function, on_error="ignore", asynchronous=True), {}
-        )
-        return list(answers.values())
+        return list(self._watch.timely(self.client.run, function, on_error="ignore").values())
 
     def about(self) -> list[tuple[str, str]]:
         identity = self._watch.ask("identity", n_workers=-1)
@@ -130,12 +127,9 @@ class Distributed:
         ]
 
     def close(self) -> None:
-        while self._owned:
-            self._owned.pop(0).close()
-
-    def _gather(self, futures: Any) -> Coroutine[Any, Any, Any]:
-        waiting: Coroutine[Any, Any, Any] = self.client.gather(futures, asynchronous=True)
-        return waiting
+        with _quietly():
+            while self._owned:
+                self._owned.pop(0).close()
 
     def _workers(self) -> dict[str, Any]:
         return dict(self._watch.ask("identity", n_workers=-1)["workers"])
@@ -151,6 +145,22 @@ class Distributed:
             self._known = [address for address, n in sorted(threads.items()) for _ in range(n)]
             self._asked = time.monotonic()
         return self._known
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """A client that is closed while it looks for its scheduler says so with a traceback, which helps nobody."""
+    logger = logging.getLogger("distributed.client")
+    logger.addFilter(_is_no_end)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_end)
+
+
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """Whether a message is of something other than what was given up."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:

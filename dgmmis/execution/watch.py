@@ -6,7 +6,7 @@ Dask waits for ever for workers that have gone, and for one that hangs while its
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
 from typing import Any
 
@@ -59,16 +59,25 @@ class Watch:
         Raises:
             ClusterError: nothing in time, or it is gone.
         """
+        return self.timely(lambda **how: self.client.sync(getattr(self.client.scheduler, what), **how), **arguments)
+
+    def timely(self, call: Callable[..., Any], /, *args: Any, **arguments: Any) -> Any:
+        """What a method of the client gives, which waits for others to answer.
+
+        Raises:
+            ClusterError: as in `ask`.
+        """
         self._connected()
         try:
-            return self.client.sync(getattr(self.client.scheduler, what), callback_timeout=self.timeout, **arguments)
+            return call(*args, callback_timeout=self.timeout, **arguments)
         except TimeoutError as error:
-            raise self._failure(f"the scheduler has not answered for {self.timeout:g} s") from error
+            raise self._failure(f"the cluster has not answered for {self.timeout:g} s") from error
         except (OSError, AttributeError) as error:  # a client that is being closed has no scheduler any more
+            self._connected()
             raise self._failure(f"the cluster was lost: {error}") from error
 
-    def answer(self, work: Callable[[], Coroutine[Any, Any, Any]], tasks: Tasks) -> Any:
-        """What comes of `work`, which hands the tasks in, and gives what waits for them.
+    def answer(self, submit: Callable[[], Any], tasks: Tasks) -> Any:
+        """What comes of the futures that `submit` gives, which wait for the tasks.
 
         Raises:
             ClusterError: the scheduler is gone, or all workers for `timeout`; a task's workers die again and again; or
@@ -76,25 +85,29 @@ class Watch:
         """
         self._connected()
         loop: Any = self.client.loop.asyncio_loop  # type: ignore[union-attr]
-        began, known, waiting = time.time(), _Known(tasks), None
+        began, known = time.time(), _Known(tasks)
         try:
-            waiting = asyncio.run_coroutine_threadsafe(work(), loop)
-            while not wait([waiting], LOOK_SECONDS).done:
-                self._look(known)
-            result = waiting.result()
+            futures = submit()
+            waiting = asyncio.run_coroutine_threadsafe(self.client.gather(futures, asynchronous=True), loop)
+            try:
+                while not wait([waiting], LOOK_SECONDS).done:
+                    self._look(known)
+                result = waiting.result()
+            finally:
+                if not waiting.done():  # the tasks are not wanted any more; so ends the wait for them, too
+                    asyncio.run_coroutine_threadsafe(self.client.cancel(futures, asynchronous=True), loop)
+                    wait([waiting], LOOK_SECONDS)
         except KilledWorker as error:
             raise self._killed(error, tasks, began) from error
         except (NoValidWorkerError, CancelledError, ClosedClientError, CommClosedError) as error:
+            self._connected()
             raise self._failure(f"the cluster was lost: {error}") from error
-        finally:
-            if waiting is not None:
-                waiting.cancel()
         self._longest = max(self._longest, time.time() - began)
         return result
 
     def _connected(self) -> None:
         if self.client.status != "running":
-            raise self._failure("the cluster was lost: its scheduler is gone")
+            raise self._failure("the cluster was lost: its scheduler is gone", do="start the cluster, and run again")
 
     def _look(self, known: "_Known") -> None:
         workers = self.ask("ncores")
