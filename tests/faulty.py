@@ -38,6 +38,18 @@ def failed() -> None:
     raise RuntimeError("boom")
 
 
+def ended(pids: list[int]) -> None:
+    """Kill processes, this one last."""
+    for pid in sorted(pids, key=lambda pid: pid == os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+
+
+def groups_ended(groups: list[int]) -> None:
+    """Kill groups of processes, this one's last."""
+    for group in sorted(groups, key=lambda group: group == os.getpgrp()):
+        os.killpg(group, signal.SIGKILL)
+
+
 def claimed(flag: Path) -> bool:
     """Whether this is the first that asks."""
     try:

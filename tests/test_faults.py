@@ -32,8 +32,10 @@ from tests.faulty import (
     Fragile,
     KillsItsReader,
     Streaming,
+    ended,
     failed,
     fragile,
+    groups_ended,
     killed,
     references,
     stopped,
@@ -146,13 +148,13 @@ def test_same_bits_after_a_worker_died_in_a_join(local: Distributed, tmp_path: P
 def test_same_bits_after_all_workers_died(local: Distributed, tmp_path: Path, survived: Survived) -> None:
     """Their nannies start them again."""
     pids = local.client.run(os.getpid).values()
-    assert total(local, Faulty(partial(_end, list(pids)), tmp_path / "flag")) == UNDISTURBED
+    assert total(local, Faulty(partial(ended, list(pids)), tmp_path / "flag")) == UNDISTURBED
     survived("all workers killed in map")
 
 
 def test_same_bits_where_all_workers_die_between_passes(local: Distributed, survived: Survived) -> None:
     assert total(local, Faulty(failed, at=-1)) == UNDISTURBED
-    _end(list(local.client.run(os.getpid).values()))
+    ended(list(local.client.run(os.getpid).values()))
     assert total(local, Faulty(failed, at=-1)) == UNDISTURBED
     survived("all workers killed between passes")
 
@@ -240,27 +242,22 @@ def test_errors_travel_between_processes(error: type[DgmmisError]) -> None:
     assert (str(again), again.__notes__) == ("what: expected 1, got 2. That.", ["while working on it"])
 
 
-def _end(pids: list[int]) -> None:
-    """Kill processes, this one last."""
-    for pid in sorted(pids, key=lambda pid: pid == os.getpid()):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _end_groups(groups: list[int]) -> None:
-    for group in sorted(groups, key=lambda group: group == os.getpgrp()):
-        os.killpg(group, signal.SIGKILL)
-
-
 def test_workers_that_are_gone_for_good_are_an_error(far: Distributed, processes: Started, survived: Survived) -> None:
     short = Distributed(far.client, timeout=2)
     began = time.monotonic()
     with pytest.raises(ClusterError, match=r"no workers for 2 s. Start workers.*timeout"):
-        total(short, Faulty(partial(_end_groups, [worker.pid for worker in processes.workers])))
+        total(short, Faulty(partial(groups_ended, [worker.pid for worker in processes.workers])))
     assert time.monotonic() - began < 30
     assert short.everywhere(int) == []  # nothing more is wanted of it
     with pytest.raises(ClusterError, match="no workers for 2 s"):
         Distributed(far.client, timeout=2).resources  # noqa: B018
     survived("all workers gone for good")
+
+
+def test_workers_without_a_users_module_are_an_error(far: Distributed) -> None:
+    """They do not find this module of tests, as others would not find that of a user's function."""
+    with pytest.raises(ClusterError, match=r"cannot load what it should do: .*No module named.*Install"):
+        total(far, Faulty(_damaged))
 
 
 @pytest.mark.parametrize(
@@ -345,14 +342,14 @@ def test_same_bits_after_a_reader_died_in_a_pass(
 
 
 def _corrupted(path: Path) -> None:
-    for file in (path / "segments").glob("*/points/c/*/*"):
+    for file in (path / "segments").glob("*/points/c.*"):
         content = bytearray(file.read_bytes())
         content[len(content) // 3] ^= 0xFF
         file.write_bytes(content)
 
 
 def _missing(path: Path) -> None:
-    for file in (path / "segments").glob("*/points/c/*/*"):
+    for file in (path / "segments").glob("*/points/c.*"):
         file.unlink()
 
 

@@ -80,8 +80,9 @@ class Watch:
         """What comes of the futures that `submit` gives, which wait for the tasks.
 
         Raises:
-            ClusterError: the scheduler is gone, or all workers for `timeout`; a task's workers die again and again; or
-                no task ends for longer than is allowed, also after those workers that held some were restarted.
+            ClusterError: the scheduler is gone, or all workers for `timeout`; a task's workers die again and again; no
+                task ends for longer than is allowed, also after those workers that held some were restarted; or the
+                cluster lacks a module.
         """
         self._connected()
         loop: Any = self.client.loop.asyncio_loop  # type: ignore[union-attr]
@@ -102,6 +103,14 @@ class Watch:
         except (NoValidWorkerError, CancelledError, ClosedClientError, CommClosedError) as error:
             self._connected()
             raise self._failure(f"the cluster was lost: {error}") from error
+        except (RuntimeError, ImportError) as error:
+            missing = error.__cause__ if type(error) is RuntimeError else error  # scheduler's, worker's
+            if not isinstance(missing, ImportError):
+                raise
+            raise self._failure(
+                f"the cluster cannot load what it should do: {missing}",
+                do="install this package, and the modules of your functions, for its scheduler and workers",
+            ) from error
         self._longest = max(self._longest, time.time() - began)
         return result
 
