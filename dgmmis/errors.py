@@ -24,6 +24,7 @@ __all__ = [
     "RepairWarning",
     "ShapeError",
     "StoreError",
+    "TaskError",
     "UnseenError",
     "nearest_name",
     "rows_named",
@@ -96,6 +97,10 @@ class ClusterError(DgmmisError, ConnectionError):
     """The dask cluster cannot be reached, or was lost."""
 
     exit_code = 69
+
+
+class TaskError(DgmmisError, RuntimeError):
+    """Something else went wrong with some rows, in a user's function perhaps; the message names them."""
 
 
 class NumericalError(DgmmisError, ArithmeticError):

@@ -57,6 +57,9 @@ class UnseenItem:
     block: UnseenBlock
     members: tuple[int, ...]
 
+    def __str__(self) -> str:
+        return f"the points {self.block.leaf} of what was not seen"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:

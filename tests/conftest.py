@@ -1,6 +1,8 @@
-"""How the tests run: hypothesis without chance, slow tests on request."""
+"""How the tests run: hypothesis without chance, slow tests on request, and a count of the faults that were survived."""
 
 import os
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,9 +14,16 @@ settings.register_profile(
 settings.register_profile("nightly", parent=settings.get_profile("ci"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+SURVIVED = pytest.StashKey[Counter[str]]()
+"""Kinds of faults, and how often each was survived."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SURVIVED] = Counter()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,3 +32,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: run with --runslow"))
+
+
+@pytest.fixture
+def survived(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """To be called once a test has seen that a fault of some kind did no harm: it is counted."""
+
+    def count(kind: str) -> None:
+        pytestconfig.stash[SURVIVED][kind] += 1
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    counts = config.stash[SURVIVED]
+    if counts:
+        kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(counts.items()))
+        terminalreporter.write_line(f"survived {counts.total()} faults: {kinds}")

@@ -1,6 +1,5 @@
 """Execution: the same bits on every executor, for any grouping; clusters that are found, refused, lost."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -16,30 +15,26 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
-from distributed.comm.core import CommClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dgmmis import readings
-from dgmmis.background import Uniform
 from dgmmis.callback import Callback, Step
 from dgmmis.chunk import CHUNK_ROWS, Chunk
 from dgmmis.dataset.arrays import ArrayDataset, ArrayReference, Reference
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.reference import ChunkReference
-from dgmmis.dataset.schema import Schema
-from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.em import Stopping
 from dgmmis.errors import ClusterError, JobError, RefusedError, StoreError
 from dgmmis.estep.pruning import FEWEST
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
-from dgmmis.execution.executor import Executor, Resources, grouped
+from dgmmis.execution.executor import Resources, grouped
 from dgmmis.execution.resident import Resident
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tree import Partial, n_nodes
-from dgmmis.fit import Fit, fit
+from dgmmis.fit import fit
 from dgmmis.initialize import Start
 from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
@@ -48,8 +43,9 @@ from dgmmis.noise_law import NoiseFunction
 from dgmmis.observed import Member
 from dgmmis.plan import Work, in_tasks, make_plan, shared_out
 from dgmmis.readings import Readings
-from dgmmis.selection import Ball, FromFunction, HalfSpace
+from dgmmis.selection import FromFunction
 from dgmmis.survey import Survey
+from tests.disturbed import KINDS, SURVEYS, bits, fitted, undisturbed_bits, written
 
 
 @given(
@@ -193,75 +189,20 @@ def test_an_error_of_reading_ahead_comes_up_where_the_item_is_needed() -> None:
     assert task.events == [("done", number) for number in range(6)]
 
 
-KINDS = ("truncated", "noisy", "everything")
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def survey_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some chunks in two segments: truncated with shared noise; or variances each, missing features, weights."""
-    path = tmp_path_factory.mktemp("execution") / f"{request.param}.zarr"
-    rng = np.random.default_rng(3)
-    if request.param == "truncated":
-        points = np.concatenate([rng.normal(0, 1, (250_000, 2)), rng.normal(4, 0.7, (150_000, 2))])
-        rng.shuffle(points)
-        points = points[points[:, 0] < 3.5]
-        schema = Schema(features=("a", "b"), noise="shared", shared_covariance=0.04 * np.eye(2))
-        rows: dict[str, np.ndarray] = {"points": points}
-    else:
-        n = 100_000 if request.param == "noisy" else 10_000
-        points = np.concatenate([rng.normal(0, 1, (6 * n // 10, 2)), rng.normal(4, 0.7, (4 * n // 10, 2))])
-        rng.shuffle(points)
-        points[rng.random(points.shape) < 0.1] = np.nan
-        schema = Schema(features=("a", "b"), noise="diagonal", weighted=True)
-        rows = {
-            "points": points,
-            "noise": rng.uniform(0.01, 0.1, points.shape),
-            "weights": rng.uniform(0.5, 2, n),
-        }
-    half = len(points) // 2 + 1
-    for part, append in ((slice(0, half), False), (slice(half, None), True)):
-        with SurveyWriter(path, schema, append=append) as writer:
-            writer.write(**{name: array[part] for name, array in rows.items()})
-    return path
-
-
-SURVEYS = {
-    "truncated": Survey(HalfSpace([1.0, 0.0], 3.5) & Ball([0.0, 0.0], 1e3)),  # with the ball no closed form serves
-    "noisy": None,
-    "everything": Survey(HalfSpace([1.0, 0.0], 4.0, 0.5), "own"),
-}
-
-
-def _fit(path: Path, executor: Executor, callbacks: tuple[Callback, ...] = ()) -> Fit:
-    truncated = path.name == "truncated.zarr"
-    return fit(
-        Dataset.open(path),
-        Start(2, background=None if truncated else Uniform([-9, -9], [9, 9])),
-        survey=SURVEYS[path.stem],
-        stopping=Stopping(1e-3, 12) if path.stem == "everything" else Stopping(max_iter=12 if truncated else 4),
-        executor=executor,
-        callbacks=callbacks,
-    )
-
-
-def _bits(result: Fit) -> str:
-    mixture = result.model.mixture
-    arrays = (mixture.weights, mixture.means, mixture.covariances, np.array([r.objective for r in result.records]))
-    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
+    return written(tmp_path_factory.mktemp("execution"), request.param)
 
 
 @pytest.fixture(scope="module")
 def expected_bits(survey_path: Path) -> str:
-    result = _fit(survey_path, Serial())
-    if SURVEYS[survey_path.stem] is not None:
-        assert result.records[-1].round > 0  # new points are part of what is compared
-    return _bits(result)
+    return undisturbed_bits(survey_path)
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3, 7])
 def test_same_bits_in_threads(survey_path: Path, expected_bits: str, n_workers: int) -> None:
     executor = Threads(n_workers)
-    assert _bits(_fit(survey_path, executor)) == expected_bits
+    assert bits(fitted(survey_path, executor)) == expected_bits
     executor.close()
 
 
@@ -270,7 +211,7 @@ def test_same_bits_on_a_cluster_of_processes(survey_path: Path, expected_bits: s
     executor = connect(ClusterSpec("local", workers=n_workers), small=False)
     try:
         assert executor.resources.n_workers == executor.resources.n_processes == n_workers
-        assert _bits(_fit(survey_path, executor)) == expected_bits
+        assert bits(fitted(survey_path, executor)) == expected_bits
     finally:
         executor.close()
 
@@ -289,10 +230,10 @@ class _Streams(Serial):
 def test_same_bits_when_nothing_fits_in_memory(survey_path: Path, expected_bits: str) -> None:
     data = Dataset.open(survey_path)
     plan = make_plan(data.references, Work.of(data, 2, SURVEYS[survey_path.stem]), Resources(1, 1, 1 << 33))
-    result = _fit(survey_path, _Streams(plan.task_bytes))
+    result = fitted(survey_path, _Streams(plan.task_bytes))
     assert not result.plan.resident
     assert result.plan.kept_bytes < 1000
-    assert _bits(result) == expected_bits
+    assert bits(result) == expected_bits
 
 
 class _SlowReference(ChunkReference):
@@ -329,7 +270,7 @@ def test_reads_overlap_computation(survey_path: Path, expected_bits: str, monkey
     _SlowReference.begun.update({row: threading.Event() for row in order})
     executor = _Streams(plan.task_bytes)
     monkeypatch.setattr(readings, "observed_sums", observed_sums)
-    assert _bits(_fit(survey_path, executor)) == expected_bits
+    assert bits(fitted(survey_path, executor)) == expected_bits
     assert waited
 
 
@@ -384,38 +325,6 @@ def test_a_finished_fit_outlives_its_cluster() -> None:
     assert result.compile_seconds == 0
 
 
-class _Stub(Client):
-    """A client whose scheduler answers what it is told to."""
-
-    status = "running"
-
-    def __init__(self, workers: dict[str, dict[str, Any]]) -> None:
-        self.workers = workers
-
-    def __del__(self) -> None:
-        pass  # nothing was connected to
-
-    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
-        return {"workers": self.workers}
-
-    def nthreads(self) -> dict[str, int]:
-        return {address: worker["nthreads"] for address, worker in self.workers.items()}
-
-    def run(self, function: Callable[[], Any], on_error: str) -> dict[str, Any]:
-        raise CommClosedError("gone")
-
-
-def test_resources_are_those_of_one_moment() -> None:
-    stub = _Stub({"b": {"nthreads": 2, "memory_limit": 0}, "a": {"nthreads": 1, "memory_limit": 1 << 30}})
-    executor = Distributed(stub)
-    assert executor.resources == Resources(3, 2, 1 << 30)
-    stub.workers = {}
-    with pytest.raises(ClusterError, match="the cluster has no workers"):
-        executor.resources  # noqa: B018
-    with pytest.raises(ClusterError, match="the cluster was lost: gone"):
-        executor.everywhere(int)
-
-
 class _KillsAWorker(Callback):
     """Ends a worker process after the second pass, as an operating system short of memory would."""
 
@@ -433,7 +342,7 @@ def test_same_bits_after_a_worker_died(survey_path: Path, expected_bits: str) ->
     assert isinstance(executor, Distributed)
     killer = _KillsAWorker(executor.client)
     try:
-        assert _bits(_fit(survey_path, executor, (killer,))) == expected_bits
+        assert bits(fitted(survey_path, executor, (killer,))) == expected_bits
         assert killer.killed
     finally:
         executor.close()
@@ -455,7 +364,7 @@ def test_running_clusters_are_found(tmp_path: Path, survey_path: Path, expected_
         )
         for spec in specs:
             executor = connect(spec, small=False)
-            assert _bits(_fit(survey_path, executor)) == expected_bits
+            assert bits(fitted(survey_path, executor)) == expected_bits
             executor.close()
         assert cluster.status.name == "running"
 
@@ -476,7 +385,7 @@ def test_any_callable_travels_to_the_cluster(survey_path: Path) -> None:
     finally:
         executor.close()
     near = fit(data, Start(2), survey=survey, stopping=stopping, executor=Serial())
-    assert _bits(far) == _bits(near)
+    assert bits(far) == bits(near)
 
 
 def test_small_work_does_not_start_a_cluster() -> None:

@@ -1,6 +1,7 @@
 """Peaks of resident memory of every process, against what the plan promises: flat in the number of rows."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distributed import Client
 
+from dgmmis.callback import Callback, Step
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.em import Stopping
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.executor import grouped
+from dgmmis.execution.serial import Threads
 from dgmmis.execution.tree import Partial
-from tests.benchmarks.memory import Case, written
+from dgmmis.fit import fit
+from dgmmis.initialize import Start
+from tests.benchmarks.memory import Case, mixture, written
 from tests.benchmarks.overhead import Value
 from tests.benchmarks.peaks import peak_bytes
 
@@ -63,6 +71,39 @@ def test_many_components_stay_within_the_plan(tmp_path: Path) -> None:
     one = in_a_fresh_process(fit_of(case, tmp_path))
     assert max(one["workers"]) < one["plan"]["task_bytes"] + one["plan"]["kept_bytes"]
     assert one["driver"] < one["plan"]["driver_bytes"]
+
+
+class Spilled(Callback):
+    """What workers have put on their disks for want of memory, after each pass."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.bytes = client, [0]
+
+    def on_step(self, step: Step) -> None:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        self.bytes.append(sum(worker["metrics"]["spilled_bytes"]["disk"] for worker in workers))
+
+
+@pytest.mark.slow
+def test_data_larger_than_the_memory_of_the_cluster_are_streamed(tmp_path: Path) -> None:
+    """3.6 GB through two workers of 750 MB each: nothing is spilled, no worker restarted, the fit the same."""
+    path = tmp_path / "large.zarr"
+    written(path, 45_000_000, 5, "diagonal")
+    data, start, stopping = Dataset.open(path), Start(2, mixture(2, 5)), Stopping(1e-300, 2)
+    executor = connect(ClusterSpec("local", workers=2, memory_limit="750MB"), small=False)
+    assert isinstance(executor, Distributed)
+    try:
+        before, spilled = executor.client.run(os.getpid), Spilled(executor.client)
+        far = fit(data, start, stopping=stopping, executor=executor, callbacks=(spilled,))
+        assert executor.client.run(os.getpid) == before
+    finally:
+        executor.close()
+    assert far.plan.pass_bytes > 2 * 1500 * MEGABYTE
+    assert not far.plan.resident
+    assert max(spilled.bytes) == 0
+    near = fit(data, start, stopping=stopping, executor=Threads())
+    assert far.log_likelihood == near.log_likelihood
+    assert far.plan.n_rows == 45_000_000
 
 
 def large(shared: int, leaf: int) -> Partial:

@@ -81,6 +81,9 @@ class ArrayReference:
     start: int
     stop: int
 
+    def __str__(self) -> str:
+        return f"rows {self.start} to {self.stop - 1}"
+
     @property
     def n_rows(self) -> int:
         return self.stop - self.start

@@ -38,6 +38,9 @@ class ChunkReference:
     first_leaf: int
     schema: Schema
 
+    def __str__(self) -> str:
+        return f"rows {self.first_row} to {self.first_row + self.n_rows - 1} of '{self.path}'"
+
     @property
     def n_rows(self) -> int:
         return self.stop - self.start

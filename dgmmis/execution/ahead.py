@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
+from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
 
 
@@ -21,9 +22,14 @@ class ReadsAhead(Protocol):
 def run_group(function: Callable[[Any, Any], Partial], shared: Any, group: Sequence[Any]) -> Partial:
     """The sums over a group's items; never is more than one read ahead, so that memory holds two at most."""
     if len(group) == 1 or not isinstance(function, ReadsAhead):
-        return Partial.join(function(shared, item) for item in group)
+        return Partial.join(_sums(function, shared, item) for item in group)
     with ThreadPoolExecutor(1, thread_name_prefix="dgmmis-reads") as helper:  # starts its thread with the first read
-        return Partial.join(function(shared, *item) for item in _ahead(function, shared, group, helper))
+        return Partial.join(_sums(function, shared, *item) for item in _ahead(function, shared, group, helper))
+
+
+def _sums(function: Callable[..., Partial], shared: Any, item: Any, *read: Callable[[], Any] | None) -> Partial:
+    with working_on(item):
+        return function(shared, item, *read)
 
 
 def _ahead(

@@ -8,8 +8,12 @@ from typing import Any
 from dgmmis.errors import ClusterError, JobError, nearest_name
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
+from dgmmis.execution.tls import Tls
 
 CLUSTER_KINDS = ("auto", "local", "threads", "serial", "address", "scheduler-file", "active")
+
+SILENT_SECONDS = 60.0
+"""A worker of a local cluster whose heartbeats stop for so long is restarted; elsewhere dask's own setting holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,10 @@ class ClusterSpec:
         workers: processes or threads; None: one a core.
         memory_limit: of each worker, as dask writes it ("4GiB"); None: its share of the machine.
         address: of the scheduler ("tcp://host:8786"), or the path of its scheduler file.
-        timeout: seconds to wait for the cluster.
+        timeout: seconds to wait for the cluster, also when all of its workers have gone.
+        patience: seconds in which some task must end, else the workers that hold any are restarted, and then the
+            cluster is given up; 20 times the longest pass so far where that is more.
+        tls: certificates, for a cluster at tls://.
     """
 
     kind: str = "auto"
@@ -31,6 +38,8 @@ class ClusterSpec:
     memory_limit: str | None = None
     address: str | None = None
     timeout: float = 60.0
+    patience: float = 300.0
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in CLUSTER_KINDS:
@@ -41,6 +50,7 @@ class ClusterSpec:
             ("address", self.address, ("address", "scheduler-file")),
             ("workers", self.workers, ("auto", "local", "threads")),
             ("memory_limit", self.memory_limit, ("auto", "local")),
+            ("tls_ca_file", self.tls, ("address", "scheduler-file")),
         ):
             if value is not None and self.kind not in kinds:
                 raise JobError(f"cluster kind '{self.kind}' takes no `{name}`", do=f"it goes with {', '.join(kinds)}")
@@ -53,8 +63,11 @@ class ClusterSpec:
                 raise JobError(
                     "memory_limit is not a size", expected="such as '4GiB'", got=self.memory_limit
                 ) from error
-        if not self.timeout > 0:
-            raise JobError("cluster `timeout` must be positive", got=self.timeout)
+        for name, seconds in (("timeout", self.timeout), ("patience", self.patience)):
+            if not seconds > 0:
+                raise JobError(f"cluster `{name}` must be positive", got=seconds)
+        if self.tls is not None and self.kind == "address" and not str(self.address).startswith("tls://"):
+            raise JobError("certificates go with a tls:// address", got=self.address, do="give tls://host:port")
         if self.workers is not None and self.workers < 1:
             raise JobError("cluster `workers` must be at least one", got=self.workers)
 
@@ -99,6 +112,7 @@ def _active_client() -> Any:
 
 
 def _distributed(kind: str, spec: ClusterSpec) -> Executor:
+    import dask
     from distributed import Client, LocalCluster
 
     from dgmmis.execution.distributed import Distributed
@@ -107,7 +121,7 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
         client = _active_client()
         if client is None:
             raise ClusterError("there is no active dask client", do="make a distributed.Client first")
-        return Distributed(client)
+        return Distributed(client, timeout=spec.timeout, patience=spec.patience)
     if kind == "scheduler-file" and not Path(str(spec.address)).exists():
         raise ClusterError(f"no scheduler file '{spec.address}'", do="start the scheduler with --scheduler-file")
     if kind == "address":
@@ -116,30 +130,32 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
     try:
         if kind == "local":
             resources = local_resources(spec)
-            cluster = LocalCluster(
-                n_workers=resources.n_workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=resources.process_bytes,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-            )
+            with dask.config.set({"distributed.scheduler.worker-ttl": min(SILENT_SECONDS, spec.patience)}):
+                cluster = LocalCluster(
+                    n_workers=resources.n_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=resources.process_bytes,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                )
             owned.append(cluster)
             where: dict[str, Any] = {"address": cluster}
         else:
             where = {"address": spec.address} if kind == "address" else {"scheduler_file": spec.address}
+            where["security"] = None if spec.tls is None else spec.tls.security()
         client = Client(**where, timeout=spec.timeout, set_as_default=False)
         owned.insert(0, client)
         client.wait_for_workers(1, timeout=spec.timeout)
     except BaseException as error:
         for one in owned:
             one.close()
-        if isinstance(error, (OSError, TimeoutError, ValueError)):
+        if isinstance(error, (OSError, TimeoutError, ValueError)) and not isinstance(error, JobError):
             raise ClusterError(
                 f"cannot reach the cluster ({kind} {spec.address or ''}): {error}", do="check that the scheduler is up"
             ) from error
         raise
-    return Distributed(client, owned=owned)
+    return Distributed(client, owned=owned, timeout=spec.timeout, patience=spec.patience)
 
 
 def _check_scheme(address: str) -> None:

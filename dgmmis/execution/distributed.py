@@ -4,24 +4,26 @@ The graph holds the shared value (the model) as one node, one task a group, and 
 in the graph survives the death of every worker, which scattered data do not.
 """
 
+import asyncio
+import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dask
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from distributed import Client, KilledWorker
-from distributed.client import FutureCancelledError
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import NoValidWorkerError
+from distributed import Client
 
-from dgmmis.errors import ClusterError
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.executor import FAN_IN, Resources, Task, grouped
+from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
+from dgmmis.execution.watch import Tasks, Watch
 
 RETRIES = 2
 ASK_SECONDS = 1.0
@@ -35,44 +37,62 @@ UNLIMITED = 1 << 40
 
 
 class Distributed:
-    """Runs passes on a dask client; closes it, and the cluster, only if they were started for it."""
+    """Runs passes on a dask client; closes it, and the cluster, only if they were started for it.
+
+    Args:
+        client: of the cluster.
+        owned: what to close in the end, in this order.
+        timeout, patience: see ClusterSpec.
+    """
 
     in_process = False
 
-    def __init__(self, client: Client, *, owned: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, client: Client, *, owned: Sequence[Any] = (), timeout: float = 60.0, patience: float = 300.0
+    ) -> None:
         self.client = client
+        self._watch = Watch(client, timeout=timeout, patience=patience)
         self._owned = list(owned)
         self._known: list[str] = []
         self._asked = 0.0
 
     @property
     def resources(self) -> Resources:
-        workers = _some(self._workers())  # one answer for all: workers come and go between two
+        workers = self._workers()
+        if not workers:  # a cluster that adapts starts some where there is something to do
+            self.map(_awake, [None])
+            workers = self._workers()
         n_threads = sum(worker["nthreads"] for worker in workers.values())
         limits = [worker["memory_limit"] for worker in workers.values() if worker["memory_limit"]]
-        return Resources(n_threads, len(workers), int(min(limits, default=UNLIMITED)))
+        return Resources(max(1, n_threads), max(1, len(workers)), int(min(limits, default=UNLIMITED)))
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
-        layers, last = self._pass(uuid.uuid4().hex, function, shared, groups)
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # large models are
-            result: Partial = self._guarded(lambda: self.client.get(layers, last, retries=RETRIES))
+        layers, last, tasks = self._pass(uuid.uuid4().hex, function, shared, groups)
+
+        def submit() -> Any:
+            with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # large models are
+                return self.client.get(layers, last, retries=RETRIES, sync=False)
+
+        result: Partial = self._watch.answer(submit, tasks)
         return result
 
     def _pass(
         self, token: str, function: Task, shared: Any, groups: Sequence[Sequence[Any]]
-    ) -> tuple[HighLevelGraph, str]:
-        """The graph of a pass, and the key of what is wanted of it."""
+    ) -> tuple[HighLevelGraph, str, Tasks]:
+        """The graph of a pass, the key of what is wanted of it, and the items of each task."""
         broadcast = f"shared-{token}"
         layers: dict[str, Any] = {broadcast: {broadcast: shared}}
         below: dict[str, set[str]] = {broadcast: set()}
         addresses = self._threads()
         keys = [f"pass-{token}-{number}" for number in range(len(groups))]
-        share = math.ceil(len(groups) / len(addresses))  # consecutive groups to one worker, the same in every pass
+        items: dict[str, Sequence[Any]] = dict(zip(keys, groups, strict=True))
+        share = math.ceil(len(groups) / max(1, len(addresses)))  # consecutive groups to one worker, as in every pass
         of_worker: dict[str, dict[str, Any]] = {}
-        for number, (key, group) in enumerate(zip(keys, groups, strict=True)):
-            of_worker.setdefault(addresses[number // share], {})[key] = (_run, function, broadcast, group)
-        for place, (address, tasks) in enumerate(of_worker.items()):
-            layers[f"pass-{token}-on-{place}"] = _pinned(tasks, address)
+        for number, (key, group) in enumerate(items.items()):
+            address = addresses[number // share] if addresses else ""
+            of_worker.setdefault(address, {})[key] = (_run, function, broadcast, group)
+        for place, (address, of_place) in enumerate(of_worker.items()):
+            layers[f"pass-{token}-on-{place}"] = _pinned(of_place, address)
             below[f"pass-{token}-on-{place}"] = {broadcast}
         level, lower = 0, {name for name in layers if name != broadcast}
         while len(keys) > 1:
@@ -82,61 +102,65 @@ class Distributed:
                 key: (join, keys[number * FAN_IN : (number + 1) * FAN_IN]) for number, key in enumerate(joined)
             }
             below[f"join-{token}-{level}"] = lower
+            items.update(dict.fromkeys(joined, ()))
             keys, lower, level = joined, {f"join-{token}-{level}"}, level + 1
-        return HighLevelGraph(layers, below), keys[0]
+        return HighLevelGraph(layers, below), keys[0], items
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         token = uuid.uuid4().hex
-        groups = grouped(items, MAP_TURNS * len(self._threads())) if items else []
-        futures = self._guarded(
-            lambda: [
-                self.client.submit(_each, function, group, key=f"map-{token}-{number}", retries=RETRIES)
-                for number, group in enumerate(groups)
-            ]
-        )
-        return [result for results in self._guarded(lambda: self.client.gather(futures)) for result in results]
+        groups = grouped(items, MAP_TURNS * max(1, len(self._threads()))) if items else []
+        tasks = {f"map-{token}-{number}": group for number, group in enumerate(groups)}
+        submit = partial(self.client.submit, _each, function, retries=RETRIES)
+        found = self._watch.answer(lambda: [submit(group, key=key) for key, group in tasks.items()], tasks)
+        return [result for results in found for result in results]
 
     def everywhere(self, function: Callable[[], Any]) -> list[Any]:
-        if self.client.status != "running":
+        if self.client.status != "running" or self._watch.lost:
             return []
-        return list(self._guarded(lambda: self.client.run(function, on_error="ignore")).values())
+        return list(self._watch.timely(self.client.run, function, on_error="ignore").values())
 
     def about(self) -> list[tuple[str, str]]:
+        identity = self._watch.ask("identity", n_workers=-1)
         return [
-            ("runs on", f"{len(self.client.nthreads())} worker processes at {self.client.scheduler_info()['address']}"),
+            ("runs on", f"{len(identity['workers'])} worker processes at {identity['address']}"),
             ("dashboard", str(self.client.dashboard_link)),
         ]
 
     def close(self) -> None:
-        while self._owned:
-            self._owned.pop(0).close()
+        with _quietly():
+            while self._owned:
+                self._owned.pop(0).close()
 
     def _workers(self) -> dict[str, Any]:
-        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+        return dict(self._watch.ask("identity", n_workers=-1)["workers"])
 
     def _threads(self) -> list[str]:
         """One entry a worker thread, in a fixed order, so that a group finds its chunks where it left them.
 
-        Asked for once a second at most: tasks are pinned loosely, and one whose worker has left goes to another.
+        Asked for once a second at most: tasks are pinned loosely, and one whose worker has left goes to another. Empty
+        where there are no workers: a cluster that adapts starts some for the tasks, else waiting for them has an end.
         """
         if time.monotonic() - self._asked > ASK_SECONDS or not self._known:
-            threads = _some(self.client.nthreads())
+            threads = self._watch.ask("ncores")
             self._known = [address for address, n in sorted(threads.items()) for _ in range(n)]
             self._asked = time.monotonic()
         return self._known
 
-    def _guarded(self, call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        except (KilledWorker, NoValidWorkerError, FutureCancelledError, CommClosedError) as error:
-            raise ClusterError(f"the cluster was lost: {error}", do="look at the workers' logs; run again") from error
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """A client that is closed while it looks for its scheduler says so with a traceback, which helps nobody."""
+    logger = logging.getLogger("distributed.client")
+    logger.addFilter(_is_no_end)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_end)
 
 
-def _some(workers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The workers, of which there must be some."""
-    if not workers:
-        raise ClusterError("the cluster has no workers", do="start workers, or wait until they have joined")
-    return workers
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """Whether a message is of something other than what was given up."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:
@@ -145,8 +169,16 @@ def _run(function: Task, shared: Any, group: Sequence[Any]) -> Partial:
 
 
 def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    values = []
     with one_blas_thread():
-        return [function(item) for item in items]
+        for item in items:
+            with working_on(item):
+                values.append(function(item))
+    return values
+
+
+def _awake(item: None) -> None:
+    """Something to do."""
 
 
 def _join(partials: Sequence[Partial]) -> Partial:
@@ -158,4 +190,6 @@ def _close(partials: Sequence[Partial]) -> Partial:
 
 
 def _pinned(tasks: dict[str, Any], address: str) -> MaterializedLayer:
+    if not address:
+        return MaterializedLayer(tasks)
     return MaterializedLayer(tasks, annotations={"workers": [address], "allow_other_workers": True})

@@ -6,6 +6,7 @@ The kernels release the interpreter lock, so threads are as fast as processes an
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import psutil
@@ -13,6 +14,7 @@ import psutil
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.executor import Resources, Task
+from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
 
 
@@ -31,7 +33,7 @@ class Serial:
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         with one_blas_thread():
-            return [function(item) for item in items]
+            return [_value(function, item) for item in items]
 
     def everywhere(self, function: Callable[[], Any]) -> list[Any]:
         return [function()]
@@ -73,7 +75,12 @@ class Threads(Serial):
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         with one_blas_thread():
-            return list(self._pool.map(function, items))
+            return list(self._pool.map(partial(_value, function), items))
 
     def close(self) -> None:
         self._pool.shutdown()
+
+
+def _value(function: Callable[[Any], Any], item: Any) -> Any:
+    with working_on(item):
+        return function(item)

@@ -13,6 +13,7 @@ from dgmmis.background import Background
 from dgmmis.em import Stopping
 from dgmmis.errors import DgmmisError, JobError, nearest_name
 from dgmmis.execution.cluster import ClusterSpec
+from dgmmis.execution.tls import Tls
 from dgmmis.initialize import START_METHODS, Start
 from dgmmis.job.job_tables import (
     BackgroundTable,
@@ -104,7 +105,24 @@ class Job:
         table, address = self.cluster, self.cluster.address
         if table.kind == "scheduler-file" and address is not None:
             address = str(self.resolve(address))
-        return ClusterSpec(table.kind, table.workers, table.memory_limit, address, float(table.timeout))
+        return ClusterSpec(
+            table.kind,
+            table.workers,
+            table.memory_limit,
+            address,
+            timeout=float(table.timeout),
+            patience=float(table.patience),
+            tls=self._tls(),
+        )
+
+    def _tls(self) -> Tls | None:
+        table = self.cluster
+        files = {"tls_ca_file": table.tls_ca_file, "tls_cert": table.tls_cert, "tls_key": table.tls_key}
+        given = [str(self.resolve(path)) for path in files.values() if path is not None]
+        if given and len(given) < len(files):
+            lacking = ", ".join(name for name, path in files.items() if path is None)
+            raise JobError(f"[cluster] lacks {lacking}", do=f"certificates are three files: {', '.join(files)}")
+        return Tls(*given) if given else None
 
 
 TABLES: Mapping[str, Any] = {

@@ -84,6 +84,10 @@ class ClusterTable:
     memory_limit: str | None = _key(str, None)
     address: str | None = _key(str, None)
     timeout: float = _key(NUMBER, 60.0)
+    patience: float = _key(NUMBER, 300.0)
+    tls_ca_file: str | None = _key(str, None)
+    tls_cert: str | None = _key(str, None)
+    tls_key: str | None = _key(str, None)
 
 
 @dataclass(frozen=True, slots=True)
