@@ -15,6 +15,7 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.background import Background, Uniform
+from dgmmis.dataset.disk import refused
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
 from dgmmis.errors import DgmmisError, StoreError
@@ -97,7 +98,7 @@ def prepare_run(path: str | Path) -> None:
     except DgmmisError:
         raise
     except OSError as error:
-        raise StoreError(f"the run '{path}' cannot be written: {error}", do="choose another output") from error
+        raise refused(f"the run '{path}' cannot be written", error) from error
 
 
 def write_run(path: str | Path, run: Run) -> None:
@@ -131,7 +132,7 @@ def write_run(path: str | Path, run: Run) -> None:
     except DgmmisError:
         raise
     except OSError as error:
-        raise StoreError(f"cannot write the run '{path}': {error}") from error
+        raise refused(f"the run '{path}' cannot be written", error) from error
 
 
 def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
