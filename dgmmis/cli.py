@@ -184,16 +184,17 @@ def ingest(
 
 @program.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Read every byte of a survey store, and list the files that are damaged.")
 @_allow_code
 @_common
-def info(path: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
+def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool) -> None:
     """Describe a survey store or a run.
 
     \b
     Example:
       dgmmis info survey.zarr
+      dgmmis info --verify survey.zarr
     """
-    del quiet
     from dgmmis.dataset.checkpoint import MODEL, UNFINISHED, read_run
     from dgmmis.dataset.dataset import Dataset
     from dgmmis.dataset.under_way import last_checkpoint
@@ -217,7 +218,33 @@ def info(path: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
         _rows([*document_lines({k: v for k, v in document.items() if k not in said}), *survey_lines(run)])
         click.echo("\n" + model_table(run))
         return
+    if verify:
+        _verified(path, as_json, quiet)
+        return
     _tell(Dataset.open(path).describe(), as_json)
+
+
+def _verified(path: Path, as_json: bool, quiet: bool) -> None:
+    """Say which files of a store are damaged; an error if any is."""
+    from dataclasses import asdict
+
+    from dgmmis.dataset.dataset import Dataset
+    from dgmmis.dataset.verify import damages
+    from dgmmis.errors import StoreError
+    from dgmmis.progress import bar
+
+    with bar("verifying", shown=not quiet) as on_rows:
+        found = damages(path, on_rows)
+    if as_json:
+        click.echo(json.dumps({"path": str(path), "damaged": [asdict(one) for one in found]}, indent=1))
+    else:
+        _rows([(one.file, f"rows {one.first_row} to {one.last_row}: {one.what}") for one in found])
+    if found:
+        files = len({one.file for one in found})
+        raise StoreError(f"{files} damaged file{'s' if files > 1 else ''} in '{path}'", do="restore, or ingest again")
+    if not as_json:
+        is_old = any(segment.checksums is None for segment in Dataset.open(path).segments)
+        click.echo("every chunk is whole" + (", but of old segments it is not known which" if is_old else ""))
 
 
 @program.command()

@@ -12,6 +12,7 @@ from dgmmis.callback import Callback, Record, Step
 from dgmmis.coordinates import movement
 from dgmmis.errors import DgmmisError, JobError, NumericalError
 from dgmmis.imputation import Unseen
+from dgmmis.invariants import require_invariants
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.monte_carlo import MonteCarlo
@@ -160,6 +161,7 @@ def em(
 
     Raises:
         NumericalError: the sums of a pass are not finite.
+        InvariantError: they, or the model, are what they cannot be.
     """
     iteration = 0 if first is None else first.iteration + 1
     best: tuple[Model, Pass] | None = None
@@ -187,6 +189,8 @@ def em(
             continue
         assert trial is not None
         result = trial
+        # a repair, and a cutoff, may lower the objective
+        require_invariants(model, result, before=best, ascends=not repairs and model.cutoff is None)
         gain = np.nan if best is None else result.objective - best[1].objective
         best = (model, result)
         update = maximize(result.moments, model)

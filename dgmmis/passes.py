@@ -9,6 +9,7 @@ import numpy as np
 from dgmmis.em import Outcome, Pass, Passing
 from dgmmis.errors import DgmmisError, NumericalError
 from dgmmis.imputation import Completed, Unseen, closed_form, complete, unseen_within
+from dgmmis.invariants import InvariantError
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -194,6 +195,8 @@ def together(running: Sequence[tuple[Passes, Passing]]) -> list[Outcome | Dgmmis
                 wanted[m] = loop.throw(result)
         except StopIteration as end:
             ends[m] = end.value
+        except InvariantError:  # of no loop in particular
+            raise
         except DgmmisError as error:
             ends[m] = error
 

@@ -13,6 +13,7 @@ from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS, Chunk
 from dgmmis.dataset.catalogue_order import Arrays, part_rows, row_by_row
 from dgmmis.dataset.checkpoint import read_run
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.disk import writing
 from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
 from dgmmis.errors import JobError, StoreError
 from dgmmis.execution.blas import one_blas_thread
@@ -68,19 +69,16 @@ def predict_run(
     about = {"run": str(run_path), "data": str(data_path), "rows": data.n_rows}
     folder, lock = temporary_sibling(out)
     try:
-        group = _Group(folder, data.n_rows, about)
-        with one_blas_thread(), closing(row_by_row(data.references, judged, folder)) as parts:
-            for arrays in parts:
-                group.append(arrays)
-                if on_batch is not None:
-                    on_batch(group.filled, data.n_rows)
-        sync_tree(folder)
-        folder.rename(out)
-        sync(out.parent)
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"'{out}' cannot be written", got=error, do="make room and run again") from error
+        with writing(f"'{out}'"):
+            group = _Group(folder, data.n_rows, about)
+            with one_blas_thread(), closing(row_by_row(data.references, judged, folder)) as parts:
+                for arrays in parts:
+                    group.append(arrays)
+                    if on_batch is not None:
+                        on_batch(group.filled, data.n_rows)
+            sync_tree(folder)
+            folder.rename(out)
+            sync(out.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()

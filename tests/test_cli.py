@@ -269,7 +269,9 @@ def test_ordered_and_rounded_stores_say_so(tmp_path: Path) -> None:
     assert json.loads(drawn.stdout)["ordered"] is True
 
 
-@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "plan", "fit", "resume", "score", "predict", "sample"])
+@pytest.mark.parametrize(
+    "command", ["simulate", "ingest", "info", "plan", "fit", "resume", "score", "predict", "sample"]
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     shown = dgmmis(command, "--help")
     assert shown.returncode == 0

@@ -26,7 +26,7 @@ latent quadrature
 latent_draw
 imputation information mstep criteria starts
 initialize normaliser boundary
-monte_carlo
+monte_carlo invariants
 dataset execution em
 quasi_newton split_merge observed subsample
 plan

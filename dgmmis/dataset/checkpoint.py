@@ -15,6 +15,7 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.background import Background, Uniform
+from dgmmis.dataset.disk import refused
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
 from dgmmis.errors import DgmmisError, StoreError
@@ -100,7 +101,7 @@ def prepare_run(path: str | Path) -> None:
     except DgmmisError:
         raise
     except OSError as error:
-        raise StoreError(f"the run '{path}' cannot be written: {error}", do="choose another output") from error
+        raise refused(f"the run '{path}' cannot be written", error) from error
 
 
 def _is_for_runs(folder: Path) -> bool:
@@ -124,7 +125,7 @@ def write_run(path: str | Path, run: Run) -> None:
     except DgmmisError:
         raise
     except OSError as error:
-        raise StoreError(f"cannot write the run '{path}': {error}", do="make room and run again") from error
+        raise refused(f"the run '{path}' cannot be written", error) from error
 
 
 def run_bytes(run: Run) -> bytes:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
-from dgmmis.dataset.manifest import DOCUMENT, Manifest, Segment
-from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, file_name, open_array
+from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, file_name
+from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, open_array
 from dgmmis.dataset.rounding import rounding_error
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import StoreError
@@ -38,8 +38,11 @@ class Dataset:
             StoreError: there is nothing, it is not a survey store, of another version, or files are missing (named).
         """
         path = Path(path).absolute()
-        manifest = Manifest.read(path)
-        missing = [file for segment in manifest.segments for file in _missing(path, manifest.schema, segment)]
+        manifest, missing = Manifest.read(path), None
+        while missing is None:
+            missing = [file for segment in manifest.segments for file in _missing(path, manifest.schema, segment)]
+            if missing and (now := Manifest.read(path)).identities != manifest.identities:
+                manifest, missing = now, None  # written over in the meantime
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise StoreError(
@@ -180,7 +183,12 @@ class Dataset:
     def describe(self) -> dict[str, Any]:
         """What there is to know without reading rows, as JSON values."""
         schema, segments = self.schema, self.segments
-        stored = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        folders = [self.path / SEGMENTS / segment.name for segment in segments]  # others may be about to go, or to come
+        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+        try:
+            stored = sum(file.stat().st_size for file in [self.path / DOCUMENT, *files])
+        except FileNotFoundError as error:
+            raise StoreError(f"'{self.path}' was replaced or removed meanwhile", do="run again") from error
         columns = []
         for i, name in enumerate(schema.columns):
             low = [x for segment in segments if (x := segment.minimum[i]) is not None]

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dgmmis.dataset.disk import refused
 from dgmmis.errors import DgmmisError, LockedError, StoreError
 
 LOCK = ".lock"
@@ -137,9 +138,7 @@ def _taken(note: Path) -> int:
             if not note.parent.exists():
                 raise StoreError(f"'{note.parent}' was removed by another process", do="run again") from error
         except OSError as error:
-            raise StoreError(
-                f"'{note}' cannot be written", got=error, do="make room, or check permissions, and run again"
-            ) from error
+            raise refused(f"'{note}' cannot be written", error) from error
 
 
 def _opened(note: Path) -> tuple[int, bool]:
@@ -165,7 +164,7 @@ def _is_held(descriptor: int, note: Path, *, is_new: bool) -> bool:
             _clear(note)
             return False
     else:
-        if not _is_at(descriptor, note):  # removed by its holder before it was locked; another may be in its place
+        if not is_at(descriptor, note):  # removed by its holder before it was locked; another may be in its place
             return False
         if not is_new:  # of a process that was killed
             note.unlink()
@@ -178,9 +177,10 @@ def _is_held(descriptor: int, note: Path, *, is_new: bool) -> bool:
     return True
 
 
-def _is_at(descriptor: int, note: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether a file that is open is the one at a path."""
     try:
-        return os.path.samestat(os.fstat(descriptor), note.stat())
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 

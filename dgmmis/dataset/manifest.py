@@ -28,6 +28,7 @@ class Segment:
         missing, minimum, maximum: per measured value: how many rows lack it, and its range (None: all lack it).
         ordering: how the rows were put into another order than the catalogue's, as JSON values; then `catalogue_row`
             holds the number of each, from 0, among the rows that were written. None: they are in the catalogue's.
+        checksums: one for each array, of those of its chunks (`checksum`); None where an earlier version wrote it.
     """
 
     name: str
@@ -38,14 +39,15 @@ class Segment:
     minimum: tuple[float | None, ...]
     maximum: tuple[float | None, ...]
     ordering: dict[str, Any] | None = None
+    checksums: dict[str, int] | None = None
 
     @property
     def n_chunks(self) -> int:
         return -(-self.n_rows // CHUNK_ROWS)
 
     def to_attributes(self) -> dict[str, Any]:
-        """As JSON values."""
-        values = {name: getattr(self, name) for name in self.__slots__}
+        """As JSON values; the checksums stand apart, where versions that do not know them do not mind."""
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "checksums"}
         if self.ordering is None:
             del values["ordering"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -68,6 +70,11 @@ class Manifest:
     provenance: tuple[dict[str, Any], ...] = ()
     truth: dict[str, Any] | None = None
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Of the segments: two manifests that have them in common are of the same rows."""
+        return tuple(segment.identity for segment in self.segments)
+
     def document(self) -> str:
         """The group document at the root of the store.
 
@@ -80,6 +87,9 @@ class Manifest:
             "provenance": list(self.provenance),
             "truth": self.truth,
         }
+        checksums = {segment.name: segment.checksums for segment in self.segments if segment.checksums is not None}
+        if checksums:
+            attributes["checksums"] = checksums
         if any(segment.ordering is not None for segment in self.segments):
             attributes["version"] = 2
         try:
@@ -104,9 +114,13 @@ class Manifest:
         except StoreError as error:
             raise StoreError(f"'{path}' cannot be opened: {error}") from error
         try:
-            segments = tuple(Segment.from_attributes(entry) for entry in attributes["segments"])
+            checksums = attributes.get("checksums", {})
+            segments = tuple(
+                Segment.from_attributes({**entry, "checksums": checksums.get(entry["name"])})
+                for entry in attributes["segments"]
+            )
             return cls(schema, segments, tuple(attributes["provenance"]), attributes["truth"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"the manifest of '{path}' is damaged", got=error, do="ingest it again") from error
 
 
@@ -120,7 +134,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, AttributeError, ValueError):
         return {}
     except OSError as error:
-        raise StoreError(f"'{path}' cannot be read", got=error) from error
+        raise StoreError(f"'{path}' cannot be read", got=error, do="check the disk and the permissions") from error
     return attributes if isinstance(attributes, dict) else {}
 
 
@@ -128,6 +142,11 @@ def group_document(attributes: Mapping[str, Any]) -> str:
     """The metadata document of a zarr (version 3) group."""
     document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     return json.dumps(document, indent=1, default=_plain, allow_nan=False)
+
+
+def file_name(shard: int, ndim: int) -> str:
+    """Of the file of an array's shard."""
+    return ".".join(["c", str(shard), *["0"] * (ndim - 1)])
 
 
 def _plain(value: object) -> object:

@@ -14,11 +14,11 @@ import numpy as np
 
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
 from dgmmis.dataset.cuts import Cuts
+from dgmmis.dataset.disk import writing
 from dgmmis.dataset.manifest import Segment
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.segment import SegmentWriter
 from dgmmis.dataset.spill import Spill, record_type, taken
-from dgmmis.errors import StoreError
 from dgmmis.ordering import kd_order, spread
 
 BUCKET_BYTES = 32 * 2**20
@@ -140,10 +140,8 @@ class OrderedSegmentWriter:
 
     def _new_spill(self, dtype: "np.dtype[Any]") -> Spill:
         folder = self.folder / UNORDERED
-        try:
+        with writing(f"'{folder}'"):
             folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"'{folder}' cannot be made", got=error) from error
         self._files += 1
         return Spill(folder / f"{self._files:06d}", dtype)
 

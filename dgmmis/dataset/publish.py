@@ -1,13 +1,15 @@
 """How a store comes into being without ever being half there: folders under another name, and one rename."""
 
+import fcntl
 import os
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from dgmmis.dataset.lock import Lock, held
-from dgmmis.errors import DgmmisError, LockedError, StoreError
+from dgmmis.dataset.disk import writing
+from dgmmis.dataset.lock import Lock, held, is_at
+from dgmmis.errors import LockedError, StoreError
 
 __all__ = ["held", "replace_file", "sync", "sync_tree", "temporary_sibling"]
 
@@ -19,7 +21,7 @@ def temporary_sibling(path: Path) -> tuple[Path, Lock]:
         StoreError: nothing can be written there.
     """
     prefix = f".{path.name}.writing-"
-    try:
+    with writing(f"'{path}'"):
         for stale in [entry for entry in path.parent.iterdir() if entry.name.startswith(prefix)]:
             with suppress(StoreError), held(stale):  # alive, or gone in the meantime
                 shutil.rmtree(stale, ignore_errors=True)
@@ -36,14 +38,6 @@ def temporary_sibling(path: Path) -> tuple[Path, Lock]:
                 continue
             folder.chmod(0o777 & ~_umask())  # mkdtemp's folders are private; a store is as readable as its neighbours
             return folder, lock
-    except DgmmisError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"'{path}' cannot be written",
-            got=error,
-            do="make room, check the folder and its permissions, and run again",
-        ) from error
 
 
 def sync_tree(folder: Path) -> None:
@@ -64,20 +58,42 @@ def sync(path: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file in one step: readers see the old content or the new one, and so does the disk after a crash."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    """Replace a file in one step: readers see the old content or the new one, and so does the disk after a crash.
+
+    What killed processes left of their own replacements is removed.
+    """
+    descriptor, temporary = _temporary_file(path)
+    with os.fdopen(descriptor, "wb") as file:  # and locked until it has its name
+        try:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync(path.parent)
+
+
+def _temporary_file(path: Path) -> tuple[int, Path]:
+    prefix = f".{path.name}.writing-"
+    for stale in [entry for entry in path.parent.iterdir() if entry.name.startswith(prefix)]:
+        with suppress(OSError), stale.open("rb+") as file:  # alive, or gone; or nobody knows, without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stale.unlink()
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # taken for one that was left
+            os.close(descriptor)
+            continue
+        except OSError:  # without locks nobody removes it
+            pass
+        if is_at(descriptor, Path(name)):
+            return descriptor, Path(name)
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmmis.chunk import LEAF_ROWS, Chunk, chunk_from_arrays, leaf_pieces
-from dgmmis.dataset.manifest import SEGMENTS, Segment
+from dgmmis.dataset import checksum
+from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, file_name
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import StoreError
 from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise, SharedNoise
@@ -83,7 +84,7 @@ class ChunkReference:
         """The numbers in the catalogue of some of the rows, counted from 0 here: read where a message needs them."""
         if not self.is_ordered:
             return self.first_row + rows
-        return np.asarray(self.first_row - self.start + self._read("catalogue_row")[rows])
+        return np.asarray(self.first_row - self.start + self.read("catalogue_row")[rows])
 
     def load(self) -> Chunk:
         """Read the rows.
@@ -92,7 +93,7 @@ class ChunkReference:
             StoreError: a file is missing, truncated or damaged; it is named.
         """
         # whatever the storage, sums are of float64
-        arrays = {name: np.asarray(self._read(name), dtype=float) for name in self.schema.arrays}
+        arrays = {name: np.asarray(self.read(name), dtype=float) for name in self.schema.arrays}
         return chunk_from_arrays(
             arrays["points"],
             self._noise(arrays.get("noise")),
@@ -107,18 +108,57 @@ class ChunkReference:
         covariance = self.schema.shared_covariance
         return NoNoise() if covariance is None else SharedNoise(covariance)
 
-    def _read(self, name: str) -> np.ndarray:
-        folder = array_folder(self.path, self.segment, name)
+    def read(self, name: str) -> np.ndarray:
+        """The rows of one array, as they are stored.
+
+        Raises:
+            StoreError: its file is missing, truncated, damaged or another one; it is named.
+        """
         try:
-            array = open_array(str(folder), self.segment.identity)
-            file = folder / file_name(self.start // (array.shards or array.chunks)[0], array.ndim)
+            array = open_array(str(self._folder(name)), self.segment.identity)
+            file = self.place(name)
             if not file.exists():  # zarr would hand out the fill value without a word
-                raise StoreError("missing file", do=f"restore '{file}' or ingest the survey again")
-            return np.ascontiguousarray(array[self.start : self.stop])
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise StoreError(
-                f"rows {self.first_row} to {self.first_row + self.n_rows - 1} cannot be read from '{folder}'", got=error
-            ) from error
+                raise StoreError("missing file")
+            rows = np.ascontiguousarray(array[self.start : self.stop])
+            self._check(name, array, file)
+            return rows
+        except Exception as error:  # whatever zarr and its codecs make of damaged bytes
+            raise self._unreadable(self.place(name), error) from error
+
+    def place(self, name: str) -> Path:
+        """The file with the rows of one array; the array's document if that is damaged."""
+        try:
+            array = open_array(str(self._folder(name)), self.segment.identity)
+        except Exception:  # whatever zarr makes of it
+            return self._folder(name) / DOCUMENT
+        return self._folder(name) / file_name(self.start // (array.shards or array.chunks)[0], array.ndim)
+
+    def _folder(self, name: str) -> Path:
+        return array_folder(self.path, self.segment, name)
+
+    def _check(self, name: str, array: "zarr.Array[Any]", file: Path) -> None:
+        """That the chunk is the one that was written there. Rows were read before: those of a file that is replaced
+        between the two are not taken for it."""
+        if self.segment.checksums is None:
+            return
+        listed = listed_checksums(str(self._folder(name)), self.segment.identity)
+        if checksum.of_list(listed) != self.segment.checksums[name]:
+            raise StoreError(f"the array '{name}' is not the one that was written there")
+        n_chunks, number = checksum.chunks_a_file(array), self.start // array.chunks[0]
+        (found,) = checksum.in_file(file, n_chunks, [number % n_chunks])
+        if found != listed[number]:
+            raise StoreError("a chunk of another store, or of other rows")
+
+    def _unreadable(self, place: Path, error: Exception) -> StoreError:
+        try:
+            is_there = self.segment.identity in Manifest.read(Path(self.path)).identities
+        except StoreError:
+            is_there = False
+        if not is_there:
+            return StoreError(f"the survey '{self.path}' was replaced or removed while it was read", do="run again")
+        rows = f"rows {self.first_row} to {self.first_row + self.n_rows - 1}"
+        do = f"restore it or ingest the survey again; `dgmmis info --verify {self.path}` finds all that is damaged"
+        return StoreError(f"{rows} cannot be read from '{place}'", got=error, do=do)
 
 
 def array_tails(schema: Schema, segment: Segment) -> dict[str, tuple[int, ...]]:
@@ -130,13 +170,15 @@ def array_folder(path: str | Path, segment: Segment, name: str) -> Path:
     return Path(path) / SEGMENTS / segment.name / name
 
 
-def file_name(shard: int, ndim: int) -> str:
-    return ".".join(["c", str(shard), *["0"] * (ndim - 1)])
-
-
 @lru_cache(maxsize=256)
 def open_array(folder: str, identity: str) -> "zarr.Array[Any]":
     del identity  # part of the cache's key: a store made anew at the same path is another one
     import zarr
 
     return zarr.open_array(folder, mode="r")
+
+
+@lru_cache(maxsize=256)
+def listed_checksums(folder: str, identity: str) -> np.ndarray:
+    """Those of an array's chunks, as its document lists them."""
+    return np.array(open_array(folder, identity).attrs[checksum.ATTRIBUTE], dtype=np.uint32)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmmis.chunk import CHUNK_ROWS
-from dgmmis.dataset.manifest import DOCUMENT, Segment, group_document
+from dgmmis.dataset import checksum
+from dgmmis.dataset.disk import writing
+from dgmmis.dataset.manifest import DOCUMENT, Segment, file_name, group_document
 from dgmmis.dataset.schema import Schema
-from dgmmis.errors import StoreError
 
 if TYPE_CHECKING:
     import zarr
@@ -58,9 +59,15 @@ class SegmentWriter:
                 self._flush()
 
     def finish(self, ordering: dict[str, Any] | None = None) -> Segment:
-        """Write what is left, and say what the segment holds; `ordering` as in Segment."""
+        """Write what is left, and say what the segment holds; `ordering` as in Segment.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         self._flush()
-        (self.folder / DOCUMENT).write_text(group_document({}))
+        with writing(f"'{self.folder}'"):
+            (self.folder / DOCUMENT).write_text(group_document({}))
+            checksums = {name: self._summed(name, array) for name, array in self._arrays.items()}
         return Segment(
             name=self.folder.name,
             n_rows=self.n_rows,
@@ -70,22 +77,29 @@ class SegmentWriter:
             minimum=tuple(None if np.isnan(x) else x for x in self._minimum.tolist()),
             maximum=tuple(None if np.isnan(x) else x for x in self._maximum.tolist()),
             ordering=ordering,
+            checksums=checksums,
         )
+
+    def _summed(self, name: str, array: "zarr.Array[Any]") -> int:
+        """List the checksums of an array's chunks in its document; that of the list."""
+        n_chunks = checksum.chunks_a_file(array)
+        files = -(-self.n_rows // (n_chunks * array.chunks[0]))
+        listed: list[int] = []
+        for number in range(files):
+            listed += checksum.in_file(self.folder / name / file_name(number, array.ndim), n_chunks)
+        array.update_attributes({checksum.ATTRIBUTE: listed})
+        return checksum.of_list(listed)
 
     def _flush(self) -> None:
         start = self.n_rows - self._filled
         for name, rows in self._buffer.items():
-            try:
+            with writing(f"'{self.folder / name}'"):
                 if name not in self._arrays:
                     self._arrays[name] = self._create(name, rows)
                 array = self._arrays[name]
                 if self._filled:
                     array.resize((self.n_rows, *rows.shape[1:]))
                     array[start : self.n_rows] = rows[: self._filled]
-            except OSError as error:
-                raise StoreError(
-                    f"{name} cannot be written to '{self.folder}'", got=error, do="make room and run again"
-                ) from error
         self._filled = 0
 
     def _create(self, name: str, rows: np.ndarray) -> "zarr.Array[Any]":

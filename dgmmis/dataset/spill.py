@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dgmmis.dataset.disk import writing
 from dgmmis.errors import StoreError
 
 
@@ -38,12 +39,9 @@ class Spill:
         if len(records) == 0:
             return
         content = np.ascontiguousarray(records).view(np.uint8).data
-        try:
-            # opened for as long as it takes: hundreds may be there, and none is left open when something goes wrong
-            with self.path.open("ab") as file:
-                file.write(content)
-        except OSError as error:
-            raise self._error("written", error) from error
+        # opened for as long as it takes: hundreds may be there, and none is left open when something goes wrong
+        with writing(f"rows to be ordered, to '{self.path}',"), self.path.open("ab") as file:
+            file.write(content)
         self.n_rows += len(records)
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -54,9 +52,9 @@ class Spill:
         try:
             records = np.fromfile(self.path, self.dtype, n, offset=start * self.dtype.itemsize)
         except OSError as error:
-            raise self._error("read", error) from error
+            raise self._unreadable(error) from error
         if len(records) < n:
-            raise self._error("read", f"{len(records)} records of {n}")
+            raise self._unreadable(f"{len(records)} records of {n}")
         return records
 
     def sample(self, n: int) -> np.ndarray:
@@ -72,14 +70,14 @@ class Spill:
                     file.seek(int(place) * size)
                     content += file.read(size)
         except OSError as error:
-            raise self._error("read", error) from error
+            raise self._unreadable(error) from error
         return np.frombuffer(bytes(content), self.dtype)
 
     def remove(self) -> None:
         """Delete the file."""
         self.path.unlink(missing_ok=True)
 
-    def _error(self, what: str, got: object) -> StoreError:
+    def _unreadable(self, got: object) -> StoreError:
         return StoreError(
-            f"rows to be ordered cannot be {what} at '{self.path}'", got=got, do="make room and run again"
+            f"rows to be ordered cannot be read from '{self.path}'", got=got, do="check the disk and run again"
         )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis import __version__
+from dgmmis.dataset.disk import writing
 from dgmmis.dataset.lock import Lock
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document, read_attributes
 from dgmmis.dataset.ordered_segment import OrderedSegmentWriter
@@ -79,7 +80,8 @@ class SurveyWriter:
         # what cannot be stored is known before the rows are read
         Manifest(self.schema, provenance=(self._provenance,), truth=self._before.truth).document()
         try:
-            folder = self._claim()
+            with writing(f"'{self.path}'"):
+                folder = self._claim()
             if self._order:
                 self._segment = OrderedSegmentWriter(folder, self.schema, self._on_ordered)
             else:
@@ -94,7 +96,8 @@ class SurveyWriter:
     ) -> None:
         try:
             if kind is None:
-                self._publish()
+                with writing(f"'{self.path}'"):
+                    self._publish()
         finally:
             self._discard()
 

@@ -5,6 +5,7 @@ holds one batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.disk import writing
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, StoreError
@@ -69,10 +71,10 @@ def simulate(
         raise JobError("seed must not be negative", got=seed)
     path = Path(path).absolute()
     job, text = job_path(path), job_text(preset, path)
-    if job.exists() and not overwrite:
+    if job.exists() and not overwrite and job.read_bytes() != text.encode():
         raise StoreError(f"'{job}' exists", do="give another path, or overwrite it")
     truth = _truth(preset, n, seed)
-    with SurveyWriter(
+    writer = SurveyWriter(
         path,
         preset.schema,
         overwrite=overwrite,
@@ -80,16 +82,32 @@ def simulate(
         on_ordered=on_batch,
         provenance={"simulated": preset.name, "seed": seed, "n_objects": n},
         truth=truth,
-    ) as writer:
+    )
+    with _beside(job, text), writer:
         for drawn, points, noise in _batches(preset, n, seed):
             writer.write(points, noise if isinstance(noise, (DiagonalNoise, FullNoise)) else None)
             if on_batch is not None:
                 on_batch(drawn, n)
-    try:
-        replace_file(job, text.encode())
-    except OSError as error:
-        raise StoreError(f"'{job}' cannot be written", got=error, do="the survey is whole without it") from error
     return Dataset.open(path)
+
+
+@contextmanager
+def _beside(job: Path, text: str) -> Iterator[None]:
+    """Write a job file with its survey: a new one before it, so that a survey that is there has one, whatever kills the
+    process; one that is there after it, so that an old survey keeps its own."""
+    is_new = not job.exists()
+    with writing(f"'{job}'"):
+        if is_new:
+            replace_file(job, text.encode())
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            job.unlink(missing_ok=True)
+        raise
+    with writing(f"'{job}'"):
+        if not is_new:
+            replace_file(job, text.encode())
 
 
 def true_model(truth: Mapping[str, Any], *, allow_code: bool = False) -> Model:
