@@ -91,3 +91,44 @@ class Moments:
         across = np.swapaxes(factors, 1, 2)
         inner = symmetrize(across @ unpack(self.covariance_score) @ factors)
         return np.asarray(factors @ (self.weight[:, None, None] * np.eye(sigma.shape[1]) + inner) @ across)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expected:
+    """The same sums in the space of true values, about the model's means: the complete-data statistics of EM.
+
+    Args:
+        weight: sum_n q_nk (k,).
+        first: sum_n q_nk (b_nk - mu_k) (k, d).
+        second: sum_n q_nk [(b_nk - mu_k)(b_nk - mu_k)' + B_nk] (k, d, d).
+        background: sum_n of the background's responsibilities.
+    """
+
+    weight: Weights
+    first: Means
+    second: Covariances
+    background: float
+
+    @classmethod
+    def of(cls, moments: Moments, covariances: Covariances) -> "Expected":
+        """What moments say, with the covariances that they were computed with."""
+        first, second = moments.first(covariances), moments.second(covariances)
+        return cls(moments.weight, first, second, moments.background)
+
+    def moved(self, shift: Means) -> "Expected":
+        """About means that lie by `shift` (k, d) further."""
+        cross = shift[:, :, None] * self.first[:, None, :]
+        w = self.weight[:, None]
+        second = self.second - cross - np.swapaxes(cross, 1, 2) + (w * shift)[:, :, None] * shift[:, None, :]
+        return Expected(self.weight, self.first - w * shift, symmetrize(second), self.background)
+
+    def __add__(self, other: "Expected") -> "Expected":
+        return Expected(
+            self.weight + other.weight,
+            self.first + other.first,
+            self.second + other.second,
+            self.background + other.background,
+        )
+
+    def __mul__(self, factor: float) -> "Expected":
+        return Expected(self.weight * factor, self.first * factor, self.second * factor, self.background * factor)

@@ -11,7 +11,7 @@ import numpy as np
 from dgmmis.linalg import symmetrize
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.moments import Moments
+from dgmmis.moments import Expected, Moments
 from dgmmis.prior import Constraints
 from dgmmis.types import Covariances, Weights
 
@@ -49,16 +49,21 @@ class Update:
 
 def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update:
     """The model that maximises the expected complete-data log-likelihood (plus log prior) given the moments."""
+    return maximize_expected(Expected.of(moments, model.mixture.covariances), model, constraints)
+
+
+def maximize_expected(expected: Expected, model: Model, constraints: Constraints) -> Update:
+    """The same, given what moments say of true values, about the model's means."""
     mixture, frozen = model.mixture, constraints.frozen
     k = mixture.n_components
-    starved = moments.weight <= STARVED
-    weight = np.where(starved, 1.0, moments.weight)  # never divides by zero; starved components are put back below
+    starved = expected.weight <= STARVED
+    weight = np.where(starved, 1.0, expected.weight)  # never divides by zero; starved components are put back below
 
     fixed_means = starved | _mask(frozen.means, k)
     fixed_covariances = starved | _mask(frozen.covariances, k)
 
-    first = moments.first(mixture.covariances) / weight[:, None]
-    second = moments.second(mixture.covariances) / weight[:, None, None]
+    first = expected.first / weight[:, None]
+    second = expected.second / weight[:, None, None]
     shift = np.where(fixed_means[:, None], 0.0, first)
     # about the new mean, wherever it is: second - shift first' - first shift' + shift shift'; for a free mean
     # (shift = first) this is second - shift shift'
@@ -67,17 +72,17 @@ def maximize(moments: Moments, model: Model, constraints: Constraints) -> Update
     covariances = _structured(symmetrize(scatter), weight, ~fixed_covariances, constraints)
     covariances[fixed_covariances] = mixture.covariances[fixed_covariances]
 
-    repairs = [Repair(int(c), "starved", float(moments.weight[c])) for c in np.flatnonzero(starved)]
+    repairs = [Repair(int(c), "starved", float(expected.weight[c])) for c in np.flatnonzero(starved)]
     covariances, collapsed = raised_to_floor(covariances, ~fixed_covariances, constraints.floor)
-    repairs += [Repair(int(c), "collapsed", float(moments.weight[c])) for c in collapsed]
+    repairs += [Repair(int(c), "collapsed", float(expected.weight[c])) for c in collapsed]
 
     mixture = GaussianMixture(
-        _new_weights(moments.weight, mixture.weights, _mask(frozen.weights, k)), mixture.means + shift, covariances
+        _new_weights(expected.weight, mixture.weights, _mask(frozen.weights, k)), mixture.means + shift, covariances
     )
     fraction = model.background_fraction
     if model.background is not None:
-        total = float(moments.weight.sum()) + moments.background
-        fraction = float(np.clip(moments.background / total, *constraints.background_bounds))
+        total = float(expected.weight.sum()) + expected.background
+        fraction = float(np.clip(expected.background / total, *constraints.background_bounds))
     return Update(replace(model, mixture=mixture, background_fraction=fraction), tuple(repairs))
 
 

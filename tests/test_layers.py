@@ -34,7 +34,7 @@ readings scoring remembered
 passes
 rounds
 search
-preparation
+preparation online
 fit
 uncertainty job
 simulate runs prediction
