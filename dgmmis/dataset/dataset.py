@@ -235,12 +235,12 @@ def _missing(path: Path, schema: Schema, segment: Segment) -> Iterator[str]:
         try:
             document = json.loads((folder / DOCUMENT).read_text())
             shape, rows = document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"][0]
+            there = {file.name for file in folder.iterdir()}
         except (OSError, ValueError, KeyError, TypeError):
             yield f"{short}/{DOCUMENT}"
             continue
         if shape != [segment.n_rows, *tail]:
             yield f"{short}/{DOCUMENT} (shape {shape})"
             continue
-        there = {file.name for file in folder.iterdir()}
         names = (file_name(shard, len(shape)) for shard in range(ceil(segment.n_rows / rows)))
         yield from (f"{short}/{file}" for file in names if file not in there)
