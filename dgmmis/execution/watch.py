@@ -72,9 +72,8 @@ class Watch:
             return call(*args, callback_timeout=self.timeout, **arguments)
         except TimeoutError as error:
             raise self._failure(f"the cluster has not answered for {self.timeout:g} s") from error
-        except (OSError, AttributeError) as error:  # a client that is being closed has no scheduler any more
-            self._connected()
-            raise self._failure(f"the cluster was lost: {error}") from error
+        except (OSError, AttributeError) as error:  # a client that closes itself has no scheduler any more
+            raise self._gone() from error
 
     def answer(self, submit: Callable[[], Any], tasks: Tasks) -> Any:
         """What comes of the futures that `submit` gives, which wait for the tasks.
@@ -116,7 +115,7 @@ class Watch:
 
     def _connected(self) -> None:
         if self.client.status != "running":
-            raise self._failure("the cluster was lost: its scheduler is gone", do="start the cluster, and run again")
+            raise self._gone()
 
     def _look(self, known: "_Known") -> None:
         workers = self.ask("ncores")
@@ -162,6 +161,9 @@ class Watch:
             f"{what}: each had more memory than it may ({most:,.0f} MB)",
             do="give workers more memory (a larger memory_limit, or fewer workers), or fit fewer components",
         )
+
+    def _gone(self) -> ClusterError:
+        return self._failure("the cluster was lost: its scheduler is gone", do="start the cluster, and run again")
 
     def _failure(self, what: str, do: str = AGAIN) -> ClusterError:
         self.lost = True
