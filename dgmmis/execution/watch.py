@@ -85,7 +85,7 @@ class Watch:
         """
         self._connected()
         loop: Any = self.client.loop.asyncio_loop  # type: ignore[union-attr]
-        began, known = time.time(), _Known(tasks)
+        began, started, known = time.time(), time.monotonic(), _Known(tasks)
         try:
             futures = submit()
             waiting = asyncio.run_coroutine_threadsafe(self.client.gather(futures, asynchronous=True), loop)
@@ -110,7 +110,7 @@ class Watch:
                 f"the cluster cannot load what it should do: {missing}",
                 do="install this package, and the modules of your functions, for its scheduler and workers",
             ) from error
-        self._longest = max(self._longest, time.time() - began)
+        self._longest = max(self._longest, time.monotonic() - started)
         return result
 
     def _connected(self) -> None:
