@@ -49,6 +49,7 @@ def test_same_bits_where_workers_join_and_leave(
     survived("workers left")
 
 
+@pytest.mark.slow
 def test_same_bits_on_a_cluster_that_adapts(survey_path: Path, expected_bits: str) -> None:
     """From no worker to as many as it likes, and back."""
     with LocalCluster(n_workers=0, **LOOPBACK) as cluster, Client(cluster, set_as_default=False) as client:

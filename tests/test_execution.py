@@ -337,7 +337,7 @@ class _KillsAWorker(Callback):
             os.kill(self.killed, signal.SIGKILL)
 
 
-def test_same_bits_after_a_worker_died(survey_path: Path, expected_bits: str) -> None:
+def test_same_bits_after_a_worker_died(survey_path: Path, expected_bits: str, survived: Callable[[str], None]) -> None:
     executor = connect(ClusterSpec("local", workers=2), small=False)
     assert isinstance(executor, Distributed)
     killer = _KillsAWorker(executor.client)
@@ -346,6 +346,7 @@ def test_same_bits_after_a_worker_died(survey_path: Path, expected_bits: str) ->
         assert killer.killed
     finally:
         executor.close()
+    survived("worker killed between passes")
 
 
 def test_running_clusters_are_found(tmp_path: Path, survey_path: Path, expected_bits: str) -> None:

@@ -163,7 +163,7 @@ def test_same_bits_where_all_workers_die_between_passes(local: Distributed, surv
 def test_a_worker_that_is_stuck_in_a_task_is_restarted(
     impatient: Distributed, tmp_path: Path, survived: Survived, caplog: pytest.LogCaptureFixture
 ) -> None:
-    total(impatient, Faulty(failed, at=-1))  # its workers know the task
+    total(Distributed(impatient.client), Faulty(failed, at=-1))  # so that the workers have what they import
     before = set(impatient.client.run(os.getpid).values())
     assert total(impatient, Faulty(stuck, tmp_path / "flag")) == UNDISTURBED
     (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("dgmmis")]
@@ -177,7 +177,7 @@ def test_a_worker_that_is_stuck_in_a_task_is_restarted(
 
 @pytest.mark.slow
 def test_a_task_that_is_always_stuck_is_an_error(impatient: Distributed) -> None:
-    with pytest.raises(ClusterError, match=r"no task has ended for .* tcp://.* holds 4 to 5.*patience"):
+    with pytest.raises(ClusterError, match=r"no task has ended for .* tcp://.* holds .*4 to 5.*patience"):
         total(impatient, Faulty(stuck))
 
 
@@ -243,14 +243,14 @@ def test_errors_travel_between_processes(error: type[DgmmisError]) -> None:
 
 
 def test_workers_that_are_gone_for_good_are_an_error(far: Distributed, processes: Started, survived: Survived) -> None:
-    short = Distributed(far.client, timeout=2)
+    short = Distributed(far.client, timeout=8)
     began = time.monotonic()
-    with pytest.raises(ClusterError, match=r"no workers for 2 s. Start workers.*timeout"):
+    with pytest.raises(ClusterError, match=r"no workers for 8 s. Start workers.*timeout"):
         total(short, Faulty(partial(groups_ended, [worker.pid for worker in processes.workers])))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert short.everywhere(int) == []  # nothing more is wanted of it
-    with pytest.raises(ClusterError, match="no workers for 2 s"):
-        Distributed(far.client, timeout=2).resources  # noqa: B018
+    with pytest.raises(ClusterError, match="no workers for 8 s"):
+        Distributed(far.client, timeout=8).resources  # noqa: B018
     survived("all workers gone for good")
 
 
@@ -261,7 +261,7 @@ def test_workers_without_a_users_module_are_an_error(far: Distributed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "says"), [(signal.SIGKILL, "its scheduler is gone"), (signal.SIGSTOP, "has not answered for 2 s")]
+    ("number", "says"), [(signal.SIGKILL, "its scheduler is gone"), (signal.SIGSTOP, "has not answered for 4 s")]
 )
 def test_a_lost_scheduler_is_an_error(
     far: Distributed,
@@ -272,7 +272,7 @@ def test_a_lost_scheduler_is_an_error(
     says: str,
 ) -> None:
     """During a pass and between two; nothing else is said, and closing does not take long."""
-    short = Distributed(far.client, timeout=2)
+    short = Distributed(far.client, timeout=4)
     began = time.monotonic()
     with pytest.raises(ClusterError, match=says):
         total(short, Faulty(partial(os.kill, processes.scheduler.pid, number)))
@@ -280,7 +280,7 @@ def test_a_lost_scheduler_is_an_error(
         with pytest.raises(ClusterError, match=says):
             call()
     far.close()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 40
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
     survived(f"scheduler lost by {number.name}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgmmis.errors import ClusterError, JobError, nearest_name
+from dgmmis.errors import ClusterError, DgmmisError, JobError, nearest_name
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tls import Tls
@@ -146,16 +146,19 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
             where["security"] = None if spec.tls is None else spec.tls.security()
         client = Client(**where, timeout=spec.timeout, set_as_default=False)
         owned.insert(0, client)
-        client.wait_for_workers(1, timeout=spec.timeout)
+        executor = Distributed(client, owned=owned, timeout=spec.timeout, patience=spec.patience)
+        executor.wake()
     except BaseException as error:
         for one in owned:
             one.close()
-        if isinstance(error, (OSError, TimeoutError, ValueError)) and not isinstance(error, JobError):
+        # a TypeError is dask's where tls:// has no certificates
+        if isinstance(error, (OSError, TimeoutError, ValueError, TypeError)) and not isinstance(error, DgmmisError):
             raise ClusterError(
-                f"cannot reach the cluster ({kind} {spec.address or ''}): {error}", do="check that the scheduler is up"
+                f"cannot reach the cluster ({kind} {spec.address or ''}): {error}",
+                do="check that the scheduler is up, and that certificates are given if and only if it has some",
             ) from error
         raise
-    return Distributed(client, owned=owned, timeout=spec.timeout, patience=spec.patience)
+    return executor
 
 
 def _check_scheme(address: str) -> None:

@@ -58,13 +58,20 @@ class Distributed:
 
     @property
     def resources(self) -> Resources:
+        self.wake()
         workers = self._workers()
-        if not workers:  # a cluster that adapts starts some where there is something to do
-            self.map(_awake, [None])
-            workers = self._workers()
         n_threads = sum(worker["nthreads"] for worker in workers.values())
         limits = [worker["memory_limit"] for worker in workers.values() if worker["memory_limit"]]
         return Resources(max(1, n_threads), max(1, len(workers)), int(min(limits, default=UNLIMITED)))
+
+    def wake(self) -> None:
+        """Wait until there are workers: a cluster that adapts starts some where there is something to do.
+
+        Raises:
+            ClusterError: none comes in time.
+        """
+        if not self._threads():
+            self.map(_awake, [None])
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         layers, last, tasks = self._pass(uuid.uuid4().hex, function, shared, groups)

@@ -72,9 +72,8 @@ class Watch:
             return call(*args, callback_timeout=self.timeout, **arguments)
         except TimeoutError as error:
             raise self._failure(f"the cluster has not answered for {self.timeout:g} s") from error
-        except (OSError, AttributeError) as error:  # a client that is being closed has no scheduler any more
-            self._connected()
-            raise self._failure(f"the cluster was lost: {error}") from error
+        except (OSError, AttributeError) as error:  # a client that closes itself has no scheduler any more
+            raise self._gone() from error
 
     def answer(self, submit: Callable[[], Any], tasks: Tasks) -> Any:
         """What comes of the futures that `submit` gives, which wait for the tasks.
@@ -86,7 +85,7 @@ class Watch:
         """
         self._connected()
         loop: Any = self.client.loop.asyncio_loop  # type: ignore[union-attr]
-        began, known = time.time(), _Known(tasks)
+        began, started, known = time.time(), time.monotonic(), _Known(tasks)
         try:
             futures = submit()
             waiting = asyncio.run_coroutine_threadsafe(self.client.gather(futures, asynchronous=True), loop)
@@ -111,12 +110,12 @@ class Watch:
                 f"the cluster cannot load what it should do: {missing}",
                 do="install this package, and the modules of your functions, for its scheduler and workers",
             ) from error
-        self._longest = max(self._longest, time.time() - began)
+        self._longest = max(self._longest, time.monotonic() - started)
         return result
 
     def _connected(self) -> None:
         if self.client.status != "running":
-            raise self._failure("the cluster was lost: its scheduler is gone", do="start the cluster, and run again")
+            raise self._gone()
 
     def _look(self, known: "_Known") -> None:
         workers = self.ask("ncores")
@@ -162,6 +161,9 @@ class Watch:
             f"{what}: each had more memory than it may ({most:,.0f} MB)",
             do="give workers more memory (a larger memory_limit, or fewer workers), or fit fewer components",
         )
+
+    def _gone(self) -> ClusterError:
+        return self._failure("the cluster was lost: its scheduler is gone", do="start the cluster, and run again")
 
     def _failure(self, what: str, do: str = AGAIN) -> ClusterError:
         self.lost = True
