@@ -115,3 +115,5 @@ def _check_kind(name: str, key: "Field[Any]", value: Any) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
         names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise JobError(f"[{name}] {key.name} has the wrong type", expected=names, got=f"{value!r}")
+    if isinstance(value, str) and not value.isprintable():
+        raise JobError(f"[{name}] {key.name} has a character that cannot be printed", got=f"{value!r}")
