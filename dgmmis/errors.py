@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from numbers import Integral
 from typing import ClassVar
@@ -29,6 +30,9 @@ __all__ = [
     "rows_named",
 ]
 
+
+ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
+"""Of an object in memory, which says nothing to anybody."""
 
 MOST_CHARACTERS = 300
 """Of what was expected or got in a message; what a message says may be twice as long."""
@@ -154,6 +158,7 @@ def in_one_line(value: object, most: int = MOST_CHARACTERS) -> str:
         text = str(value)
     except Exception as error:  # a user's object, or a number of more digits than Python writes down
         return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
+    text = ADDRESS.sub("", text)
     short = text if len(text) <= most else f"{text[: most * 3 // 4]} ... {text[-(most // 5) :]}"
     shown = (c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in short)
     return " ".join("".join(shown).split())

@@ -286,8 +286,13 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if self.random_state is None:
             return 0
         if isinstance(self.random_state, numbers.Integral):
+            if self.random_state < 0:
+                raise JobError("random_state must not be negative", got=self.random_state)
             return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(1 << 31))
+        try:
+            return int(check_random_state(self.random_state).randint(1 << 31))
+        except ValueError as error:
+            raise JobError("random_state is no seed", expected="a whole number, or a RandomState", got=error) from error
 
     def _n_parameters(self) -> int:
         return criteria.n_parameters(self._fitted(), self._constraints)

@@ -13,6 +13,7 @@ from dgmmis.callback import Callback
 from dgmmis.catalogue import Drawn, draws, noise_kind
 from dgmmis.dataset.checkpoint import Run, prepare_run, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.publish import require_room
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
@@ -235,6 +236,7 @@ def sample_run(
     batches = draws(run.model, survey, noise_classes=classes, by_class=run.by_class, n=n, seed=seed, which=which)
     first = next(batches)
     schema = _schema(run, first, noise_kind(survey, classes)) if measured else Schema(run.features, run.units)
+    require_room(out, n * schema.row_nbytes)
     provenance = {"drawn_from": str(run_path), "which": which, "seed": seed}
     with SurveyWriter(out, schema, overwrite=overwrite, provenance=provenance) as writer:
         for part in chain([first], batches):

@@ -135,6 +135,14 @@ def write_run(path: str | Path, run: Run) -> None:
         raise StoreError(f"cannot write the run '{path}': {error}") from error
 
 
+def is_run(path: str | Path) -> bool:
+    """Whether there is a run at a path."""
+    try:
+        return (Path(path) / "model.npz").is_file()
+    except (OSError, ValueError):  # no path at all
+        return False
+
+
 def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
     """Read a run.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from os import scandir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +238,7 @@ def _missing(path: Path, schema: Schema, segment: Segment) -> Iterator[str]:
         if not _is_grid(grid, inner, segment.n_rows, tail):
             yield f"{short}/{DOCUMENT} (chunks {in_one_line(grid, 60)} of {in_one_line(inner, 60)})"
             continue
-        there = {file.name for file in folder.iterdir()}
+        there = {file.name for file in scandir(folder) if file.is_file()}
         names = (file_name(shard, len(shape)) for shard in range(-(-segment.n_rows // rows)))
         yield from (f"{short}/{file}" for file in names if file not in there)
 

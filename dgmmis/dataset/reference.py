@@ -109,7 +109,7 @@ class ChunkReference:
         try:
             array = open_array(str(folder), self.segment.identity)
             file = folder / file_name(self.start // (array.shards or array.chunks)[0], array.ndim)
-            if not file.exists():  # zarr would hand out the fill value without a word
+            if not file.is_file():  # zarr would hand out the fill value without a word
                 raise StoreError("missing file", do=f"restore '{file}' or ingest the survey again")
             return np.ascontiguousarray(array[self.start : self.stop])
         except Exception as error:  # whatever zarr and its codecs make of damaged files

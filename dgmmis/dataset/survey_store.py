@@ -67,7 +67,16 @@ class SurveyRecord:
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "SurveyRecord":
-        """The record in a run's tables and arrays, among others."""
+        """The record in a run's tables and arrays, among others.
+
+        Raises:
+            ValueError: tables that are not a survey's.
+        """
+        said: object = tables
+        if not isinstance(said, Mapping) or not all(isinstance(table, Mapping) for table in said.values()):
+            raise ValueError("the survey must be tables")
+        if "noise" in tables and "selection" not in tables:
+            raise ValueError("the survey has a noise law and no selection")
         own = {
             f"{kind}.{name}": arrays[f"{kind}.{name}"]
             for kind, (table, names) in LONG.items()

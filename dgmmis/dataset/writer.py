@@ -185,9 +185,13 @@ class SurveyWriter:
             for leftover in [folder for folder in folders if folder.name not in kept]:
                 shutil.rmtree(leftover)
         number = 1 + max((int(folder.name) for folder in folders), default=-1)
-        self._unpublished = self.path / SEGMENTS / f"{number:06d}"
-        self._unpublished.mkdir(parents=True)
-        return self._unpublished
+        folder = self.path / SEGMENTS / f"{number:06d}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"'{folder}' cannot be made", got=error, do="see what is there") from error
+        self._unpublished = folder
+        return folder
 
     def _folders(self) -> list[Path]:
         """Those of segments, and nothing else: they may be removed, with all that is in them."""

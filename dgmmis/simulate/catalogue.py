@@ -12,7 +12,7 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.publish import replace_file, require_room
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, StoreError
 from dgmmis.mixture import GaussianMixture
@@ -68,9 +68,16 @@ def simulate(
     if seed < 0:
         raise JobError("seed must not be negative", got=seed)
     path = Path(path).absolute()
+    if not path.name:
+        raise StoreError(f"'{path}' is no place for a survey", do="give the name of a new folder: survey.zarr")
     job, text = job_path(path), job_text(preset, path)
-    if job.exists() and not overwrite:
-        raise StoreError(f"'{job}' exists", do="give another path, or overwrite it")
+    try:
+        is_there = job.exists()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{job}' cannot be written", got=error, do="give another path") from error
+    if is_there and not overwrite:
+        raise StoreError(f"'{job}' exists", do="give another path, or say --overwrite (overwrite=True)")
+    require_room(path, n * preset.schema.row_nbytes)
     truth = _truth(preset, n, seed)
     with SurveyWriter(
         path,

@@ -42,7 +42,7 @@ class NumpySource:
             try:
                 with zipfile.ZipFile(path) as archive:
                     names = [name for name in archive.namelist() if name.endswith(".npy")]
-            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
                 raise DataError(f"'{path.name}' is damaged", got=error, do="copy it again") from error
             self._members = {name.removesuffix(".npy"): name for name in names}
         self.fields = {}
@@ -108,7 +108,7 @@ class NumpySource:
                 stream = stack.enter_context(self._path.open("rb"))
                 n_bytes = self._path.stat().st_size
             return stream, *read_header(stream, n_bytes)
-        except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, RuntimeError, EOFError) as error:
             raise DataError(
                 f"'{name}' in '{self._path.name}' is not an array, or damaged",
                 expected="plain numbers, as numpy.save and numpy.savez write them",

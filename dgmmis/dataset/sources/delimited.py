@@ -43,7 +43,14 @@ class DelimitedSource:
         self._delimiter = max(",\t;|", key=header.count)
         with self._reader(pyarrow.csv.ConvertOptions()) as reader:
             schema = reader.schema
-        self._names = list(schema.names)
+        try:
+            self._names = list(schema.names)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"the names in '{path.name}' are not text in UTF-8",
+                got=error,
+                do="convert the file, for example with iconv",
+            ) from error
         self.fields = {field.name: Field(str(field.type), is_numeric(field.type)) for field in schema}
 
     def batches(self, names: Collection[str], rows: int, whole: Collection[str]) -> Iterator[dict[str, np.ndarray]]:
