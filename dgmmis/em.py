@@ -60,7 +60,7 @@ class Stopping:
     def __post_init__(self) -> None:
         for name in ("tol", "imputation_error", "arrived"):
             if not real(getattr(self, name), name) > 0:
-                raise JobError(f"{name} must be positive", got=getattr(self, name))
+                raise JobError(f"{name} must be positive", got=repr(getattr(self, name)))
         require_whole(self.max_iter, "max_iter", 1)
 
     def settled(self, gain: float, distance: float, n_samples: float) -> bool:

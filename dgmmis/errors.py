@@ -57,7 +57,7 @@ class DgmmisError(Exception):
         message = ": ".join(parts)
         if do:
             do = in_one_line(do, 2 * MOST_CHARACTERS)
-            message = f"{message}. {do[0].upper() + do[1:]}{'' if do.endswith('?') else '.'}"
+            message = f"{message.removesuffix('.')}. {do[0].upper() + do[1:]}{'' if do.endswith('?') else '.'}"
         super().__init__(message)
 
 

@@ -264,6 +264,8 @@ def check_start(data: Catalogue, start: Start, constraints: Constraints, survey:
         if not isinstance(value, kind):
             what = kind.__name__
             raise JobError(f"{what.lower()} is not a {what}", got=type(value).__name__, do=f"give {what}(...)")
+    if constraints.prior is not None:
+        constraints.prior.matrix(data.n_features)
     n_rows = sum(reference.n_rows for reference in data.references)
     if isinstance(start.method, str) and n_rows < start.n_components:
         raise DataError(

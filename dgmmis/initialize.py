@@ -85,6 +85,10 @@ class Start:
                 do="for a function, FixedDensity(function, lower, upper)",
             )
         require_whole(self.n_components, "n_components", 1)
+        if not 0 <= real(self.background_fraction, "the background's fraction") < 1:
+            raise JobError(
+                "the background's first fraction must be at least 0 and below 1", got=self.background_fraction
+            )
         if self.cutoff is not None and not 0 < real(self.cutoff, "cutoff") < LARGEST_CUTOFF:
             raise JobError(
                 "cutoff must be positive, in sigmas", expected=f"less than {LARGEST_CUTOFF}", got=self.cutoff

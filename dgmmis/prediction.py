@@ -74,7 +74,9 @@ def predict_run(
     try:
         folder, descriptor = temporary_sibling(out)
     except OSError as error:
-        raise StoreError(f"'{out}' cannot be written", got=error) from error
+        raise StoreError(
+            f"'{out}' cannot be written", got=error, do="check that its folder is there, and may be written"
+        ) from error
     try:
         group = _Group(folder, data.n_rows, about)
         with one_blas_thread(), closing(row_by_row(data.references, judged, folder)) as parts:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from dgmmis.chunk import Chunk
-from dgmmis.errors import DataError
+from dgmmis.errors import DataError, DgmmisError, ShapeError
 from dgmmis.noise_law import ImportedNoise, NoiseFunction
 from dgmmis.selection import Both, Complement, Either, FromFunction, Imported, Selection
 from dgmmis.survey import Survey
@@ -22,6 +22,7 @@ def require_steady(survey: Survey, sample: Chunk) -> None:
     """Ask each function of a survey about some rows twice, the second time in the reverse order.
 
     Raises:
+        ShapeError: a selection of another number of features.
         DataError: it gives other values, or changes the points that it is given.
         DgmmisError: what it gives is no selection, or no noise law.
     """
@@ -33,6 +34,13 @@ def require_steady(survey: Survey, sample: Chunk) -> None:
     if not (projected and survey.selection_on == "true"):
         for function in _functions(survey.selection):
             _ask_twice(function, points, "selection")
+        if survey.selection is not None:
+            try:
+                survey.selection(points)
+            except ShapeError:
+                raise
+            except DgmmisError:  # of these points, at which it need not be known: the fit says so where it asks
+                pass
     if isinstance(survey.noise_law, (NoiseFunction, ImportedNoise)) and not projected and not np.isnan(points).any():
         _ask_twice(survey.noise_law, points, "noise law")
 

@@ -54,7 +54,7 @@ class Columns:
         for name in ("features", "errors", "variances", "covariances", "units"):
             value = getattr(self, name)
             if isinstance(value, str):
-                raise JobError(f"{name} must be a list of names", got=repr(value), do=f"write ['{value}']")
+                raise JobError(f"{name} must be a list of names", got=repr(value), do=f"write {value.split(',')}")
             if not isinstance(value, Iterable) or not all(isinstance(entry, str) for entry in value):
                 raise JobError(f"{name} must be a list of names", got=repr(value), do="write ['a', 'b']")
             object.__setattr__(self, name, tuple(value))

@@ -57,7 +57,7 @@ class Segment:
         """The reverse of `to_attributes`.
 
         Raises:
-            ValueError: what no segment is; above all a name that is another folder's.
+            DataError: what no segment is; above all a name that is another folder's.
         """
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()
@@ -174,7 +174,7 @@ def is_segment_name(name: object) -> bool:
 
 def _require(fine: bool, what: str, expected: str, got: object) -> None:
     if not fine:
-        raise ValueError(f"{what} must be {expected}, not {in_one_line(repr(got), 80)}")
+        raise DataError(f"{what} must be {expected}", got=in_one_line(repr(got), 80))
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -172,7 +172,8 @@ class SurveyWriter:
         if not (self._append or self._overwrite):
             raise StoreError(
                 f"'{self.path}' exists",
-                do="give another path, or say --append (append=True) or --overwrite (overwrite=True)",
+                do="give another path; or replace it with --overwrite (overwrite=True), or add rows to it with "
+                "`dgmmis ingest --append` (append=True)",
             )
         if read_attributes(self.path).get("format") != FORMAT:
             raise StoreError(f"'{self.path}' is not a dgmmis survey", do="give another path; it is left as it is")

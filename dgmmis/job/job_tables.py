@@ -106,7 +106,7 @@ def read_table(name: str, values: Mapping[str, Any], table: Any) -> Any:
         _check_kind(name, keys[key], value)
     for key, f in keys.items():
         if f.default is MISSING and f.default_factory is MISSING and key not in values:
-            raise JobError(f"[{name}] lacks the key '{key}'", do=f"add {key} = ...")
+            raise JobError(f"[{name}] lacks the key '{key}'", do=f"add `{key} = ...`")
     return table(**values)
 
 

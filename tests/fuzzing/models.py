@@ -92,7 +92,7 @@ def spoilt(array: np.ndarray, rng: np.random.Generator) -> Any:
         case 9:
             return out.astype(object)
         case 10:
-            return [*out.tolist(), [1]]
+            return [*np.atleast_1d(out).tolist(), [1]]
         case 11:
             return None
         case 12:

@@ -40,7 +40,7 @@ def open_source(path: Path) -> Source:
     except (OSError, ValueError) as error:  # ValueError: no path at all
         raise StoreError(f"'{path}' cannot be read", got=error, do="check the path") from error
     if not start:
-        raise DataError(f"'{path}' is empty", expected=READABLE, got="no bytes")
+        raise DataError(f"'{path}' is empty", expected=READABLE, got="no bytes", do="check the path")
     if start.startswith(b"PAR1"):
         return ParquetSource([path])
     if start.startswith(b"SIMPLE  ="):
