@@ -71,6 +71,8 @@ def simulate(
     if not path.name:
         raise StoreError(f"'{path}' is no place for a survey", do="give the name of a new folder: survey.zarr")
     job, text = job_path(path), job_text(preset, path)
+    if not _is_text(path.name):
+        raise StoreError("the name of the survey is not text in UTF-8, which its job file is", do="give another path")
     try:
         is_there = job.exists()
     except (OSError, ValueError) as error:
@@ -97,6 +99,11 @@ def simulate(
     except OSError as error:
         raise StoreError(f"'{job}' cannot be written", got=error, do="the survey is whole without it") from error
     return Dataset.open(path)
+
+
+def _is_text(name: str) -> bool:
+    """Names of files may be any bytes, which Python writes as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def true_model(truth: Mapping[str, Any], *, allow_code: bool = False) -> Model:
