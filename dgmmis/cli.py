@@ -195,28 +195,34 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
       dgmmis info survey.zarr
       dgmmis info --verify survey.zarr
     """
-    from dgmmis.dataset.checkpoint import MODEL, UNFINISHED, read_run
+    from dgmmis.dataset.checkpoint import is_run, is_unfinished, read_run
     from dgmmis.dataset.dataset import Dataset
     from dgmmis.dataset.under_way import last_checkpoint
 
     run = None
-    if (path / UNFINISHED).exists():
+    if is_unfinished(path):
         run = last_checkpoint(path, allow_code=allow_code)
         if run is None:
             click.echo(f"not finished, and there is no checkpoint yet: `dgmmis resume {path}` goes on", err=True)
             return
-    elif (path / MODEL).exists():
+    elif is_run(path):
         run = read_run(path, allow_code=allow_code)
     if run is not None:
         document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
         if as_json:
             _tell({**document, **run.numbers()}, as_json)
             return
+        from dgmmis.errors import StoreError
         from dgmmis.summary import document_lines, model_table, survey_lines
 
         said = ("survey", "selection", "background", "completeness", "completeness_error")
-        _rows([*document_lines({k: v for k, v in document.items() if k not in said}), *survey_lines(run)])
-        click.echo("\n" + model_table(run))
+        try:
+            lines = [*document_lines({k: v for k, v in document.items() if k not in said}), *survey_lines(run)]
+            table = model_table(run)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"the document of '{path}' is damaged", got=repr(error), do="fit it again") from error
+        _rows(lines)
+        click.echo("\n" + table)
         return
     if verify:
         _verified(path, as_json, quiet)
@@ -442,7 +448,9 @@ def _tell(document: dict[str, Any], as_json: bool) -> None:
 def _rows(lines: list[tuple[str, str]], err: bool = False) -> None:
     width = max((len(what) for what, _ in lines), default=0)
     for what, value in lines:
-        click.echo(f"{what:<{width}}  {value}", err=err)
+        # names of files need not be text, and what a file says need not be fit for a terminal
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in f"{what:<{width}}  {value}")
+        click.echo(line, err=err)
 
 
 def main() -> None:

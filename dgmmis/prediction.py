@@ -56,7 +56,11 @@ def predict_run(
         StoreError: there is something at `out`, or it cannot be written.
     """
     out = out.absolute()
-    if out.exists():
+    try:
+        is_there = out.exists()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{out}' cannot be written", got=error, do="give another path") from error
+    if is_there:
         raise StoreError(f"'{out}' exists", do="give another path, or remove it")
     run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
     if data.schema.features != run.features:

@@ -18,10 +18,11 @@ from dgmmis.background import Background, Uniform
 from dgmmis.dataset.disk import refused
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
-from dgmmis.errors import DgmmisError, StoreError
+from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_classes import NoiseClass
+from dgmmis.npz import read_npz
 from dgmmis.survey import Survey
 from dgmmis.tables import background_from_table, background_to_table
 from dgmmis.types import Vector
@@ -121,7 +122,7 @@ def write_run(path: str | Path, run: Run) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         replace_file(path / MODEL, run_bytes(run))
-        replace_file(path / "fit.json", (json.dumps(_document(run) | run.numbers(), indent=1) + "\n").encode())
+        replace_file(path / "fit.json", (json.dumps(_described(run) | run.numbers(), indent=1) + "\n").encode())
     except DgmmisError:
         raise
     except OSError as error:
@@ -136,7 +137,7 @@ def run_bytes(run: Run) -> bytes:
         "covariances": run.model.mixture.covariances,
         "background_fraction": np.float64(run.model.background_fraction),
         "cutoff": np.float64(np.inf if run.model.cutoff is None else run.model.cutoff),
-        "document": np.array(json.dumps(_document(run))),
+        "document": np.array(json.dumps(_described(run))),
         **run.record.arrays,
         **class_arrays(run.noise_classes, run.by_class),
     }
@@ -145,7 +146,7 @@ def run_bytes(run: Run) -> bytes:
     return buffer.getvalue()
 
 
-def _document(run: Run) -> dict[str, Any]:
+def _described(run: Run) -> dict[str, Any]:
     background = run.model.background
     return {
         **run.document,
@@ -157,6 +158,23 @@ def _document(run: Run) -> dict[str, Any]:
         "survey": run.record.tables,
         "background": None if background is None else background_to_table(background),
     }
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether there is a run at a path."""
+    return _holds(path, MODEL)
+
+
+def is_unfinished(path: str | Path) -> bool:
+    """Whether a fit is under way in a folder, or was interrupted."""
+    return _holds(path, UNFINISHED)
+
+
+def _holds(path: str | Path, name: str) -> bool:
+    try:
+        return (Path(path) / name).is_file()
+    except (OSError, ValueError):  # no path at all
+        return False
 
 
 def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
@@ -171,41 +189,67 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
         StoreError: there is none, it cannot be read, or another version wrote it.
         JobError: its background is a function, and that is not allowed or does not work.
     """
-    file = Path(path) / MODEL
-    if not file.exists():
-        if (Path(path) / UNFINISHED).exists():
-            raise StoreError(f"the run '{path}' is not finished", do=f"`dgmmis resume {path}` goes on with it")
-        raise StoreError(
-            f"no run at '{path}'", expected=f"a folder with {MODEL}", do="`dgmmis fit JOB.toml` writes one"
-        )
-    return read_file(file, allow_code=allow_code)
+    if is_run(path):
+        return read_file(Path(path) / MODEL, allow_code=allow_code)
+    if is_unfinished(path):
+        raise StoreError(f"the run '{path}' is not finished", do=f"`dgmmis resume {path}` goes on with it")
+    raise StoreError(f"no run at '{path}'", expected=f"a folder with {MODEL}", do="`dgmmis fit JOB.toml` writes one")
 
 
 def read_file(path: Path, *, allow_code: bool = False) -> Run:
     """Read a run from the file that holds it; raises as `read_run` does."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            document = json.loads(str(arrays["document"]))
-            if document.get("format") != FORMAT or document.get("version") not in READABLE:
-                got = f"{document.get('format')} {document.get('version')}"
-                raise StoreError(f"'{path}' has another format", expected=f"{FORMAT} {VERSION}", got=got)
-            if document["version"] == 1:
-                document = _from_first_version(document, arrays)
-            table = document["background"]
-            background: Background | None = (
-                None if table is None else background_from_table(table, allow_code=allow_code)
-            )
-            mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
-            cutoff = float(arrays["cutoff"]) if "cutoff" in arrays else np.inf
-            fraction = float(arrays["background_fraction"])
-            model = Model(mixture, background, fraction, cutoff if np.isfinite(cutoff) else None)
-            record = SurveyRecord.read(document["survey"], arrays)
-            classes, by_class = classes_from(arrays)
-    except DgmmisError:
+        arrays = read_npz(path)
+    except DataError as error:
+        raise StoreError(f"the run '{path}' cannot be read: {error}") from error
+    try:
+        document = _document(path, arrays)
+        table = document["background"]
+        background: Background | None = None if table is None else background_from_table(table, allow_code=allow_code)
+        mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
+        cutoff = float(arrays["cutoff"]) if "cutoff" in arrays else np.inf
+        fraction = float(arrays["background_fraction"])
+        model = Model(mixture, background, fraction, cutoff if np.isfinite(cutoff) else None)
+        d = mixture.n_features
+        features, units = _words(document, "features", d), _words(document, "units", d)
+        record = SurveyRecord.read(document["survey"], arrays)
+        classes, by_class = classes_from(arrays, d)
+    except JobError:
         raise
+    except DgmmisError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"the run '{path}' is damaged: {error}", do="fit it again") from error
     except Exception as error:
-        raise StoreError(f"the run '{path}' cannot be read: {error}", do="fit it again") from error
-    return Run(model, tuple(document["features"]), tuple(document["units"]), document, record, classes, by_class)
+        raise StoreError(f"the run '{path}' is damaged", got=repr(error), do="fit it again") from error
+    return Run(model, features, units, document, record, classes, by_class)
+
+
+def _document(path: str | Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The document of a run, as it would be today.
+
+    Raises:
+        StoreError: of something else, or of another version.
+    """
+    document = json.loads(str(arrays["document"]))
+    if not isinstance(document, dict):
+        raise TypeError(f"the document is a {type(document).__name__}")
+    if document.get("format") != FORMAT or document.get("version") not in READABLE:
+        got = f"{document.get('format')} {document.get('version')}"
+        raise StoreError(
+            f"'{path}' has another format",
+            expected=f"{FORMAT} {' or '.join(map(str, READABLE))}",
+            got=got,
+            do="fit it again, or use the dgmmis that wrote it",
+        )
+    return _from_first_version(document, arrays) if document["version"] == 1 else document
+
+
+def _words(document: Mapping[str, Any], key: str, d: int) -> tuple[str, ...]:
+    words = document[key]
+    if not isinstance(words, list) or len(words) != d or not all(isinstance(w, str) for w in words):
+        raise ShapeError(f"{key} do not fit the model", expected=f"{d} words", got=words)
+    return tuple(words)
 
 
 def _from_first_version(document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

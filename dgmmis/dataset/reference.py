@@ -117,7 +117,7 @@ class ChunkReference:
         try:
             array = open_array(str(self._folder(name)), self.segment.identity)
             file = self.place(name)
-            if not file.exists():  # zarr would hand out the fill value without a word
+            if not file.is_file():  # zarr would hand out the fill value without a word
                 raise StoreError("missing file")
             rows = np.ascontiguousarray(array[self.start : self.stop])
             self._check(name, array, file)
@@ -175,7 +175,7 @@ def open_array(folder: str, identity: str) -> "zarr.Array[Any]":
     del identity  # part of the cache's key: a store made anew at the same path is another one
     import zarr
 
-    return zarr.open_array(folder, mode="r")
+    return zarr.open_array(folder, mode="r", zarr_format=3)
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ import numpy as np
 from dgmmis.address import Purpose, generator
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.disk import writing
-from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.publish import replace_file, require_room
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, StoreError
 from dgmmis.mixture import GaussianMixture
@@ -70,9 +70,18 @@ def simulate(
     if seed < 0:
         raise JobError("seed must not be negative", got=seed)
     path = Path(path).absolute()
+    if not path.name:
+        raise StoreError(f"'{path}' is no place for a survey", do="give the name of a new folder: survey.zarr")
     job, text = job_path(path), job_text(preset, path)
-    if job.exists() and not overwrite and job.read_bytes() != text.encode():
-        raise StoreError(f"'{job}' exists", do="give another path, or overwrite it")
+    if not _is_text(path.name):
+        raise StoreError("the name of the survey is not text in UTF-8, which its job file is", do="give another path")
+    try:
+        is_there = job.exists() and job.read_bytes() != text.encode()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{job}' cannot be written", got=error, do="give another path") from error
+    if is_there and not overwrite:
+        raise StoreError(f"'{job}' exists", do="give another path, or say --overwrite (overwrite=True)")
+    require_room(path, n * preset.schema.row_nbytes)
     truth = _truth(preset, n, seed)
     writer = SurveyWriter(
         path,
@@ -108,6 +117,11 @@ def _beside(job: Path, text: str) -> Iterator[None]:
     with writing(f"'{job}'"):
         if not is_new:
             replace_file(job, text.encode())
+
+
+def _is_text(name: str) -> bool:
+    """Names of files may be any bytes, which Python writes as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def true_model(truth: Mapping[str, Any], *, allow_code: bool = False) -> Model:
