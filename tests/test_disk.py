@@ -5,10 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from interrupted import Interrupts, bits, fitted, job_at
 from writers import WRITERS, Writer, content, rows, run, said, same, set_scene, store
 
 from dgmmis.dataset.checkpoint import read_run, write_run
 from dgmmis.errors import StoreError
+from dgmmis.interruption import Interrupted
+from dgmmis.job import read_job
+from dgmmis.runs import run_job
 
 pytestmark = pytest.mark.slow
 
@@ -143,3 +147,39 @@ def test_a_store_on_a_read_only_disk_is_read(disk: Path) -> None:
     found = content(disk / "s.zarr")
     assert found is not None
     assert (found["points"] == rows(500, 3)[0]).all()
+
+
+def test_a_disk_that_fills_up_under_a_fit(disk: Path, tmp_path: Path, survived: Callable[[str], None]) -> None:
+    """At its first note, in its journal, at a checkpoint, and when the run is written; each time it goes on from where
+    the disk was full, to the same bits."""
+    job, out = read_job(job_at(tmp_path, "background", 3000)), disk / "survey.run"
+    whole = fitted(job, tmp_path / "whole.run")
+    for kilobytes in (0, 4, 8, 12, 20, 28, 36, 44, 52, 60, 72, 84, 100, 140, 200):
+        ballast, caught = fill(disk, kilobytes), None
+        try:
+            run_job(job, out)
+        except StoreError as error:
+            caught = error
+        ballast.unlink()
+        if caught is None:
+            break
+        assert caught.exit_code == 74
+        assert str(disk) in str(caught)
+        assert "Make room" in str(caught)
+        survived("disk full in a fit")
+    assert kilobytes > 40
+    assert bits(fitted(job, out)) == bits(whole)
+    assert sorted(entry.name for entry in out.iterdir()) == ["fit.json", "model.npz"]
+
+
+def test_a_disk_that_becomes_read_only_under_a_fit(disk: Path, tmp_path: Path, survived: Callable[[str], None]) -> None:
+    job, out = read_job(job_at(tmp_path, "background", 3000)), disk / "survey.run"
+    whole = fitted(job, tmp_path / "whole.run")
+    with pytest.raises(Interrupted):
+        run_job(job, out, callbacks=[Interrupts(3)])
+    remount(disk, "ro")
+    with pytest.raises(StoreError, match="read-only"):
+        run_job(job, out)
+    remount(disk, "rw")
+    assert bits(fitted(job, out)) == bits(whole)
+    survived("disk read-only in a fit")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupted import Interrupts, bits, fitted, job_at
 
 from dgmmis.callback import Callback, Step
 from dgmmis.dataset.checkpoint import Run, read_file, read_run
@@ -26,47 +26,6 @@ from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.runs import resumed, run_job
 from dgmmis.simulate import simulate
-
-SEARCH = {"n_starts = ": "n_starts = 2", "split_merge = ": "split_merge = 1", "bootstrap = ": "bootstrap = 2"}
-
-
-def job_at(folder: Path, preset: str, n: int, *fit: str, kind: str = "threads") -> Path:
-    """The job file of a simulated survey that keeps every pass."""
-    simulate(folder / "survey.zarr", preset=preset, n=n, seed=3)
-    path = folder / "survey.toml"
-    text = path.read_text()
-    text = re.sub(r'kind = ".*"', f'kind = "{kind}"', text)
-    text = text.replace("[fit]\n", "\n".join(["[fit]", *fit, ""]))
-    path.write_text(text.replace("[output]\n", "[output]\ncheckpoint_seconds = 0\n"))
-    return path
-
-
-def bits(run: Run) -> tuple[Any, ...]:
-    """All that a run says, but for how long it took."""
-    timed = ("seconds", "compile_seconds", "sittings")
-    document = {name: value for name, value in run.document.items() if name not in timed}
-    document["history"] = [{k: v for k, v in record.items() if k != "seconds"} for record in document["history"]]
-    mixture = run.model.mixture
-    arrays = (mixture.weights, mixture.means, mixture.covariances, run.by_class)
-    return (*(array.tobytes() for array in arrays), run.model.background_fraction, json.dumps(document, sort_keys=True))
-
-
-def fitted(job: Job, out: Path, **options: Any) -> Run:
-    """The run that a job leaves in a folder."""
-    run_job(job, out, **options)
-    return read_run(out)
-
-
-class Interrupts(Callback):
-    """Ends a fit after some of its passes, as a signal would."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def on_step(self, step: Step) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Interrupted("SIGTERM")
 
 
 class Counts(Serial):

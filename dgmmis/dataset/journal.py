@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dgmmis.dataset.disk import refused
 from dgmmis.dataset.encoding import Classes, decoded, encoded
 from dgmmis.dataset.publish import sync
-from dgmmis.errors import DivergedError, StoreError
+from dgmmis.errors import DivergedError
 
 FRAME = struct.Struct("<4sQI")
 """Mark, length and CRC-32 of what follows."""
@@ -47,7 +48,7 @@ class Journal:
         try:
             self._file = io.FileIO(path, "r+" if path.exists() else "x+")
         except OSError as error:
-            raise StoreError(f"the journal '{path}' cannot be opened", got=error) from error
+            raise refused(f"the journal '{path}' cannot be opened", error) from error
         self._end = 0  # of what is whole
         self._last: int | None = None  # where the last answer begins
         self._replays = os.fstat(self._file.fileno()).st_size > 0
@@ -107,9 +108,7 @@ class Journal:
                 if self._end == 0:
                     sync(self.path.parent)
             except OSError as error:
-                raise StoreError(
-                    f"the journal '{self.path}' cannot be written", got=error, do="make room and run again"
-                ) from error
+                raise refused(f"the journal '{self.path}' cannot be written", error) from error
             self._end += len(content)
             self._last = self._end - len(frames[-1])
             self._pending.clear()
@@ -142,7 +141,7 @@ class Journal:
                         self._last, self._end = self._end, self._end + FRAME.size + length
                         return frame
         except OSError as error:
-            raise StoreError(f"the journal '{self.path}' cannot be read", got=error) from error
+            raise refused(f"the journal '{self.path}' cannot be read", error) from error
         except (ValueError, TypeError):
             pass  # whole, but of another version
         self._replays = False

@@ -17,6 +17,7 @@ from typing import Any
 
 from dgmmis.callback import Callback, Record, Step
 from dgmmis.dataset.checkpoint import UNFINISHED, Run, read_file, run_bytes
+from dgmmis.dataset.disk import writing
 from dgmmis.dataset.encoding import Classes
 from dgmmis.dataset.journal import Journal
 from dgmmis.dataset.lock import Lock
@@ -141,10 +142,12 @@ class UnderWay(Callback):
         return self.journal.replays
 
     def __enter__(self) -> "UnderWay":
-        self.out.mkdir(parents=True, exist_ok=True)
+        with writing(f"the run '{self.out}'"):
+            self.out.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.out)
         try:
-            self._claim()
+            with writing(f"the run '{self.out}'"):
+                self._claim()
             self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
         except BaseException:
             self._release()
@@ -177,11 +180,12 @@ class UnderWay(Callback):
         """Give the journal up; the run to begin with instead: the last checkpoint, if there is one."""
         files = [file for file in _checkpoints(self.out) if self._is_whole(file)]
         self.journal.close()
-        if files:
-            files[-1].replace(self.out / START)
         self.task = replace(self.task, starts_from=bool(files))
-        self._write_task()
-        (self.out / JOURNAL).unlink(missing_ok=True)
+        with writing(f"the run '{self.out}'"):
+            if files:
+                files[-1].replace(self.out / START)
+            self._write_task()
+            (self.out / JOURNAL).unlink(missing_ok=True)
         self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
         self._best, self._checkpointed = None, 0
         return self.start()
@@ -197,8 +201,9 @@ class UnderWay(Callback):
 
     def finish(self) -> None:
         """The run is written: remove what was there for it."""
-        (self.out / UNFINISHED).unlink(missing_ok=True)  # first: what is left without it is rubbish
-        self._clear()
+        with writing(f"the run '{self.out}'"):
+            (self.out / UNFINISHED).unlink(missing_ok=True)  # first: what is left without it is rubbish
+            self._clear()
 
     def _claim(self) -> None:
         there = unfinished(self.out) if not self._overwrite else None
@@ -226,7 +231,7 @@ class UnderWay(Callback):
             self.journal.doubt()
         n = self.journal.n_answers
         if n == 0 and not self.replays:
-            with suppress(OSError):
+            with suppress(StoreError):
                 self.finish()
             return
         try:
@@ -257,14 +262,12 @@ class UnderWay(Callback):
             "job": self.task.text,
             "history": [finite(asdict(record)) for record in self._records],
         }
-        try:
+        with writing(f"a checkpoint in '{folder}'"):
             folder.mkdir(exist_ok=True)
             run = self._run_of(self._best.model, document)
             replace_file(folder / f"{self.journal.n_answers:06d}.npz", run_bytes(run))
             for file in _checkpoints(self.out)[:-KEPT]:
                 file.unlink()
-        except OSError as error:
-            raise StoreError(f"no checkpoint can be written to '{folder}'", got=error, do="make room") from error
 
     def _is_whole(self, file: Path) -> bool:
         with suppress(StoreError):

@@ -1,0 +1,52 @@
+"""Fits that are interrupted, and what they leave, to be compared to the bit."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dgmmis.callback import Callback, Step
+from dgmmis.dataset.checkpoint import Run, read_run
+from dgmmis.interruption import Interrupted
+from dgmmis.job import Job
+from dgmmis.runs import run_job
+from dgmmis.simulate import simulate
+
+
+def job_at(folder: Path, preset: str, n: int, *fit: str, kind: str = "threads") -> Path:
+    """The job file of a simulated survey that keeps every pass."""
+    simulate(folder / "survey.zarr", preset=preset, n=n, seed=3)
+    path = folder / "survey.toml"
+    text = path.read_text()
+    text = re.sub(r'kind = ".*"', f'kind = "{kind}"', text)
+    text = text.replace("[fit]\n", "\n".join(["[fit]", *fit, ""]))
+    path.write_text(text.replace("[output]\n", "[output]\ncheckpoint_seconds = 0\n"))
+    return path
+
+
+def bits(run: Run) -> tuple[Any, ...]:
+    """All that a run says, but for how long it took."""
+    timed = ("seconds", "compile_seconds", "sittings")
+    document = {name: value for name, value in run.document.items() if name not in timed}
+    document["history"] = [{k: v for k, v in record.items() if k != "seconds"} for record in document["history"]]
+    mixture = run.model.mixture
+    arrays = (mixture.weights, mixture.means, mixture.covariances, run.by_class)
+    return (*(array.tobytes() for array in arrays), run.model.background_fraction, json.dumps(document, sort_keys=True))
+
+
+def fitted(job: Job, out: Path, **options: Any) -> Run:
+    """The run that a job leaves in a folder."""
+    run_job(job, out, **options)
+    return read_run(out)
+
+
+class Interrupts(Callback):
+    """Ends a fit after some of its passes, as a signal would."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def on_step(self, step: Step) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Interrupted("SIGTERM")
