@@ -77,7 +77,7 @@ class Spilled(Callback):
     """What workers have put on their disks for want of memory, after each pass."""
 
     def __init__(self, client: Client) -> None:
-        self.client, self.bytes = client, [0]
+        self.client, self.bytes = client, list[int]()
 
     def on_step(self, step: Step) -> None:
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
@@ -100,10 +100,9 @@ def test_data_larger_than_the_memory_of_the_cluster_are_streamed(tmp_path: Path)
         executor.close()
     assert far.plan.pass_bytes > 1500 * MEGABYTE
     assert not far.plan.resident
-    assert max(spilled.bytes) == 0
+    assert {*spilled.bytes} == {0}
     near = fit(data, start, stopping=stopping, executor=Threads())
     assert far.log_likelihood == near.log_likelihood
-    assert far.plan.n_rows == 11_000_000
 
 
 def large(shared: int, leaf: int) -> Partial:
