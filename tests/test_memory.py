@@ -77,7 +77,7 @@ class Spilled(Callback):
     """What workers have put on their disks for want of memory, after each pass."""
 
     def __init__(self, client: Client) -> None:
-        self.client, self.bytes = client, [0]
+        self.client, self.bytes = client, list[int]()
 
     def on_step(self, step: Step) -> None:
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
@@ -86,10 +86,10 @@ class Spilled(Callback):
 
 @pytest.mark.slow
 def test_data_larger_than_the_memory_of_the_cluster_are_streamed(tmp_path: Path) -> None:
-    """3.6 GB through two workers of 750 MB each: nothing is spilled, no worker restarted, the fit the same."""
+    """1.8 GB through two workers of 750 MB each: nothing is spilled, no worker restarted, the fit the same."""
     path = tmp_path / "large.zarr"
-    written(path, 45_000_000, 5, "diagonal")
-    data, start, stopping = Dataset.open(path), Start(2, mixture(2, 5)), Stopping(1e-300, 2)
+    written(path, 11_000_000, 20)
+    data, start, stopping = Dataset.open(path), Start(2, mixture(2, 20)), Stopping(1e-300, 1)
     executor = connect(ClusterSpec("local", workers=2, memory_limit="750MB"), small=False)
     assert isinstance(executor, Distributed)
     try:
@@ -98,12 +98,11 @@ def test_data_larger_than_the_memory_of_the_cluster_are_streamed(tmp_path: Path)
         assert executor.client.run(os.getpid) == before
     finally:
         executor.close()
-    assert far.plan.pass_bytes > 2 * 1500 * MEGABYTE
+    assert far.plan.pass_bytes > 1500 * MEGABYTE
     assert not far.plan.resident
-    assert max(spilled.bytes) == 0
+    assert {*spilled.bytes} == {0}
     near = fit(data, start, stopping=stopping, executor=Threads())
     assert far.log_likelihood == near.log_likelihood
-    assert far.plan.n_rows == 45_000_000
 
 
 def large(shared: int, leaf: int) -> Partial:
