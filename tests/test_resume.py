@@ -27,6 +27,8 @@ from dgmmis.job import Job, read_job
 from dgmmis.runs import resumed, run_job
 from dgmmis.simulate import simulate
 
+PROGRAM = (sys.executable, "-m", "dgmmis")
+
 
 class Counts(Serial):
     """Counts the passes over the data."""
@@ -118,6 +120,27 @@ def test_a_damaged_checkpoint_is_passed_over(out: Path) -> None:
     last = last_checkpoint(out)
     assert last is not None
     assert last.document["n_passes"] == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"text": "', '"text": 5, "other": "'),
+        ('"n_sittings": 1', '"n_sittings": "x"'),
+        ('"segments": [', '"segments": [5, '),
+        ("{", ""),
+        ("{", "[" * 100_000),
+        ('"path": "', '"path": "\\u0000'),
+    ],
+)
+def test_a_damaged_note_of_the_job_is_an_error(out: Path, old: str, new: str) -> None:
+    file = out / "job.json"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    done = subprocess.run([*PROGRAM, "resume", str(out)], capture_output=True, text=True, timeout=60)
+    assert done.returncode in (2, 74)
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_fit_and_resume_are_the_same(out: Path, job: Job, tmp_path: Path) -> None:
@@ -247,9 +270,6 @@ def test_sums_that_cannot_be_right_are_not_kept(job: Job, tmp_path: Path, monkey
     assert last is not None
     assert np.isfinite(last.document["objective"])
     assert bits(fitted(job, out)) == bits(whole)
-
-
-PROGRAM = (sys.executable, "-m", "dgmmis")
 
 
 @pytest.fixture(scope="module")

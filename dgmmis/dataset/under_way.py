@@ -53,6 +53,11 @@ class Task:
     starts_from: bool = False
     n_sittings: int = 0
 
+    def __post_init__(self) -> None:
+        words = (self.text, self.path, self.essence, self.data)  # read from a file, they may be anything
+        if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
+            raise TypeError("a value of another type")
+
     def difference(self, other: "Task") -> str | None:
         """What another task has otherwise, in words."""
         if self.essence != other.essence:
@@ -70,12 +75,12 @@ def unfinished(out: str | Path) -> Task | None:
     """
     file = Path(out) / UNFINISHED
     try:
-        values = json.loads(file.read_text())
-        values["segments"] = tuple((name, identity) for name, identity in values["segments"])
+        values = json.loads(file.read_text(encoding="utf-8"))
+        values["segments"] = tuple((str(name), str(identity)) for name, identity in values["segments"])
         return Task(**values)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"'{file}' cannot be read", got=error, do="fit with --overwrite to begin anew") from error
 
 
