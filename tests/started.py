@@ -28,11 +28,12 @@ def started(folder: Path, *options: str, workers: int = 2) -> Iterator[Started]:
     at = ("--host", "127.0.0.1", "--scheduler-file", str(file), "--no-dashboard", *options)
     processes = [_process(folder, "scheduler", *at, "--port", "0")]
     try:
-        assert processes[0].stderr is not None
-        said = iter(processes[0].stderr)
-        assert any("Scheduler at:" in line for line in said)
         of_worker = ("--nthreads", "1", "--memory-limit", "2GB")
         processes.extend(_process(folder, "worker", *at, *of_worker) for _ in range(workers))
+        assert processes[0].stderr is not None
+        said = iter(processes[0].stderr)
+        for _ in range(workers):  # they wait for the file of the scheduler, and join
+            assert any("Register worker addr" in line for line in said)
         yield Started(file, processes[0], processes[1:])
     finally:
         for process in processes:
