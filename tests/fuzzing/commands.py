@@ -1,7 +1,7 @@
 """The command line: options of any value, in this process; what click says of usage is fine, too."""
 
 import io
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +35,8 @@ def random(judge: Judge, folder: Path, n: int, seed: int) -> dict[str, int]:
     places = [*here, str(folder), str(folder / "no" / "such"), *VALUES]
     for number in range(n):
         arguments = _arguments(str(_one(COMMANDS, rng)), here, places, str(folder / f"new{number}"), rng)
-        judge(partial(called, arguments), arguments)
+        with chdir(folder):  # relative paths are made there
+            judge(partial(called, arguments), arguments)
     return {}
 
 

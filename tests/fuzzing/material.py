@@ -1,5 +1,6 @@
 """Good surveys, runs and files, small, from which the bad ones are made."""
 
+import atexit
 import io
 import json
 import shutil
@@ -72,6 +73,7 @@ def write_model(path: Path, *, selected: bool = True) -> Path:
 def good() -> Path:
     """A folder with a survey of each kind, a run of each, and files of each format; never changed."""
     folder = Path(mkdtemp(prefix="dgmmis-fuzzing-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for noise in ("none", "shared", "diagonal", "full"):
         write_store(folder / f"{noise}.zarr", noise)
     write_store(folder / "ordered.zarr", order=True)
