@@ -12,6 +12,7 @@ from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
 from dgmmis.linalg import packed_size
 from dgmmis.noise import Noise, NoNoise
 from dgmmis.ordering import kd_order
+from dgmmis.reals import reals
 from dgmmis.types import Points, Vector
 
 LARGEST_VALUE = 1e140
@@ -252,7 +253,7 @@ def check_points(points: Points, first: int = 0) -> None:
 
 def check_weights(weights: np.ndarray, n: int, first: int = 0) -> np.ndarray:
     """Sample weights (n,) as floats: finite and non-negative, or an error that names the rows."""
-    weights = np.asarray(weights, dtype=float)
+    weights = reals(weights, "sample_weight")
     if weights.shape != (n,):
         raise ShapeError("sample_weight has the wrong shape", expected=(n,), got=weights.shape)
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
@@ -263,7 +264,7 @@ def check_weights(weights: np.ndarray, n: int, first: int = 0) -> np.ndarray:
 
 def check_projection(projection: np.ndarray, points: Points, first: int = 0) -> np.ndarray:
     """Projections (n, m, d) as floats, finite, or an error that names the rows."""
-    projection = np.asarray(projection, dtype=float)
+    projection = reals(projection, "projection")
     if projection.ndim != 3 or projection.shape[:2] != points.shape:
         raise ShapeError(
             "projection has the wrong shape",

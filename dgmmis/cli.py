@@ -193,20 +193,26 @@ def info(path: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
       dgmmis info survey.zarr
     """
     del quiet
-    from dgmmis.dataset.checkpoint import read_run
+    from dgmmis.dataset.checkpoint import is_run, read_run
     from dgmmis.dataset.dataset import Dataset
 
-    if (path / "model.npz").exists():
+    if is_run(path):
         run = read_run(path, allow_code=allow_code)
         document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
         if as_json:
             _tell({**document, **run.numbers()}, as_json)
             return
+        from dgmmis.errors import StoreError
         from dgmmis.summary import document_lines, model_table, survey_lines
 
         said = ("survey", "selection", "background", "completeness", "completeness_error")
-        _rows([*document_lines({k: v for k, v in document.items() if k not in said}), *survey_lines(run)])
-        click.echo("\n" + model_table(run))
+        try:
+            lines = [*document_lines({k: v for k, v in document.items() if k not in said}), *survey_lines(run)]
+            table = model_table(run)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"the document of '{path}' is damaged", got=repr(error), do="fit it again") from error
+        _rows(lines)
+        click.echo("\n" + table)
         return
     _tell(Dataset.open(path).describe(), as_json)
 
@@ -369,7 +375,9 @@ def _tell(document: dict[str, Any], as_json: bool) -> None:
 def _rows(lines: list[tuple[str, str]], err: bool = False) -> None:
     width = max((len(what) for what, _ in lines), default=0)
     for what, value in lines:
-        click.echo(f"{what:<{width}}  {value}", err=err)
+        # names of files need not be text, and what a file says need not be fit for a terminal
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in f"{what:<{width}}  {value}")
+        click.echo(line, err=err)
 
 
 def main() -> None:

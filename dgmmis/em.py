@@ -10,12 +10,13 @@ import numpy as np
 
 from dgmmis.callback import Callback, Record, Step
 from dgmmis.coordinates import movement
-from dgmmis.errors import DgmmisError, JobError, NumericalError
+from dgmmis.errors import DgmmisError, JobError, NumericalError, require_whole
 from dgmmis.imputation import Unseen
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.monte_carlo import MonteCarlo
 from dgmmis.mstep import Repair, Update
+from dgmmis.reals import real
 
 
 class Status(Enum):
@@ -57,13 +58,10 @@ class Stopping:
     arrived: float = 0.03
 
     def __post_init__(self) -> None:
-        if not self.tol > 0:
-            raise JobError("tol must be positive", got=self.tol)
-        if self.max_iter < 1:
-            raise JobError("max_iter must be at least 1", got=self.max_iter)
-        for name in ("imputation_error", "arrived"):
-            if not getattr(self, name) > 0:
-                raise JobError(f"{name} must be positive", got=getattr(self, name))
+        for name in ("tol", "imputation_error", "arrived"):
+            if not real(getattr(self, name), name) > 0:
+                raise JobError(f"{name} must be positive", got=repr(getattr(self, name)))
+        require_whole(self.max_iter, "max_iter", 1)
 
     def settled(self, gain: float, distance: float, n_samples: float) -> bool:
         """Whether a gain of the objective and a `distance` from the maximum, in units of an object's information, are

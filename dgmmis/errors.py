@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from numbers import Integral
 from typing import ClassVar
@@ -24,9 +25,23 @@ __all__ = [
     "ShapeError",
     "StoreError",
     "UnseenError",
+    "in_one_line",
     "nearest_name",
     "rows_named",
 ]
+
+
+ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
+"""Of an object in memory, which says nothing to anybody."""
+
+MOST_CHARACTERS = 300
+"""Of what was expected or got in a message; what a message says may be twice as long."""
+
+MOST_NAMED = 20
+"""Names that a message lists."""
+
+MOST_NAME, MOST_COMPARED = 200, 10_000
+"""Letters of a name, and names, that are looked through for the nearest."""
 
 
 class DgmmisError(Exception):
@@ -35,13 +50,14 @@ class DgmmisError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, expected: object = None, got: object = None, do: str | None = None) -> None:
-        parts = [what]
+        parts = [in_one_line(what, 2 * MOST_CHARACTERS)]
         if expected is not None or got is not None:
-            said = ((f"expected {expected}", expected), (f"got {got}", got))
-            parts.append(", ".join(words for words, value in said if value is not None))
+            said = (("expected", expected), ("got", got))
+            parts.append(", ".join(f"{word} {in_one_line(value)}" for word, value in said if value is not None))
         message = ": ".join(parts)
         if do:
-            message = f"{message}. {do[0].upper() + do[1:]}{'' if do.endswith('?') else '.'}"
+            do = in_one_line(do, 2 * MOST_CHARACTERS)
+            message = f"{message.removesuffix('.')}. {do[0].upper() + do[1:]}{'' if do.endswith('?') else '.'}"
         super().__init__(message)
 
 
@@ -124,7 +140,25 @@ def rows_named(rows: Iterable[int] | np.ndarray, limit: int = 5) -> str:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest known one, or all of them."""
+    """The remedy for an unknown name: the nearest known one, or all of them, as far as they can be read."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    if not known:
+        return "there is none to choose from"
+    # a comparison takes as long as the product of the lengths; a name of thousands of letters is none that was misspelt
+    near = difflib.get_close_matches(name, known[:MOST_COMPARED], n=1, cutoff=0.5) if len(name) < MOST_NAME else []
+    if near:
+        return f"did you mean '{near[0]}'?"
+    rest = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    return f"known: {', '.join(known[:MOST_NAMED])}{rest}"
+
+
+def in_one_line(value: object, most: int = MOST_CHARACTERS) -> str:
+    """A value as it can be read in a message: on one line, not endless, and without what a terminal would obey."""
+    try:
+        text = str(value)
+    except Exception as error:  # a user's object, or a number of more digits than Python writes down
+        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
+    text = ADDRESS.sub("", text)
+    short = text if len(text) <= most else f"{text[: most * 3 // 4]} ... {text[-(most // 5) :]}"
+    shown = (c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in short)
+    return " ".join("".join(shown).split())

@@ -286,8 +286,13 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if self.random_state is None:
             return 0
         if isinstance(self.random_state, numbers.Integral):
+            if self.random_state < 0:
+                raise JobError("random_state must not be negative", got=self.random_state)
             return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(1 << 31))
+        try:
+            return int(check_random_state(self.random_state).randint(1 << 31))
+        except ValueError as error:
+            raise JobError("random_state is no seed", expected="a whole number, or a RandomState", got=error) from error
 
     def _n_parameters(self) -> int:
         return criteria.n_parameters(self._fitted(), self._constraints)
@@ -305,7 +310,7 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         model = self._fitted()
         data = _stored(X, noise_covariance, projection)
         if data is None:
-            data = ArrayDataset.of(np.asarray(X, dtype=float), noise_covariance, projection=projection)
+            data = ArrayDataset.of(X, noise_covariance, projection=projection)
         if data.n_features != model.mixture.n_features:
             raise ShapeError(
                 f"X has {data.n_features} features, but GMMis is expecting {model.mixture.n_features} features as input"
@@ -338,9 +343,17 @@ class GMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
 def _method(init: str | Path | GaussianMixture) -> str | GaussianMixture:
     """How to start: an earlier run by its mixture."""
-    if isinstance(init, GaussianMixture) or init in START_METHODS:
-        return init if isinstance(init, GaussianMixture) else str(init)
-    if not Path(init).exists():
+    if isinstance(init, GaussianMixture):
+        return init
+    if not isinstance(init, (str, Path)):
+        raise JobError(
+            "init is no way to start",
+            expected=f"{', '.join(START_METHODS)}, a GaussianMixture, or the path of a run",
+            got=type(init).__name__,
+        )
+    if str(init) in START_METHODS:
+        return str(init)
+    if not (Path(init) / "model.npz").is_file():
         raise JobError(
             f"init '{init}' is neither a way to start nor the path of a run",
             do=nearest_name(str(init), START_METHODS),
@@ -372,6 +385,4 @@ def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: An
         from dgmmis.dataset.spool import spool
 
         return spool(folder / "survey.zarr", X, noise_covariance, projection=projection, sample_weight=sample_weight)
-    return ArrayDataset.of(
-        np.asarray(X, dtype=float), noise_covariance, projection=projection, sample_weight=sample_weight
-    )
+    return ArrayDataset.of(X, noise_covariance, projection=projection, sample_weight=sample_weight)

@@ -11,7 +11,7 @@ from dgmmis.callback import Callback, Callbacks, Record
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.em import Outcome, Pass, Status, Stopping
-from dgmmis.errors import JobError, RefusedError, ShapeError
+from dgmmis.errors import DataError, JobError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
 from dgmmis.information import StandardErrors, density_slopes, n_directions, standard_errors
 from dgmmis.initialize import Start, first_models
@@ -187,7 +187,7 @@ def fit(
     data = as_catalogue(data)
     stopping = stopping or Stopping()
     constraints, search = constraints or Constraints(), search or Search()
-    _check_start(data, start, constraints, survey)
+    check_start(data, start, constraints, survey)
     with prepared(data, start.n_components, survey=survey, constraints=constraints, executor=executor) as ready:
         passes, sample = ready.passes, ready.sample
         first = first_models(start, sample, passes.observing.survey, seed, search.n_starts)
@@ -238,7 +238,7 @@ def evaluate(
         DgmmisError: as for `fit`.
     """
     data = as_catalogue(data)
-    _check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints(), survey)
+    check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints(), survey)
     with prepared(
         data, model.mixture.n_components, survey=survey, constraints=Constraints(), executor=executor
     ) as ready:
@@ -254,11 +254,26 @@ def _edges(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[AtBoundary,
     return boundary(outcome.model, outcome.last.moments, known, passes.constraints)
 
 
-def _check_start(data: Catalogue, start: Start, constraints: Constraints, survey: Survey | None) -> None:
+def check_start(data: Catalogue, start: Start, constraints: Constraints, survey: Survey | None) -> None:
+    """Refuse what does not go together, before any work.
+
+    Raises:
+        DgmmisError: its subclasses say what.
+    """
     for value, kind in ((start, Start), (survey or Survey(), Survey), (constraints, Constraints)):
         if not isinstance(value, kind):
             what = kind.__name__
             raise JobError(f"{what.lower()} is not a {what}", got=type(value).__name__, do=f"give {what}(...)")
+    if constraints.prior is not None:
+        constraints.prior.matrix(data.n_features)
+    n_rows = sum(reference.n_rows for reference in data.references)
+    if isinstance(start.method, str) and n_rows < start.n_components:
+        raise DataError(
+            "fewer objects than components",
+            expected=f"at least {start.n_components}",
+            got=n_rows,
+            do="lower n_components",
+        )
     if start.background is not None and start.background.n_features != data.n_features:
         raise ShapeError(
             "background does not fit the data", expected=f"{data.n_features} features", got=start.background.n_features

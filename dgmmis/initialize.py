@@ -20,6 +20,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.mstep import maximize
 from dgmmis.prior import Constraints
+from dgmmis.reals import real
 from dgmmis.starts import (
     Gaussians,
     Positions,
@@ -74,7 +75,9 @@ class Start:
                 )
         elif self.method not in START_METHODS:
             raise JobError(f"unknown init '{self.method}'", do=nearest_name(str(self.method), START_METHODS))
-        if self.background is not None and not hasattr(self.background, "log_density"):
+        if self.background is not None and not all(
+            hasattr(self.background, of) for of in ("log_density", "n_features")
+        ):
             raise DataError(
                 "background must be a density that knows its noise",
                 expected="Uniform, FixedMixture, FixedDensity, or a Background of your own",
@@ -82,7 +85,11 @@ class Start:
                 do="for a function, FixedDensity(function, lower, upper)",
             )
         require_whole(self.n_components, "n_components", 1)
-        if self.cutoff is not None and not 0 < self.cutoff < LARGEST_CUTOFF:
+        if not 0 <= real(self.background_fraction, "the background's fraction") < 1:
+            raise JobError(
+                "the background's first fraction must be at least 0 and below 1", got=self.background_fraction
+            )
+        if self.cutoff is not None and not 0 < real(self.cutoff, "cutoff") < LARGEST_CUTOFF:
             raise JobError(
                 "cutoff must be positive, in sigmas", expected=f"less than {LARGEST_CUTOFF}", got=self.cutoff
             )

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import LOG_TWO_PI, logsumexp, require_positive_definite, symmetrize, unpack
 from dgmmis.noise import Noise, parse_noise
+from dgmmis.reals import reals
 from dgmmis.types import Covariances, Indices, Means, Points, Vector, Weights
 
 BLOCK_NUMBERS = 2_000_000
@@ -40,11 +41,11 @@ class GaussianMixture:
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
         for name, numbers in (("weights", weights), ("means", means), ("covariances", covariances)):
-            array = np.array(numbers, dtype=float)
+            array = reals(numbers, name).copy()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         if self.means.ndim != 2:
-            raise ShapeError("means must be (k, d)", got=self.means.shape)
+            raise ShapeError("means must be (k, d)", got=self.means.shape, do="give a list of means, one a component")
         k, d = self.means.shape
         if k == 0 or d == 0:
             raise ShapeError("a mixture needs at least one component and one feature", got=self.means.shape)
@@ -55,10 +56,12 @@ class GaussianMixture:
                 )
         if not (np.all(self.weights >= 0) and abs(float(self.weights.sum()) - 1) < 1e-6):
             raise DataError(
-                "weights must be non-negative and sum to one", got=f"sum {self.weights.sum()}, min {self.weights.min()}"
+                "weights must be non-negative and sum to one",
+                got=f"sum {self.weights.sum()}, min {self.weights.min()}",
+                do="divide them by their sum",
             )
         if not np.all(np.isfinite(self.means)):
-            raise DataError("means must be finite", got=self.means)
+            raise DataError("means must be finite", got=self.means, do="correct them")
         require_positive_definite(self.covariances, "covariances", "component")
 
     @property
@@ -130,15 +133,17 @@ class GaussianMixture:
         return GaussianMixture(weights / weights.sum(), means, symmetrize(covariances))
 
     def _checked(self, points: ArrayLike) -> Points:
-        points = np.asarray(points, dtype=float)
+        points = reals(points, "points")
         if points.ndim != 2 or points.shape[1] != self.n_features:
             raise ShapeError("points do not fit the mixture", expected=f"(n, {self.n_features})", got=points.shape)
         return points
 
     def _feature_indices(self, features: Sequence[int] | np.ndarray) -> np.ndarray:
-        index = np.asarray(list(features), dtype=int)
+        index = np.asarray(list(features))
         if (
-            len(index) == 0
+            index.ndim != 1
+            or index.dtype.kind not in "iu"
+            or len(index) == 0
             or len(set(index.tolist())) != len(index)
             or index.min() < 0
             or index.max() >= self.n_features

@@ -21,6 +21,7 @@ from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import logsumexp
 from dgmmis.mixture import GaussianMixture
 from dgmmis.noise import parse_noise
+from dgmmis.reals import real
 from dgmmis.types import Indices, Points, Vector
 
 
@@ -46,14 +47,14 @@ class Model:
     cutoff: float | None = None
 
     def __post_init__(self) -> None:
-        if self.cutoff is not None and not 0 < self.cutoff < np.inf:
+        if self.cutoff is not None and not 0 < real(self.cutoff, "cutoff") < np.inf:
             raise DataError(
                 "a cutoff must be positive and finite",
                 expected="a number of sigmas",
                 got=self.cutoff,
                 do="leave it out to let components reach as far as they go",
             )
-        if not 0 <= self.background_fraction < 1:
+        if not 0 <= real(self.background_fraction, "background_fraction") < 1:
             raise DataError("background_fraction must be in [0, 1)", got=self.background_fraction)
         if self.background is None and self.background_fraction:
             raise DataError("background_fraction without a background", got=self.background_fraction, do="give one")

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
 from dgmmis.linalg import pack, packed_size, require_positive_definite, unpack
+from dgmmis.reals import reals
 from dgmmis.types import Matrix, Points
 
 
@@ -138,8 +139,7 @@ class FullNoise:
 
 def _numbers(values: ArrayLike, what: str) -> np.ndarray:
     """A matrix of floats; single precision is kept, as it is stored."""
-    array = np.asarray(values)
-    array = array if array.dtype.kind == "f" else array.astype(float)
+    array = values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else reals(values, what)
     if array.ndim != 2:
         raise ShapeError(what, got=array.shape)
     return array
@@ -164,7 +164,7 @@ def parse_noise(noise_covariance: object, points: Points, first: int = 0) -> Noi
     if isinstance(noise_covariance, (NoNoise, SharedNoise, DiagonalNoise, FullNoise)):
         noise: Noise = noise_covariance
     else:
-        array = np.asarray(noise_covariance, dtype=float)
+        array = reals(noise_covariance, "noise_covariance")
         if array.shape == (n, m) == (m, m) and m > 1:
             raise RefusedError(
                 f"noise_covariance of shape {array.shape} is either variances or one covariance",

@@ -56,7 +56,11 @@ def predict_run(
         StoreError: there is something at `out`, or it cannot be written.
     """
     out = out.absolute()
-    if out.exists():
+    try:
+        is_there = out.exists()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{out}' cannot be written", got=error, do="give another path") from error
+    if is_there:
         raise StoreError(f"'{out}' exists", do="give another path, or remove it")
     run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
     if data.schema.features != run.features:
@@ -70,7 +74,9 @@ def predict_run(
     try:
         folder, descriptor = temporary_sibling(out)
     except OSError as error:
-        raise StoreError(f"'{out}' cannot be written", got=error) from error
+        raise StoreError(
+            f"'{out}' cannot be written", got=error, do="check that its folder is there, and may be written"
+        ) from error
     try:
         group = _Group(folder, data.n_rows, about)
         with one_blas_thread(), closing(row_by_row(data.references, judged, folder)) as parts:

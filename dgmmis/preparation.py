@@ -19,6 +19,7 @@ from dgmmis.passes import Passes
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.prior import Constraints
 from dgmmis.readings import Readings
+from dgmmis.steadiness import require_steady
 from dgmmis.subsample import draw_sample
 from dgmmis.survey import Survey
 
@@ -68,6 +69,7 @@ def prepared(
         if constraints.floor is None:
             constraints = replace(constraints, floor=FLOOR * spread(sample))
         survey = (survey or Survey()).completed(sample, data.n_features)
+        require_steady(survey, sample)
         observing = Observing(survey, mean_noise(sample))
         readings = Readings(data.references, plan=plan, observing=observing, executor=executor)
         try:

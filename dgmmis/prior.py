@@ -1,6 +1,6 @@
 """What the M-step must respect: the conjugate prior, frozen parameters, the covariance structure, the floor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from dgmmis.errors import DataError, JobError, RefusedError, ShapeError, nearest_name
 from dgmmis.linalg import pack, require_positive_definite
+from dgmmis.reals import reals
 from dgmmis.types import Covariances, Matrix
 
 COVARIANCE_TYPES = ("full", "diag", "tied", "spherical")
@@ -26,7 +27,7 @@ class InverseWishart:
     scale: float | Matrix
 
     def __post_init__(self) -> None:
-        scale = np.asarray(self.scale, dtype=float)
+        scale = reals(self.scale, "InverseWishart: `scale`")
         if scale.ndim == 0:
             if not (np.isfinite(scale) and scale > 0):
                 raise DataError("InverseWishart: `scale` must be positive", got=float(scale))
@@ -78,8 +79,14 @@ class Frozen:
             if name not in ("weights", "means", "covariances"):
                 near = nearest_name(str(name), ("weights", "means", "covariances"))
                 raise JobError(f"frozen: unknown parameter '{name}'", do=near)
-            if any(isinstance(c, (bool, np.bool_)) or c != int(c) for c in components):
-                raise JobError(f"frozen {name} must be numbers of components", got=list(components))
+            listed = _listed(components)
+            if listed is None or not all(_is_number_of_component(c) for c in listed):
+                raise JobError(
+                    f"frozen {name} must be numbers of components",
+                    expected=f"a list such as [0, {max(0, k - 1)}]",
+                    got=components,
+                    do="count them from 0",
+                )
             numbers = frozenset(int(c) for c in components)
             if any(not 0 <= c < k for c in numbers):
                 raise JobError(f"frozen {name}: no such component", expected=f"0 to {k - 1}", got=sorted(numbers))
@@ -88,6 +95,16 @@ class Frozen:
 
     def __bool__(self) -> bool:
         return bool(self.weights or self.means or self.covariances)
+
+
+def _listed(components: object) -> list[object] | None:
+    return list(components) if isinstance(components, Iterable) and not isinstance(components, str) else None
+
+
+def _is_number_of_component(value: object) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (int, np.integer)) or (isinstance(value, (float, np.floating)) and value.is_integer())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

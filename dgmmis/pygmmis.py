@@ -14,6 +14,8 @@ from dgmmis.errors import DataError, RefusedError, ShapeError, StoreError
 from dgmmis.linalg import symmetrize
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.npz import read_npz
+from dgmmis.reals import reals
 
 PARAMETERS = ("amp", "mean", "covar")
 KNOWN = (*PARAMETERS, "footprint", "background_amp")
@@ -81,11 +83,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise StoreError(f"'{path}' is not a whole npz file", do="give the file that gmm.save wrote")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name], dtype=float) for name in KNOWN if name in file.files}
-            names = ", ".join(file.files)
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise StoreError(f"'{path}' cannot be read as a mixture of pyGMMis", got=error) from error
+        with zipfile.ZipFile(path) as archive:
+            names = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
+        arrays = {name: reals(array, name) for name, array in read_npz(path, KNOWN).items()}
+    except DataError as error:
+        raise StoreError(f"'{path}' cannot be read as a mixture of pyGMMis: {error}") from error
     if not arrays.keys() >= set(PARAMETERS):
         expected = f"arrays {', '.join(PARAMETERS)}"
         raise StoreError(f"'{path}' is not a mixture of pyGMMis", expected=expected, got=names)

@@ -13,21 +13,26 @@ from dgmmis.callback import Callback
 from dgmmis.catalogue import Drawn, draws, noise_kind
 from dgmmis.dataset.checkpoint import Run, prepare_run, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.publish import require_room
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import JobError, RefusedError, StoreError, nearest_name
+from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.execution.cluster import connect, local_resources
 from dgmmis.execution.serial import Threads
-from dgmmis.fit import Fit, evaluate, fit
+from dgmmis.fit import Fit, check_start, evaluate, fit
 from dgmmis.information import StandardErrors
-from dgmmis.initialize import START_METHODS
+from dgmmis.initialize import Start
 from dgmmis.job import Job
 from dgmmis.linalg import packed_size
 from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise
 from dgmmis.plan import Plan, Work, make_plan
+from dgmmis.steadiness import require_steady
 from dgmmis.survey import Survey
 from dgmmis.uncertainty import Bootstrap, bootstrap
+
+FIRST_ROWS = 4096
+"""That are looked at before anything is planned."""
 
 MOST_PARAMETERS = 500
 """With more of them standard errors take longer than a pass."""
@@ -36,6 +41,7 @@ MOST_PARAMETERS = 500
 def planned(job: Job) -> Plan:
     """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
     data, spec = _data(job), job.cluster_spec()
+    _start(job, data)
     work = Work.of(data, job.model.n_components, job.survey())
     if spec.kind == "local" or (spec.kind == "auto" and not work.is_small):
         return make_plan(data.references, work, local_resources(spec))
@@ -58,17 +64,8 @@ def run_job(
     `announce` receives the plan, and where the dashboard is, before the fit begins.
     """
     data = _data(job)
-    mixture = None
-    if job.model.init not in START_METHODS:
-        earlier = job.resolve(job.model.init)
-        if not earlier.exists():
-            raise JobError(
-                f"init '{job.model.init}' is neither a way to start nor the path of a run",
-                do=nearest_name(job.model.init, START_METHODS),
-            )
-        mixture = read_run(earlier, allow_code=job.allow_code).model.mixture
+    start = _start(job, data)
     prepare_run(out)
-    start = job.start(mixture)
     work = Work.of(data, job.model.n_components, job.survey())
     executor = connect(job.cluster_spec(), small=work.is_small)
     try:
@@ -239,6 +236,7 @@ def sample_run(
     batches = draws(run.model, survey, noise_classes=classes, by_class=run.by_class, n=n, seed=seed, which=which)
     first = next(batches)
     schema = _schema(run, first, noise_kind(survey, classes)) if measured else Schema(run.features, run.units)
+    require_room(out, n * schema.row_nbytes)
     provenance = {"drawn_from": str(run_path), "which": which, "seed": seed}
     with SurveyWriter(out, schema, overwrite=overwrite, provenance=provenance) as writer:
         for part in chain([first], batches):
@@ -257,6 +255,15 @@ def _schema(run: Run, drawn: Drawn, kind: str) -> Schema:
     names = run.document.get("measured") or [f"value_{i}" for i in range(drawn.points.shape[1])]
     shared = drawn.noise.covariance if isinstance(drawn.noise, SharedNoise) else None
     return Schema(run.features, run.units, kind, shared, measured=None if drawn.projection is None else tuple(names))
+
+
+def _start(job: Job, data: Dataset) -> Start:
+    """Where a job's fit starts from, once it is shown to go with the data: a plan refuses what a fit does."""
+    start, survey = job.start(job.first_mixture()), job.survey()
+    check_start(data, start, job.constraints(), survey)
+    rows = data.references[0].load().take(slice(0, FIRST_ROWS))
+    require_steady(survey.completed(rows, data.n_features), rows)
+    return start
 
 
 def _data(job: Job) -> Dataset:

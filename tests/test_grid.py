@@ -99,7 +99,7 @@ def test_outside_of_the_edges() -> None:
     edges, values = [[0, 1, 2], [0, 1]], [[0.2], [0.8]]
     np.testing.assert_array_equal(Grid(edges, values, outside="zero")(points), [0, 0, 0.2, 0])
     np.testing.assert_array_equal(Grid(edges, values, outside="nearest")(points), [0.2, 0.2, 0.2, 0.8])
-    message = r"outside its edges, rows 0, 1, 3: expected features within \[0, 2\], \[0, 1\], got \[-1\.  +0\.5\]\. Ext"
+    message = r"outside its edges, rows 0, 1, 3: expected features within \[0, 2\], \[0, 1\], got \[-1\. 0\.5\]\. Ext"
     with pytest.raises(DataError, match=message):
         Grid(edges, values)(points)
     linear = Grid(edges, [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], interpolation="linear", outside="nearest")

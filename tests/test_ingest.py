@@ -425,7 +425,7 @@ except DgmmisError as error:
     sys.stdout.write(str(error))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert f"read with {package}, which is not installed. Pip install 'dgmmis[formats]'" in out.stdout
+    assert f"read with {package}, which is not installed. Install it: pip install 'dgmmis[formats]'" in out.stdout
 
 
 MEASURE = """

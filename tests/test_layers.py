@@ -12,13 +12,13 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address
-linalg nets ordering
+linalg nets npz ordering reals
 truncation
 noise selection
 mixture box_integral chunk noise_law
 background
 survey model
-moments callback prior noise_classes tables replicate pygmmis
+moments callback prior noise_classes tables replicate pygmmis steadiness
 estep catalogue coordinates
 strata posterior_kernel
 posterior

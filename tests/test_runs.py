@@ -72,7 +72,9 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _run(survey: Survey, model: Model = PLANE, **more: object) -> Run:
-    return Run(model, ("a", "b"), ("m", ""), {"status": "done"}, SurveyRecord.of(survey), **more)  # type: ignore[arg-type]
+    d = model.mixture.n_features
+    names, units = ("a", "b", "c")[:d], ("m", "", "")[:d]
+    return Run(model, names, units, {"status": "done"}, SurveyRecord.of(survey), **more)  # type: ignore[arg-type]
 
 
 def _again(tmp_path: Path, run: Run, **how: bool) -> Run:
@@ -119,7 +121,8 @@ def test_noise_classes_are_in_the_run(tmp_path: Path, projected: bool) -> None:
         NoiseClass(share, 3, np.array(there), noise, R * share if projected else None)
         for share, there, noise in zip((0.3, 0.7), ([0, 2], [0, 1, 2]), noises, strict=True)
     )
-    run = _again(tmp_path, _run(SURVEYS["own"], noise_classes=classes, by_class=np.array([0.2, 1 / 3])))
+    model = PLANE if projected else Model(GaussianMixture([1.0], np.zeros((1, 3)), np.eye(3)[None]))
+    run = _again(tmp_path, _run(SURVEYS["own"], model, noise_classes=classes, by_class=np.array([0.2, 1 / 3])))
     assert np.array_equal(run.by_class, [0.2, 1 / 3])
     for found, expected in zip(run.noise_classes, classes, strict=True):
         assert (found.share, found.width, type(found.noise)) == (expected.share, 3, type(expected.noise))
@@ -193,7 +196,7 @@ def test_runs_of_the_first_version_are_read(tmp_path: Path) -> None:
         sample_run(tmp_path / "old.run", 10, tmp_path / "x.zarr", which="seen")
     document["version"] = 7
     np.savez(tmp_path / "old.run" / "model.npz", document=np.array(json.dumps(document)))
-    with pytest.raises(StoreError, match=r"another format: expected dgmmis-run 2, got dgmmis-run 7"):
+    with pytest.raises(StoreError, match=r"another format: expected dgmmis-run 1 or 2, got dgmmis-run 7"):
         read_run(tmp_path / "old.run")
 
 

@@ -132,7 +132,7 @@ GRID: dict[str, Any] = {"edges": EDGES, "probability": CELLS}
         ({"grid": GRID | {"features": [0.5, 1]}}, "whole numbers"),
         ({"grid": GRID | {"features": 1}}, "whole numbers"),
         ({"grid": GRID | {"probability": [[2.0] * 3] * 2}}, r"selection `grid`: .* values in \[0, 1\], got 2\.0"),
-        ({"grid": GRID | {"edges": [["a", "b"]]}}, "selection `grid`: could not convert"),
+        ({"grid": GRID | {"edges": [["a", "b"]]}}, "selection `grid`: Grid: edges of axis 0 cannot be read as numbers"),
         ({"grid": GRID | {"file": "good.npz"}}, "has `file` and edges, probability. Give the arrays once"),
         ({"grid": {"file": "none.npz"}}, "no file '.*none.npz'"),
         ({"grid": {"file": 3}}, "`file` must be a path"),

@@ -10,6 +10,7 @@ from dgmmis.box_integral import box_posterior, log_box_integral
 from dgmmis.box_integral.interval import log_interval
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.noise import Noise
+from dgmmis.reals import reals
 from dgmmis.types import Feature, Points, Vector
 
 
@@ -26,7 +27,7 @@ class Uniform:
     upper: Feature
 
     def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
-        lower, upper = (np.atleast_1d(np.asarray(edge, dtype=float)) for edge in (lower, upper))
+        lower, upper = (np.atleast_1d(reals(edge, "Uniform: edges")) for edge in (lower, upper))
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
         if lower.ndim != 1 or lower.shape != upper.shape:

@@ -19,6 +19,7 @@ from dgmmis.chunk import (
 )
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.noise import Noise, parse_noise
+from dgmmis.reals import reals
 from dgmmis.types import Vector
 
 
@@ -135,10 +136,13 @@ class ArrayDataset:
         Raises:
             ShapeError, DataError, RefusedError: as `parse_noise` and the checks in `chunk` say.
         """
-        points = np.asarray(points, dtype=float)
+        points = reals(points, "X")
         if points.ndim != 2 or 0 in points.shape:
             raise ShapeError(
-                "X must be a table of at least one row and one feature", expected="(n, d)", got=points.shape
+                "X must be a table of at least one row and one feature",
+                expected="(n, d)",
+                got=points.shape,
+                do="reshape it: X[:, None] for one feature, X[None] for one row",
             )
         check_points(points)
         noise = parse_noise(noise_covariance, points)

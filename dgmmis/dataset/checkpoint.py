@@ -17,10 +17,11 @@ from dgmmis import __version__
 from dgmmis.background import Background, Uniform
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
-from dgmmis.errors import DgmmisError, StoreError
+from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_classes import NoiseClass
+from dgmmis.npz import read_npz
 from dgmmis.survey import Survey
 from dgmmis.tables import background_from_table, background_to_table
 from dgmmis.types import Vector
@@ -134,6 +135,14 @@ def write_run(path: str | Path, run: Run) -> None:
         raise StoreError(f"cannot write the run '{path}': {error}") from error
 
 
+def is_run(path: str | Path) -> bool:
+    """Whether there is a run at a path."""
+    try:
+        return (Path(path) / "model.npz").is_file()
+    except (OSError, ValueError):  # no path at all
+        return False
+
+
 def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
     """Read a run.
 
@@ -146,34 +155,62 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
         StoreError: there is none, it cannot be read, or another version wrote it.
         JobError: its background is a function, and that is not allowed or does not work.
     """
-    file = Path(path) / "model.npz"
-    if not file.exists():
+    try:
+        arrays = read_npz(Path(path) / "model.npz")
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
             f"no run at '{path}'", expected="a folder with model.npz", do="`dgmmis fit JOB.toml` writes one"
-        )
+        ) from error
+    except DataError as error:
+        raise StoreError(f"the run '{path}' cannot be read: {error}") from error
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            document = json.loads(str(arrays["document"]))
-            if document.get("format") != FORMAT or document.get("version") not in READABLE:
-                got = f"{document.get('format')} {document.get('version')}"
-                raise StoreError(f"'{path}' has another format", expected=f"{FORMAT} {VERSION}", got=got)
-            if document["version"] == 1:
-                document = _from_first_version(document, arrays)
-            table = document["background"]
-            background: Background | None = (
-                None if table is None else background_from_table(table, allow_code=allow_code)
-            )
-            mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
-            cutoff = float(arrays["cutoff"]) if "cutoff" in arrays else np.inf
-            fraction = float(arrays["background_fraction"])
-            model = Model(mixture, background, fraction, cutoff if np.isfinite(cutoff) else None)
-            record = SurveyRecord.read(document["survey"], arrays)
-            classes, by_class = classes_from(arrays)
-    except DgmmisError:
+        document = _document(path, arrays)
+        table = document["background"]
+        background: Background | None = None if table is None else background_from_table(table, allow_code=allow_code)
+        mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
+        cutoff = float(arrays["cutoff"]) if "cutoff" in arrays else np.inf
+        fraction = float(arrays["background_fraction"])
+        model = Model(mixture, background, fraction, cutoff if np.isfinite(cutoff) else None)
+        d = mixture.n_features
+        features, units = _words(document, "features", d), _words(document, "units", d)
+        record = SurveyRecord.read(document["survey"], arrays)
+        classes, by_class = classes_from(arrays, d)
+    except JobError:
         raise
+    except DgmmisError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"the run '{path}' is damaged: {error}", do="fit it again") from error
     except Exception as error:
-        raise StoreError(f"the run '{path}' cannot be read: {error}", do="fit it again") from error
-    return Run(model, tuple(document["features"]), tuple(document["units"]), document, record, classes, by_class)
+        raise StoreError(f"the run '{path}' is damaged", got=repr(error), do="fit it again") from error
+    return Run(model, features, units, document, record, classes, by_class)
+
+
+def _document(path: str | Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The document of a run, as it would be today.
+
+    Raises:
+        StoreError: of something else, or of another version.
+    """
+    document = json.loads(str(arrays["document"]))
+    if not isinstance(document, dict):
+        raise TypeError(f"the document is a {type(document).__name__}")
+    if document.get("format") != FORMAT or document.get("version") not in READABLE:
+        got = f"{document.get('format')} {document.get('version')}"
+        raise StoreError(
+            f"'{path}' has another format",
+            expected=f"{FORMAT} {' or '.join(map(str, READABLE))}",
+            got=got,
+            do="fit it again, or use the dgmmis that wrote it",
+        )
+    return _from_first_version(document, arrays) if document["version"] == 1 else document
+
+
+def _words(document: Mapping[str, Any], key: str, d: int) -> tuple[str, ...]:
+    words = document[key]
+    if not isinstance(words, list) or len(words) != d or not all(isinstance(w, str) for w in words):
+        raise ShapeError(f"{key} do not fit the model", expected=f"{d} words", got=words)
+    return tuple(words)
 
 
 def _from_first_version(document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

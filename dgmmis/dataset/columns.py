@@ -1,6 +1,6 @@
 """Columns: which columns of a source are features, their noise, weights and row numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from dgmmis.errors import JobError
 from dgmmis.linalg import packed_size
+from dgmmis.noise import SharedNoise
+from dgmmis.reals import real
 
 NOISE_FORMS = ("errors", "variances", "covariances", "noise", "shared_noise")
 
@@ -52,10 +54,24 @@ class Columns:
         for name in ("features", "errors", "variances", "covariances", "units"):
             value = getattr(self, name)
             if isinstance(value, str):
-                raise JobError(f"{name} must be a list of names", got=repr(value), do=f"write ['{value}']")
+                raise JobError(f"{name} must be a list of names", got=repr(value), do=f"write {value.split(',')}")
+            if not isinstance(value, Iterable) or not all(isinstance(entry, str) for entry in value):
+                raise JobError(f"{name} must be a list of names", got=repr(value), do="write ['a', 'b']")
             object.__setattr__(self, name, tuple(value))
+        for name in ("weight", "row_id", "points", "noise", "projection"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise JobError(f"{name} must be the name of a column", got=repr(value), do="name it, or leave it out")
+        scale: object = self.scale
+        if not isinstance(scale, Mapping) or not all(isinstance(name, str) for name in scale):
+            raise JobError("scale must be factors by name", expected="{'a': 0.1}", got=repr(scale))
+        for name, factor in scale.items():
+            if not np.isfinite(real(factor, f"scale of '{name}'")) or factor == 0:
+                raise JobError(f"scale of '{name}' must be a finite number, not zero", got=factor)
+        if self.shared_noise is not None:
+            object.__setattr__(self, "shared_noise", SharedNoise(self.shared_noise).covariance)
         if not self.features and self.points is None:
-            raise JobError("no features", do="name the columns that are features")
+            raise JobError("no features", do="name the columns that are features: --features a,b")
         if len(set(self.features)) < len(self.features):
             raise JobError("features must be distinct", got=self.features)
         given = [name for name in NOISE_FORMS if getattr(self, name) is not None and len(getattr(self, name))]

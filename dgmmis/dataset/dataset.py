@@ -1,17 +1,17 @@
 """Dataset: a survey store opened for reading."""
 
-import json
 from collections.abc import Iterator
-from math import ceil
+from itertools import islice
+from os import scandir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
-from dgmmis.dataset.manifest import DOCUMENT, Manifest, Segment
+from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, read_document
 from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, file_name, open_array
 from dgmmis.dataset.rounding import rounding_error
 from dgmmis.dataset.schema import Schema
-from dgmmis.errors import StoreError
+from dgmmis.errors import StoreError, in_one_line
 
 if TYPE_CHECKING:
     import dask.array
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["ChunkReference", "Dataset"]
 
 LEAVES = CHUNK_ROWS // LEAF_ROWS
+
+MOST_MISSING = 1000
+"""Files that are looked for before it is said that they are missing."""
 
 
 class Dataset:
@@ -37,12 +40,18 @@ class Dataset:
             StoreError: there is nothing, it is not a survey store, of another version, or files are missing (named).
         """
         path = Path(path).absolute()
+        if "\0" in str(path):
+            raise StoreError(f"'{path}' is no path", got="a character of zero", do="check the path")
         manifest = Manifest.read(path)
-        missing = [file for segment in manifest.segments for file in _missing(path, manifest.schema, segment)]
+        if manifest.segments and (path / SEGMENTS).is_symlink():
+            raise StoreError(f"'{path / SEGMENTS}' is a link", expected="a folder", do="copy what it points to")
+        found = (file for segment in manifest.segments for file in _missing(path, manifest.schema, segment))
+        missing = [*islice(found, MOST_MISSING)]
         if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            more = f" and {'at least ' if len(missing) == MOST_MISSING else ''}{len(missing) - 3} more"
             raise StoreError(
-                f"files of the survey store are missing or do not fit: {', '.join(missing[:3])}{more}",
+                f"files of the survey store are missing or do not fit: {', '.join(missing[:3])}"
+                f"{more if len(missing) > 3 else ''}",
                 do=f"restore them or ingest again: '{path}' is not whole",
             )
         return cls(path, manifest)
@@ -208,15 +217,38 @@ def _missing(path: Path, schema: Schema, segment: Segment) -> Iterator[str]:
     for name, tail in array_tails(schema, segment).items():
         folder = array_folder(path, segment, name)
         short = folder.relative_to(path)
+        if folder.is_symlink() or folder.parent.is_symlink():
+            yield f"{short} (a link)"
+            continue
         try:
-            document = json.loads((folder / DOCUMENT).read_text())
-            shape, rows = document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"][0]
-        except (OSError, ValueError, KeyError, TypeError):
+            document = read_document(folder / DOCUMENT)
+            shape, grid = document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"]
+            kind, codecs = document["data_type"], document["codecs"]
+            rows, inner = grid[0], codecs[0].get("configuration", {}).get("chunk_shape", grid)
+        except (OSError, KeyError, TypeError, IndexError, AttributeError):
             yield f"{short}/{DOCUMENT}"
             continue
+        whole = "int64" if name in ("row_id", "catalogue_row") else schema.storage
         if shape != [segment.n_rows, *tail]:
-            yield f"{short}/{DOCUMENT} (shape {shape})"
+            yield f"{short}/{DOCUMENT} (shape {in_one_line(shape, 60)})"
             continue
-        there = {file.name for file in folder.iterdir()}
-        names = (file_name(shard, len(shape)) for shard in range(ceil(segment.n_rows / rows)))
+        if kind != whole:
+            yield f"{short}/{DOCUMENT} (type {in_one_line(kind, 60)})"
+            continue
+        if not _is_grid(grid, inner, segment.n_rows, tail):
+            yield f"{short}/{DOCUMENT} (chunks {in_one_line(grid, 60)} of {in_one_line(inner, 60)})"
+            continue
+        there = {file.name for file in scandir(folder) if file.is_file()}
+        names = (file_name(shard, len(shape)) for shard in range(-(-segment.n_rows // rows)))
         yield from (f"{short}/{file}" for file in names if file not in there)
+
+
+def _is_grid(grid: Any, inner: Any, n_rows: int, tail: tuple[int, ...]) -> bool:
+    """Whether chunks and shards are of whole rows, not fewer nor more than a writer makes: what is read of an array
+    with billions of chunks, or with a chunk of billions of rows, has no bound.
+    """
+    for shape in (grid, inner):
+        if not isinstance(shape, list) or shape[1:] != list(tail) or not isinstance(shape[0], int):
+            return False
+    most = -(-n_rows // CHUNK_ROWS) * CHUNK_ROWS
+    return bool(min(n_rows, CHUNK_ROWS) <= inner[0] <= CHUNK_ROWS and inner[0] <= grid[0] <= most)

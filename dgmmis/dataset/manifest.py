@@ -1,6 +1,8 @@
 """Manifest: which segments of rows make up a survey store; the root of the store, replaced in one step."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 
 from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset.schema import Schema
-from dgmmis.errors import DataError, StoreError
+from dgmmis.errors import DataError, StoreError, in_one_line
 
 DOCUMENT = "zarr.json"
 SEGMENTS = "segments"
@@ -52,11 +54,27 @@ class Segment:
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Segment":
-        """The reverse of `to_attributes`."""
+        """The reverse of `to_attributes`.
+
+        Raises:
+            DataError: what no segment is; above all a name that is another folder's.
+        """
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()
         }
-        return cls(**values)
+        segment = cls(**values)
+        _require(is_segment_name(segment.name), "name", "the number of a folder", segment.name)
+        _require(_is_whole(segment.n_rows, 1), "n_rows", "a positive whole number", segment.n_rows)
+        _require(isinstance(segment.identity, str), "identity", "a word", segment.identity)
+        _require(isinstance(segment.row_ids, bool), "row_ids", "true or false", segment.row_ids)
+        _require(isinstance(segment.ordering, (dict, type(None))), "ordering", "a table or none", segment.ordering)
+        for name in ("missing", "minimum", "maximum"):
+            entries = getattr(segment, name)
+            fine = isinstance(entries, tuple) and all(
+                _is_whole(x, 0) if name == "missing" else x is None or _is_number(x) for x in entries
+            )
+            _require(fine, name, "one number a measured value", entries)
+        return segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,23 +123,66 @@ class Manifest:
             raise StoreError(f"'{path}' cannot be opened: {error}") from error
         try:
             segments = tuple(Segment.from_attributes(entry) for entry in attributes["segments"])
-            return cls(schema, segments, tuple(attributes["provenance"]), attributes["truth"])
-        except (KeyError, TypeError, ValueError) as error:
+            names = [segment.name for segment in segments]
+            _require(len(set(names)) == len(names), "segments", "distinct names", names)
+            for segment in segments:
+                for entries in (segment.missing, segment.minimum, segment.maximum):
+                    _require(len(entries) == schema.n_measured, segment.name, f"{schema.n_measured} columns", entries)
+            provenance, truth = attributes["provenance"], attributes["truth"]
+            _require(isinstance(provenance, list), "provenance", "a list", provenance)
+            _require(all(isinstance(entry, dict) for entry in provenance), "provenance", "tables", provenance)
+            _require(isinstance(truth, (dict, type(None))), "truth", "a table or none", truth)
+            return cls(schema, segments, tuple(provenance), truth)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"the manifest of '{path}' is damaged", got=error, do="ingest it again") from error
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """What a store says of itself under "dgmmis"; empty for anything else that is there."""
-    if not path.exists():
-        raise StoreError(f"no survey store at '{path}'", do="check the path, or make it with `dgmmis ingest`")
     try:
-        found = json.loads((path / DOCUMENT).read_text())
-        attributes = found.get("attributes", {}).get("dgmmis", {})
-    except (FileNotFoundError, NotADirectoryError, AttributeError, ValueError):
+        if not path.exists():
+            raise StoreError(f"no survey store at '{path}'", do="check the path, or make it with `dgmmis ingest`")
+        attributes = read_document(path / DOCUMENT).get("attributes", {}).get("dgmmis", {})
+    except StoreError:
+        raise
+    except AttributeError:
         return {}
-    except OSError as error:
-        raise StoreError(f"'{path}' cannot be read", got=error) from error
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        raise StoreError(f"'{path}' cannot be read", got=error, do="check the path and its permissions") from error
     return attributes if isinstance(attributes, dict) else {}
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """A document of JSON; empty where there is no file, or none that is such a document.
+
+    Raises:
+        OSError: it may not be read.
+    """
+    if not file.is_file():  # one that is a pipe would be waited for
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_segment_name(name: object) -> bool:
+    """Whether it is a name that a writer gives a segment: no other folder is read, or removed."""
+    return isinstance(name, str) and re.fullmatch("[0-9]{6,18}", name) is not None
+
+
+def _require(fine: bool, what: str, expected: str, got: object) -> None:
+    if not fine:
+        raise DataError(f"{what} must be {expected}", got=in_one_line(repr(got), 80))
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**53
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def group_document(attributes: Mapping[str, Any]) -> str:

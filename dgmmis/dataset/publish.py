@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dgmmis.errors import LockedError
+from dgmmis.errors import LockedError, StoreError
 
 
 def lock(folder: Path) -> int | None:
@@ -41,6 +41,30 @@ def temporary_sibling(path: Path) -> tuple[Path, int | None]:
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     folder.chmod(0o777 & ~_umask())  # mkdtemp's folders are private; a store is as readable as its neighbours
     return folder, lock(folder)
+
+
+def require_room(path: Path, n_bytes: int) -> None:
+    """Refuse, before hours of work, to write what the disk has no room for.
+
+    Args:
+        path: of what is to be written.
+        n_bytes: that it has in memory; on the disk it may have a quarter.
+
+    Raises:
+        StoreError: there is less than that.
+    """
+    try:
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        free = shutil.disk_usage(folder).free
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{path}' cannot be written", got=error, do="give another path") from error
+    if n_bytes > 4 * free:
+        raise StoreError(
+            f"there is no room for '{path}'",
+            expected=f"up to {n_bytes / 1e9:,.0f} GB",
+            got=f"{free / 1e9:,.0f} GB free",
+            do="write fewer rows, or to another disk",
+        )
 
 
 def sync_tree(folder: Path) -> None:

@@ -109,12 +109,14 @@ class ChunkReference:
         try:
             array = open_array(str(folder), self.segment.identity)
             file = folder / file_name(self.start // (array.shards or array.chunks)[0], array.ndim)
-            if not file.exists():  # zarr would hand out the fill value without a word
+            if not file.is_file():  # zarr would hand out the fill value without a word
                 raise StoreError("missing file", do=f"restore '{file}' or ingest the survey again")
             return np.ascontiguousarray(array[self.start : self.stop])
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # whatever zarr and its codecs make of damaged files
             raise StoreError(
-                f"rows {self.first_row} to {self.first_row + self.n_rows - 1} cannot be read from '{folder}'", got=error
+                f"rows {self.first_row} to {self.first_row + self.n_rows - 1} cannot be read from '{folder}'",
+                got=error,
+                do="restore the store, or ingest the survey again",
             ) from error
 
 
@@ -136,4 +138,4 @@ def open_array(folder: str, identity: str) -> "zarr.Array[Any]":
     del identity  # part of the cache's key: a store made anew at the same path is another one
     import zarr
 
-    return zarr.open_array(folder, mode="r")
+    return zarr.open_array(folder, mode="r", zarr_format=3)

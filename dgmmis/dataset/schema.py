@@ -51,8 +51,16 @@ class Schema:
         object.__setattr__(self, "units", tuple(self.units) or ("",) * len(self.features))
         object.__setattr__(self, "measured", None if self.measured is None else tuple(self.measured))
         for what, names in (("features", self.features), ("measured", self.measured)):
-            if names is not None and (not names or len(set(names)) < len(names) or not all(names)):
+            if names is None:
+                continue
+            if not all(map(_is_name, names)):
+                raise DataError(f"{what} must have names", expected="words, without control characters", got=names)
+            if not names or len(set(names)) < len(names):
                 raise DataError(f"{what} must have distinct names, at least one", got=names)
+        if not all(unit == "" or _is_name(unit) for unit in self.units):
+            raise DataError("units must be words", expected='"" where unknown', got=self.units)
+        if not isinstance(self.weighted, bool):
+            raise DataError("weighted", expected="true or false", got=self.weighted)
         if len(self.units) != len(self.features):
             raise ShapeError("units", expected=f"one for each of {len(self.features)} features", got=self.units)
         if self.noise not in NOISE_KINDS:
@@ -163,7 +171,14 @@ class Schema:
         try:
             entry = dict(attributes["schema"])
             covariance = entry.pop("shared_covariance")
+            for key in ("features", "units", "measured"):
+                if not isinstance(entry[key], list) and not (key == "measured" and entry[key] is None):
+                    raise TypeError(f"{key} must be a list, not {entry[key]!r}")
             entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
             return cls(shared_covariance=None if covariance is None else np.array(covariance, dtype=float), **entry)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StoreError("the schema of the survey store is damaged", got=error, do="ingest it again") from error
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and bool(name.strip())

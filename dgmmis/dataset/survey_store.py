@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dgmmis.linalg import unpack
-from dgmmis.noise import NoNoise, SharedNoise
+from dgmmis.errors import DataError, ShapeError
+from dgmmis.linalg import packed_size, unpack
+from dgmmis.noise import NoNoise, SharedNoise, check_noise
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.noise_law import NearestNoise
 from dgmmis.selection import Injections
@@ -66,7 +67,16 @@ class SurveyRecord:
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "SurveyRecord":
-        """The record in a run's tables and arrays, among others."""
+        """The record in a run's tables and arrays, among others.
+
+        Raises:
+            ValueError: tables that are not a survey's.
+        """
+        said: object = tables
+        if not isinstance(said, Mapping) or not all(isinstance(table, Mapping) for table in said.values()):
+            raise ValueError("the survey must be tables")
+        if "noise" in tables and "selection" not in tables:
+            raise ValueError("the survey has a noise law and no selection")
         own = {
             f"{kind}.{name}": arrays[f"{kind}.{name}"]
             for kind, (table, names) in LONG.items()
@@ -108,14 +118,21 @@ def class_arrays(classes: Sequence[NoiseClass], by_class: Vector) -> dict[str, n
     return {f"{CLASSES}.{name}": array for name, array in arrays.items()}
 
 
-def classes_from(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[NoiseClass, ...], Vector]:
-    """The noise classes among a run's arrays, and Z of each; none where everything was seen."""
+def classes_from(arrays: Mapping[str, np.ndarray], d: int) -> tuple[tuple[NoiseClass, ...], Vector]:
+    """The noise classes among a run's arrays, of a model of d features, and Z of each; none where everything was seen.
+
+    Raises:
+        KeyError: one of the arrays is not there.
+        ShapeError, DataError: they do not fit one another, or are no classes.
+    """
     if f"{CLASSES}.share" not in arrays:
         return (), np.ones(1)
     shares, completeness, measured, noise = (
         arrays[f"{CLASSES}.{name}"] for name in ("share", "completeness", "measured", "noise")
     )
-    projections = arrays[f"{CLASSES}.projection"] if f"{CLASSES}.projection" in arrays else [None] * len(shares)
+    given = arrays.get(f"{CLASSES}.projection")
+    _check_classes(shares, completeness, measured, noise, given, d)
+    projections = [None] * len(shares) if given is None else given
     classes = tuple(
         NoiseClass(
             float(share),
@@ -127,3 +144,28 @@ def classes_from(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[NoiseClass, ..
         for share, there, packed, R in zip(shares, measured, noise, projections, strict=True)
     )
     return classes, completeness
+
+
+def _check_classes(
+    shares: np.ndarray,
+    completeness: np.ndarray,
+    measured: np.ndarray,
+    noise: np.ndarray,
+    projections: np.ndarray | None,
+    d: int,
+) -> None:
+    g, m = len(shares), measured.shape[-1]
+    wanted = {"share": (g,), "completeness": (g,), "measured": (g, m), "noise": (g, packed_size(m))}
+    got = {"share": shares, "completeness": completeness, "measured": measured, "noise": noise}
+    if projections is not None:
+        wanted["projection"], got["projection"] = (g, m, d), projections
+    for name, shape in wanted.items():
+        if got[name].shape != shape or got[name].dtype.kind not in ("b" if name == "measured" else "f"):
+            raise ShapeError(f"noise classes: '{name}' does not fit", expected=shape, got=got[name].shape)
+    if projections is None and m != d:
+        raise ShapeError("noise classes do not fit the model", expected=f"{d} features", got=m)
+    fine = np.all(shares > 0) and np.all((completeness > 0) & (completeness < np.inf))
+    if not (g and fine and measured.any() and np.all([np.isfinite(array).all() for array in (shares, noise)])):
+        raise DataError("noise classes must have positive shares and completenesses, and finite noise")
+    for packed in noise:
+        check_noise(SharedNoise(unpack(packed)), np.zeros((1, m)))

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from dgmmis import __version__
-from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document, read_attributes
+from dgmmis.dataset.manifest import (
+    DOCUMENT,
+    SEGMENTS,
+    Manifest,
+    Segment,
+    group_document,
+    is_segment_name,
+    read_attributes,
+)
 from dgmmis.dataset.ordered_segment import OrderedSegmentWriter
 from dgmmis.dataset.publish import lock, replace_file, sync, sync_tree, temporary_sibling
 from dgmmis.dataset.rounding import ErrorSample
@@ -61,7 +69,9 @@ class SurveyWriter:
         truth: Mapping[str, Any] | None = None,
     ) -> None:
         if append and overwrite:
-            raise RefusedError("append and overwrite exclude one another", do="give one of them")
+            raise RefusedError(
+                "append and overwrite exclude one another", do="give one of them: --append or --overwrite"
+            )
         self.path = Path(path).absolute()
         self.schema = schema
         self.n_rows = 0
@@ -142,17 +152,29 @@ class SurveyWriter:
 
     def _claim(self) -> Path:
         """The folder for the rows: of a new store beside the path, or a new segment in the store there."""
-        if not self.path.exists():
+        try:
+            is_there = self.path.exists()
+        except (OSError, ValueError) as error:  # ValueError: no path at all
+            raise StoreError(f"'{self.path}' cannot be written", got=error, do="give another path") from error
+        if not is_there:
             try:
                 root, self._lock = temporary_sibling(self.path)
-            except OSError as error:
-                raise StoreError(f"'{self.path}' cannot be written", got=error) from error
+            except (OSError, ValueError) as error:
+                raise StoreError(
+                    f"'{self.path}' cannot be written",
+                    got=error,
+                    do="check that its folder is there, and may be written",
+                ) from error
             self._unpublished = root
             folder = root / SEGMENTS / "000000"
             folder.mkdir(parents=True)
             return folder
         if not (self._append or self._overwrite):
-            raise StoreError(f"'{self.path}' exists", do="give another path, append to it, or overwrite it")
+            raise StoreError(
+                f"'{self.path}' exists",
+                do="give another path; or replace it with --overwrite (overwrite=True), or add rows to it with "
+                "`dgmmis ingest --append` (append=True)",
+            )
         if read_attributes(self.path).get("format") != FORMAT:
             raise StoreError(f"'{self.path}' is not a dgmmis survey", do="give another path; it is left as it is")
         self._lock = lock(self.path)
@@ -163,13 +185,29 @@ class SurveyWriter:
             kept = {segment.name for segment in self._before.segments}
             for leftover in [folder for folder in folders if folder.name not in kept]:
                 shutil.rmtree(leftover)
-        number = 1 + max((int(folder.name) for folder in folders if folder.name.isdigit()), default=-1)
-        self._unpublished = self.path / SEGMENTS / f"{number:06d}"
-        self._unpublished.mkdir(parents=True)
-        return self._unpublished
+        number = 1 + max((int(folder.name) for folder in folders), default=-1)
+        folder = self.path / SEGMENTS / f"{number:06d}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"'{folder}' cannot be made", got=error, do="see what is there") from error
+        self._unpublished = folder
+        return folder
 
     def _folders(self) -> list[Path]:
-        return [entry for entry in (self.path / SEGMENTS).glob("*") if entry.is_dir()]
+        """Those of segments, and nothing else: they may be removed, with all that is in them."""
+        parent = self.path / SEGMENTS
+        if parent.is_symlink():
+            raise StoreError(
+                f"'{parent}' is a link",
+                expected="a folder of this store, whose old segments are removed",
+                do="give another path; it is left as it is",
+            )
+        return [
+            entry
+            for entry in parent.glob("*")
+            if is_segment_name(entry.name) and entry.is_dir() and not entry.is_symlink()
+        ]
 
     def _continue(self, before: Manifest) -> None:
         differences = before.schema.differences(self.schema)

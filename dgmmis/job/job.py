@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.background import Background
+from dgmmis.dataset.checkpoint import read_run
 from dgmmis.em import Stopping
 from dgmmis.errors import DgmmisError, JobError, nearest_name
 from dgmmis.execution.cluster import ClusterSpec
@@ -60,6 +61,23 @@ class Job:
         cutoff = None if self.model.cutoff is None else float(self.model.cutoff)
         return Start(self.model.n_components, method, self.shape_of_background(), fraction, cutoff)
 
+    def first_mixture(self) -> GaussianMixture | None:
+        """The mixture of the run that `init` names; None where it names a way to start.
+
+        Raises:
+            JobError: it names neither.
+            StoreError: the run cannot be read.
+        """
+        if self.model.init in START_METHODS:
+            return None
+        earlier = self.resolve(self.model.init)
+        if not earlier.is_dir():
+            raise JobError(
+                f"init '{self.model.init}' is neither a way to start nor the path of a run",
+                do=nearest_name(self.model.init, START_METHODS),
+            )
+        return read_run(earlier, allow_code=self.allow_code).model.mixture
+
     def shape_of_background(self) -> Background | None:
         table = self.background
         return None if table is None else background_from_table(table.shape, allow_code=self.allow_code)
@@ -96,6 +114,9 @@ class Job:
         return ClusterSpec(table.kind, table.workers, table.memory_limit, address, float(table.timeout))
 
 
+MOST_BYTES = 16 * 2**20
+"""Of a job file."""
+
 TABLES: Mapping[str, Any] = {
     "data": DataTable,
     "model": ModelTable,
@@ -119,15 +140,13 @@ def read_job(path: str | Path, *, allow_code: bool = False) -> Job:
         JobError: it cannot be read, is not TOML, lacks or has too many keys, or a value is wrong; it says which.
     """
     path = Path(path)
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise JobError(f"no job file '{path}'", do="`dgmmis simulate` writes one to start from") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"cannot read job file '{path}': {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise JobError(f"'{path}' is not TOML: {error}") from error
+    except RecursionError as error:
+        raise JobError(f"'{path}' is nested too deeply", do="write lists and tables in fewer levels") from error
+    except ValueError as error:  # TOML's own, and Python's of numbers with too many digits
+        raise JobError(f"'{path}' is not TOML", got=error, do="correct that line") from error
     tables: dict[str, Any] = {}
     for name, values in document.items():
         if name not in TABLES:
@@ -149,6 +168,32 @@ def read_job(path: str | Path, *, allow_code: bool = False) -> Job:
     return job
 
 
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():  # a folder cannot be read, and a pipe would be waited for
+            raise JobError(f"job file '{path}' is not a file", do="give the path of a TOML file")
+        if path.stat().st_size > MOST_BYTES:
+            raise JobError(
+                f"job file '{path}' is too large",
+                expected=f"at most {MOST_BYTES} bytes",
+                got=path.stat().st_size,
+                do="put long tables into an npz file (grid, injections), or check the path",
+            )
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise JobError(f"no job file '{path}'", do="`dgmmis simulate` writes one to start from") from error
+    except UnicodeDecodeError as error:
+        raise JobError(
+            f"job file '{path}' is not text in UTF-8",
+            got=error,
+            do="check the path, or convert it, for example with iconv",
+        ) from error
+    except JobError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        raise JobError(f"cannot read job file '{path}'", got=error, do="check the path") from error
+
+
 def _check(job: Job) -> None:
     """Make every value once, so that what is wrong is said now."""
     try:
@@ -166,7 +211,9 @@ def _check(job: Job) -> None:
         job.cluster_spec()
     except JobError:
         raise
-    except (DgmmisError, TypeError, ValueError) as error:
+    except RecursionError as error:
+        raise JobError(f"'{job.path.name}' is nested too deeply", do="write its tables in fewer levels") from error
+    except (DgmmisError, TypeError, ValueError, OverflowError) as error:
         raise JobError(f"in '{job.path.name}': {error}") from error
 
 

@@ -106,7 +106,7 @@ def read_table(name: str, values: Mapping[str, Any], table: Any) -> Any:
         _check_kind(name, keys[key], value)
     for key, f in keys.items():
         if f.default is MISSING and f.default_factory is MISSING and key not in values:
-            raise JobError(f"[{name}] lacks the key '{key}'", do=f"add {key} = ...")
+            raise JobError(f"[{name}] lacks the key '{key}'", do=f"add `{key} = ...`")
     return table(**values)
 
 
@@ -115,3 +115,5 @@ def _check_kind(name: str, key: "Field[Any]", value: Any) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
         names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise JobError(f"[{name}] {key.name} has the wrong type", expected=names, got=f"{value!r}")
+    if isinstance(value, str) and not value.isprintable():
+        raise JobError(f"[{name}] {key.name} has a character that cannot be printed", got=f"{value!r}")

@@ -58,7 +58,7 @@ def as_noise_law(law: object) -> NoiseLaw | OwnNoise | FromCatalogue:
     if callable(law):
         return NoiseFunction(law)
     if isinstance(law, (np.ndarray, list, tuple)):
-        return ConstantNoise(np.asarray(law, dtype=float))
+        return ConstantNoise(law)
     raise DataError(
         "noise_law must be a covariance (d, d), a callable or a name",
         expected=f"names: {', '.join(NAMES)}",

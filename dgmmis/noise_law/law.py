@@ -7,9 +7,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dgmmis.errors import DataError, RefusedError, ShapeError
+from dgmmis.errors import DataError, DgmmisError, RefusedError, ShapeError
 from dgmmis.linalg import require_positive_definite
 from dgmmis.noise import SharedNoise, check_noise
+from dgmmis.reals import reals
 from dgmmis.types import Covariances, Matrix, Points
 
 
@@ -28,7 +29,7 @@ class ConstantNoise:
     covariance: Matrix
 
     def __init__(self, covariance: ArrayLike) -> None:
-        covariance = np.asarray(covariance, dtype=float)
+        covariance = reals(covariance, "noise_law")
         object.__setattr__(self, "covariance", covariance)
         if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
             raise ShapeError("noise_law must be a covariance (d, d) or a callable", got=covariance.shape)
@@ -49,10 +50,24 @@ class NoiseFunction:
 
     def __call__(self, points: Points) -> Covariances:
         n, d = points.shape
-        covariances = np.asarray(self.function(points), dtype=float)
+        try:
+            covariances = reals(self.function(points), "what noise_law returned")
+        except DgmmisError:
+            raise
+        except Exception as error:
+            name = getattr(self.function, "__name__", type(self.function).__name__)
+            raise DataError(
+                f"the noise law '{name}' raised {type(error).__name__}: {error}",
+                expected=f"covariances ({d}, {d}) or (n, {d}, {d})",
+                got=f"points {points.shape}",
+                do="try it with dgmmis.testing.check_noise_law",
+            ) from error
         if covariances.shape not in ((d, d), (n, d, d)):
             raise ShapeError(
-                "noise_law returned the wrong shape", expected=f"({d}, {d}) or ({n}, {d}, {d})", got=covariances.shape
+                "noise_law returned the wrong shape",
+                expected=f"({d}, {d}) or ({n}, {d}, {d})",
+                got=covariances.shape,
+                do="return one covariance, or one a point",
             )
         if np.any(covariances):
             require_positive_definite(covariances.reshape(-1, d, d), "noise_law", "point")

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import pack, unpack
 from dgmmis.noise import FullNoise, Noise, check_noise
+from dgmmis.reals import reals
 from dgmmis.types import Covariances, Points
 
 
@@ -35,8 +36,13 @@ class NearestNoise:
     tree: cKDTree
 
     def __init__(self, points: ArrayLike, covariances: ArrayLike) -> None:
-        points, covariances = np.asarray(points, dtype=float), np.asarray(covariances, dtype=float)
-        if points.ndim != 2 or covariances.ndim != 3 or len(points) != len(covariances):
+        points, covariances = reals(points, "points"), reals(covariances, "covariances")
+        if (
+            points.ndim != 2
+            or covariances.ndim != 3
+            or covariances.shape[1] != covariances.shape[2]
+            or len(points) != len(covariances)
+        ):
             raise ShapeError(
                 "NearestNoise needs points (n, d) and covariances (n, m, m)", got=(points.shape, covariances.shape)
             )

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
+from dgmmis.errors import DataError, RefusedError, ShapeError, require_whole, rows_named
 from dgmmis.linalg import packed_size, require_positive_definite
 from dgmmis.noise import Noise
 from dgmmis.noise_law.nearest import complete_rows
+from dgmmis.reals import reals
 from dgmmis.types import Covariances, Feature, Matrix, Points
 
 ROWS_PER_TERM = 3
@@ -49,10 +50,11 @@ class NoiseRegression:
         self, degree: int, *, coefficients: ArrayLike, reach: ArrayLike, limits: ArrayLike, calibration: ArrayLike
     ) -> None:
         given = {"coefficients": coefficients, "reach": reach, "limits": limits, "calibration": calibration}
-        arrays = {name: np.asarray(value, dtype=float) for name, value in given.items()}
+        arrays = {name: reals(value, f"NoiseRegression: {name}") for name, value in given.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         if any(array.ndim != 2 for array in arrays.values()):
             raise ShapeError("NoiseRegression needs matrices", got=shapes)
+        require_whole(degree, "NoiseRegression: the degree", 0)
         d, m = arrays["reach"].shape[1], len(arrays["calibration"])
         t = packed_size(m)
         expected = {

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dgmmis.errors import DataError, JobError, ShapeError, nearest_name, rows_named
+from dgmmis.reals import reals
 from dgmmis.selection.algebra import Composable
 from dgmmis.selection.points import points_of_width, refuse_missing
 from dgmmis.types import Points, Vector
@@ -111,7 +112,7 @@ class Grid(Composable):
 
 def _increasing(edge: ArrayLike, axis: int, endless: bool) -> Vector:
     """One axis, checked; the outermost edges may be infinite where nothing is interpolated."""
-    vector = np.asarray(edge, dtype=float)
+    vector = reals(edge, f"Grid: edges of axis {axis}")
     if vector.ndim != 1 or len(vector) < 2:
         raise ShapeError(f"Grid: edges of axis {axis} must be a vector of two or more", got=vector.shape)
     finite = np.isfinite(vector[1:-1]).all() if endless else np.isfinite(vector).all()
@@ -125,13 +126,20 @@ def _indices(features: ArrayLike | Sequence[int] | None, n_axes: int) -> tuple[i
         raise ShapeError("Grid needs one vector of edges a feature", got="none")
     if features is None:
         return None
-    given = np.asarray(features)
+    given = np.asarray(features) if isinstance(features, np.ndarray) else _listed(features)
     if given.ndim != 1 or given.dtype.kind not in "iu":
         raise ShapeError("Grid: `features` must be whole numbers, one an axis", got=features)
     indices = tuple(given.tolist())
     if len(indices) != n_axes or len(set(indices)) != n_axes or min(indices) < 0:
         raise ShapeError("Grid: `features` must be one index an axis, all different", got=indices)
     return indices
+
+
+def _listed(features: object) -> np.ndarray:
+    try:
+        return np.asarray(features)
+    except ValueError:  # rows of unequal length
+        return np.empty((0, 0))
 
 
 def _table(
@@ -142,7 +150,7 @@ def _table(
         given = "none" if probability is None else "both"
         raise JobError("Grid needs its table once", expected="probability or log_probability", got=given)
     name = "log_probability" if probability is None else "probability"
-    table = np.asarray(log_probability if probability is None else probability, dtype=float)
+    table = reals(log_probability if probability is None else probability, f"Grid: `{name}`")
     if table.shape != shape:
         per = "one value a cell" if interpolation == "constant" else "one value where the edges meet"
         raise ShapeError(

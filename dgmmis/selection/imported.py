@@ -53,16 +53,18 @@ def _resolved(path: str) -> Callable[..., Vector]:
         raise JobError("a function is named by its module and its name", expected="'package.module:name'", got=path)
     try:
         found: Any = import_module(module)
-    except ImportError as error:
+    except Exception as error:  # the module's own code runs, and a name such as '..a' is none
         raise JobError(
             f"function '{path}': module '{module}' cannot be imported",
-            got=error,
+            got=f"{type(error).__name__}: {error}",
             do="install it, or put its folder on PYTHONPATH, here and on the workers",
         ) from error
     try:
         found = reduce(getattr, name.split("."), found)
     except AttributeError as error:
-        raise JobError(f"function '{path}': module '{module}' has no '{name}'") from error
+        raise JobError(
+            f"function '{path}': module '{module}' has no '{name}'", do="check the name after the colon"
+        ) from error
     if not callable(found):
         raise JobError(f"function '{path}' cannot be called", expected="a function", got=type(found).__name__)
     return found  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
+from dgmmis.reals import reals
 from dgmmis.types import Points, Vector
 
 
@@ -34,14 +35,18 @@ class Injections:
     log_density: Vector
 
     def __init__(self, points: ArrayLike, found: ArrayLike, log_density: ArrayLike) -> None:
-        positions, logs, seen = np.asarray(points, dtype=float), np.asarray(log_density, dtype=float), np.asarray(found)
+        positions, logs = reals(points, "Injections: `points`"), reals(log_density, "Injections: `log_density`")
+        try:
+            seen = reals(found, "Injections: `found`")
+        except DataError as error:
+            raise DataError("Injections: `found` must be true or false", got=found) from error
         if positions.ndim != 2 or not positions.size:
             raise ShapeError("Injections: `points` must be true positions (n, d)", got=positions.shape)
         n = len(positions)
         for name, values in (("found", seen), ("log_density", logs)):
             if values.shape != (n,):
                 raise ShapeError(f"Injections: `{name}` must be one value a point", expected=(n,), got=values.shape)
-        if seen.dtype.kind not in "biuf" or not np.all((seen == 0) | (seen == 1)):
+        if not np.all((seen == 0) | (seen == 1)):
             raise DataError("Injections: `found` must be true or false", got=np.unique(seen)[:5])
         for name, finite in (("points", np.isfinite(positions).all(axis=1)), ("log_density", np.isfinite(logs))):
             if not finite.all():

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from dgmmis.errors import DataError, ShapeError
+from dgmmis.reals import real, reals
 from dgmmis.selection.algebra import Composable
 from dgmmis.selection.points import points_of_width, refuse_missing
 from dgmmis.types import Feature, Points, Vector
@@ -40,7 +41,7 @@ class Ball(Composable):
 
     def __init__(self, center: ArrayLike, radius: float) -> None:
         _store_vectors(self, center=center)
-        object.__setattr__(self, "radius", float(radius))
+        object.__setattr__(self, "radius", real(radius, "Ball: `radius`"))
         if not (np.isfinite(self.radius) and self.radius > 0):
             raise DataError("Ball: `radius` must be positive", got=self.radius)
 
@@ -64,8 +65,8 @@ class HalfSpace(Composable):
 
     def __init__(self, normal: ArrayLike, offset: float, softness: float = 0.0) -> None:
         _store_vectors(self, normal=normal)
-        object.__setattr__(self, "offset", float(offset))
-        object.__setattr__(self, "softness", float(softness))
+        object.__setattr__(self, "offset", real(offset, "HalfSpace: `offset`"))
+        object.__setattr__(self, "softness", real(softness, "HalfSpace: `softness`"))
         if not np.any(self.normal):
             raise DataError("HalfSpace: `normal` must not be zero", got=self.normal)
         if np.isnan(self.offset):
@@ -88,7 +89,7 @@ class HalfSpace(Composable):
 
 def _store_vectors(value: object, **given: ArrayLike) -> None:
     for name, numbers in given.items():
-        vector = np.atleast_1d(np.asarray(numbers, dtype=float))
+        vector = np.atleast_1d(reals(numbers, f"{type(value).__name__}: `{name}`"))
         if vector.ndim != 1 or np.any(np.isnan(vector)):
             raise ShapeError(f"{type(value).__name__}: `{name}` must be one number a feature", got=numbers)
         object.__setattr__(value, name, vector)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.publish import replace_file, require_room
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, StoreError
 from dgmmis.mixture import GaussianMixture
@@ -68,9 +68,18 @@ def simulate(
     if seed < 0:
         raise JobError("seed must not be negative", got=seed)
     path = Path(path).absolute()
+    if not path.name:
+        raise StoreError(f"'{path}' is no place for a survey", do="give the name of a new folder: survey.zarr")
     job, text = job_path(path), job_text(preset, path)
-    if job.exists() and not overwrite:
-        raise StoreError(f"'{job}' exists", do="give another path, or overwrite it")
+    if not _is_text(path.name):
+        raise StoreError("the name of the survey is not text in UTF-8, which its job file is", do="give another path")
+    try:
+        is_there = job.exists()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{job}' cannot be written", got=error, do="give another path") from error
+    if is_there and not overwrite:
+        raise StoreError(f"'{job}' exists", do="give another path, or say --overwrite (overwrite=True)")
+    require_room(path, n * preset.schema.row_nbytes)
     truth = _truth(preset, n, seed)
     with SurveyWriter(
         path,
@@ -90,6 +99,11 @@ def simulate(
     except OSError as error:
         raise StoreError(f"'{job}' cannot be written", got=error, do="the survey is whole without it") from error
     return Dataset.open(path)
+
+
+def _is_text(name: str) -> bool:
+    """Names of files may be any bytes, which Python writes as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def true_model(truth: Mapping[str, Any], *, allow_code: bool = False) -> Model:

@@ -7,6 +7,7 @@ from typing import Any
 from dgmmis.background import Background, FixedDensity, FixedMixture, ImportedDensity, Uniform
 from dgmmis.errors import DgmmisError, JobError, RefusedError, nearest_name
 from dgmmis.mixture import GaussianMixture
+from dgmmis.tables.code import named_function
 from dgmmis.tables.selection import selection_to_table
 
 KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -44,7 +45,7 @@ def background_from_table(table: Any, *, allow_code: bool = False) -> Background
                 return _function(value, allow_code)
     except JobError:
         raise
-    except (DgmmisError, TypeError, ValueError) as error:
+    except (DgmmisError, TypeError, ValueError, OverflowError) as error:
         raise JobError(f"background `{kind}`: {error}") from error
 
 
@@ -69,16 +70,8 @@ def background_to_table(background: Background) -> dict[str, Any]:
 
 
 def _function(value: Mapping[str, Any], allow_code: bool) -> FixedDensity:
-    path, parameters = value["path"], value.get("parameters", {})
-    if not isinstance(path, str) or not isinstance(parameters, Mapping):
-        expected = "path = 'module:name', parameters = a table"
-        raise JobError("background `function` has the wrong types", expected=expected, got=value)
-    if not allow_code:
-        raise JobError(
-            f"background `function` would import and run '{path}'",
-            do="if you trust where this file is from, allow it with --allow-code",
-        )
-    return FixedDensity(ImportedDensity(path, parameters), value["lower"], value["upper"])
+    named = named_function("background", value, allow_code=allow_code)
+    return FixedDensity(ImportedDensity(*named), value["lower"], value["upper"])
 
 
 def _check_keys(kind: str, value: Any) -> None:

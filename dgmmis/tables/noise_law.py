@@ -17,6 +17,7 @@ from dgmmis.noise_law import (
     OwnNoise,
     as_noise_law,
 )
+from dgmmis.tables.code import named_function
 from dgmmis.tables.selection import selection_to_table
 
 KINDS = ("unseen", "law", "function", "nearest", "regression")
@@ -59,7 +60,7 @@ def noise_law_from_table(table: Any, *, allow_code: bool = False) -> NoiseLaw | 
                 return NoiseRegression(value["degree"], **{key: value[key] for key in REGRESSION[1:]})
     except JobError:
         raise
-    except (DgmmisError, TypeError, ValueError) as error:
+    except (DgmmisError, TypeError, ValueError, OverflowError) as error:
         raise JobError(f"noise `{kind}`: {error}") from error
     raise JobError(f"unknown noise law '{kind}'", do=nearest_name(kind, KINDS))
 
@@ -100,16 +101,7 @@ def noise_law_to_table(law: NoiseLaw | OwnNoise | FromCatalogue) -> dict[str, An
 
 def _function(table: Any, allow_code: bool) -> ImportedNoise:
     _check_keys("function", table, needed=("path",), optional=("parameters",))
-    path, parameters = table["path"], table.get("parameters", {})
-    if not isinstance(path, str) or not isinstance(parameters, Mapping):
-        expected = "path = 'module:name', parameters = a table"
-        raise JobError("noise `function` has the wrong types", expected=expected, got=table)
-    if not allow_code:
-        raise JobError(
-            f"noise `function` would import and run '{path}'",
-            do="if you trust where this file is from, allow it with --allow-code",
-        )
-    return ImportedNoise(path, parameters)
+    return ImportedNoise(*named_function("noise", table, allow_code=allow_code))
 
 
 def _check_keys(kind: str, table: Any, *, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:

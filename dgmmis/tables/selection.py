@@ -23,6 +23,7 @@ from dgmmis.selection import (
     Injections,
     Selection,
 )
+from dgmmis.tables.code import named_function
 from dgmmis.tables.selection_arrays import (
     check_keys,
     grid_from_table,
@@ -37,6 +38,9 @@ SHAPES: Mapping[str, tuple[type[Composable], tuple[str, ...], tuple[str, ...]]] 
     "half_space": (HalfSpace, ("normal", "offset"), ("softness",)),
 }
 """Kind -> class, needed parameters, optional ones."""
+
+MOST_PARTS = 200
+"""Of a product or a union: they are called one within the other."""
 
 KINDS = (*SHAPES, "grid", "function", "injections", "not", "all", "any")
 
@@ -70,8 +74,13 @@ def selection_from_table(table: Any, *, folder: Path | None = None, allow_code: 
             case "not":
                 return Complement(inner(value))
             case "all" | "any":
-                if not isinstance(value, list) or not value:
-                    raise JobError(f"selection `{kind}` needs a list of selections", got=value)
+                if not isinstance(value, list) or not 0 < len(value) <= MOST_PARTS:
+                    raise JobError(
+                        f"selection `{kind}` needs a list of selections",
+                        expected=f"1 to {MOST_PARTS} of them",
+                        got=len(value) if isinstance(value, list) else value,
+                        do="make one `grid`, or one `function`, of more",
+                    )
                 return reduce(Both if kind == "all" else Either, map(inner, value))
             case "grid":
                 return grid_from_table(value, folder)
@@ -84,7 +93,7 @@ def selection_from_table(table: Any, *, folder: Path | None = None, allow_code: 
         return shape(**value)
     except JobError:
         raise
-    except (DgmmisError, TypeError, ValueError) as error:
+    except (DgmmisError, TypeError, ValueError, OverflowError) as error:
         raise JobError(f"selection `{kind}`: {error}") from error
 
 
@@ -120,16 +129,7 @@ def selection_to_table(selection: Selection) -> dict[str, Any]:
 
 def _function(table: Any, allow_code: bool) -> Imported:
     check_keys("function", table, needed=("path",), known=("path", "parameters"))
-    path, parameters = table["path"], table.get("parameters", {})
-    if not isinstance(path, str) or not isinstance(parameters, Mapping):
-        expected = "path = 'module:name', parameters = a table"
-        raise JobError("selection `function` has the wrong types", expected=expected, got=table)
-    if not allow_code:
-        raise JobError(
-            f"selection `function` would import and run '{path}'",
-            do="if you trust where this file is from, allow it with --allow-code",
-        )
-    return Imported(path, parameters)
+    return Imported(*named_function("selection", table, allow_code=allow_code))
 
 
 def _check_plain(path: str, value: Any) -> None:

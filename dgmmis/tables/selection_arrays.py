@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from dgmmis.errors import JobError, RefusedError, nearest_name
+from dgmmis.errors import DataError, JobError, RefusedError, nearest_name
+from dgmmis.npz import read_npz
 from dgmmis.selection import Grid, Injections
 
 INLINE_ROWS = 10_000
@@ -108,9 +108,10 @@ def _arrays(kind: str, file: Any, folder: Path | None) -> dict[str, np.ndarray]:
         raise JobError(f"selection `{kind}`: `file` must be a path", got=file)
     path = (folder or Path()) / file
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
+        return read_npz(path)
     except FileNotFoundError as error:
-        raise JobError(f"selection `{kind}`: no file '{path}'") from error
-    except (OSError, ValueError, AttributeError, TypeError, BadZipFile) as error:
-        raise JobError(f"selection `{kind}`: '{path}' is no npz file of plain arrays", got=error) from error
+        raise JobError(
+            f"selection `{kind}`: no file '{path}'", do="check the path; a relative one is relative to the job file"
+        ) from error
+    except DataError as error:
+        raise JobError(f"selection `{kind}`: {error}") from error

@@ -8,7 +8,7 @@ from dgmmis.dataset.sources.arrow import ParquetSource
 from dgmmis.dataset.sources.delimited import DelimitedSource
 from dgmmis.dataset.sources.fits import FitsSource
 from dgmmis.dataset.sources.source import Field, Source
-from dgmmis.errors import DataError, StoreError
+from dgmmis.errors import DataError, DgmmisError, StoreError
 
 __all__ = ["Field", "Source", "open_source"]
 
@@ -27,14 +27,20 @@ def open_source(path: Path) -> Source:
     try:
         if path.is_dir():
             return _folder(path)
+        if path.exists() and not path.is_file():  # a pipe would be waited for, and cannot be read twice
+            raise StoreError(
+                f"'{path}' is neither a file nor a folder", do="write what comes out of it to a file first"
+            )
         with path.open("rb") as file:
             start = file.read(4096)
     except FileNotFoundError as error:
         raise StoreError(f"no file '{path}'", do="check the path") from error
-    except OSError as error:
-        raise StoreError(f"'{path}' cannot be read", got=error) from error
+    except DgmmisError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        raise StoreError(f"'{path}' cannot be read", got=error, do="check the path") from error
     if not start:
-        raise DataError(f"'{path}' is empty", expected=READABLE, got="no bytes")
+        raise DataError(f"'{path}' is empty", expected=READABLE, got="no bytes", do="check the path")
     if start.startswith(b"PAR1"):
         return ParquetSource([path])
     if start.startswith(b"SIMPLE  ="):
@@ -57,6 +63,9 @@ def _folder(path: Path) -> Source:
     parts = sorted(path.glob("*.parquet"))
     if not parts:
         raise DataError(
-            f"'{path}' is a folder of an unknown kind", expected="a zarr store or *.parquet files", got="none"
+            f"'{path}' is a folder of an unknown kind",
+            expected="a zarr store or *.parquet files",
+            got="none of them",
+            do="give a file, or the folder with the parts",
         )
     return ParquetSource(parts)

@@ -27,6 +27,13 @@ def column_values(column: Any) -> np.ndarray:
     return np.asarray(column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
+def refuse_twice(names: Collection[str], there: Sequence[str], path: Path) -> None:
+    """Raise DataError for a wanted column that is there more than once."""
+    twice = [name for name in names if there.count(name) > 1]
+    if twice:
+        raise DataError(f"'{path.name}' has more than one column '{twice[0]}'", do="give them distinct names")
+
+
 class ParquetSource:
     """One parquet file, or several with the same columns, one after the other."""
 
@@ -52,11 +59,16 @@ class ParquetSource:
                         f"'{path.name}' has no column '{min(absent)}'",
                         do=f"it must have those of '{self._paths[0].name}'",
                     )
+                refuse_twice(names, file.schema_arrow.names, path)
                 try:
                     for batch in file.iter_batches(batch_size=rows, columns=list(names)):
                         yield {name: column_values(batch.column(name)) for name in names}
-                except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
-                    raise DataError(f"'{path.name}' cannot be read as numbers", got=error) from error
+                except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+                    raise DataError(
+                        f"'{path.name}' cannot be read as numbers",
+                        got=error,
+                        do="copy it again, or write the columns as float64",
+                    ) from error
 
     def _open(self, path: Path) -> Any:
         try:
@@ -67,5 +79,5 @@ class ParquetSource:
         try:
             # a small buffer and no reading ahead: a row group may be larger than the memory
             return pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
-        except pyarrow.ArrowInvalid as error:
-            raise DataError(f"'{path}' is not a whole parquet file", got=error) from error
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"'{path}' is not a whole parquet file", got=error, do="copy it again") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dgmmis.dataset.sources.arrow import column_values, is_numeric
+from dgmmis.dataset.sources.arrow import column_values, is_numeric, refuse_twice
 from dgmmis.dataset.sources.source import Field, missing_package
 from dgmmis.errors import DataError
 
@@ -32,23 +32,32 @@ class DelimitedSource:
         except ImportError as error:
             raise missing_package("pyarrow", "CSV") from error
         self._path, self._compression = path, compression
-        with closing(self._stream()) as stream:
-            header = stream.read(65536).split(b"\n")[0].decode(errors="replace")
+        self._names: list[str] = []
+        try:
+            with closing(self._stream()) as stream:
+                header = stream.read(65536).split(b"\n")[0].decode(errors="replace")
+        except (pyarrow.ArrowException, OSError) as error:
+            raise self._error(error) from error
         if header.startswith("SIMPLE  ="):
             raise DataError(f"'{path.name}' is a compressed FITS file, not readable in parts", do="uncompress it first")
         self._delimiter = max(",\t;|", key=header.count)
         with self._reader(pyarrow.csv.ConvertOptions()) as reader:
             schema = reader.schema
-        self._names: list[str] = list(schema.names)
+        try:
+            self._names = list(schema.names)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"the names in '{path.name}' are not text in UTF-8",
+                got=error,
+                do="convert the file, for example with iconv",
+            ) from error
         self.fields = {field.name: Field(str(field.type), is_numeric(field.type)) for field in schema}
 
     def batches(self, names: Collection[str], rows: int, whole: Collection[str]) -> Iterator[dict[str, np.ndarray]]:
         import pyarrow
         import pyarrow.csv
 
-        twice = [name for name in names if self._names.count(name) > 1]
-        if twice:
-            raise DataError(f"'{self._path.name}' has more than one column '{twice[0]}'", do="give them distinct names")
+        refuse_twice(names, self._names, self._path)
         # types are ours, not guessed from the first block, where a column may look like whole numbers
         types = {name: pyarrow.int64() if name in whole else pyarrow.float64() for name in names}
         options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(names))
@@ -58,7 +67,7 @@ class DelimitedSource:
                     batch = reader.read_next_batch()
                 except StopIteration:
                     return
-                except (pyarrow.ArrowInvalid, OSError) as error:
+                except (pyarrow.ArrowException, OSError) as error:
                     raise self._error(error) from error
                 for start in range(0, batch.num_rows, rows):
                     part = batch.slice(start, rows)
@@ -81,13 +90,18 @@ class DelimitedSource:
                 parse_options=pyarrow.csv.ParseOptions(delimiter=self._delimiter),
                 convert_options=convert,
             )
-        except (pyarrow.ArrowInvalid, OSError) as error:
+        except (pyarrow.ArrowException, OSError) as error:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> DataError:
         column = re.search(r"column #(\d+): (?:Row #(\d+): )?(?:CSV conversion error to \w+: )?(.*)", str(error), re.S)
-        if column is None:
-            return DataError(f"'{self._path.name}' cannot be read as a table", got=error, do="correct the file")
+        if column is None or int(column[1]) >= len(self._names):
+            return DataError(
+                f"'{self._path.name}' cannot be read as a table",
+                expected="a line of names, and lines of as many entries, separated by a comma, a tab, ; or |",
+                got=error,
+                do="correct the file",
+            )
         name = self._names[int(column[1])]
         line = f" in line {column[2]}" if column[2] else ""
         return DataError(

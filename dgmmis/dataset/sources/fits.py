@@ -26,7 +26,8 @@ class FitsSource:
         self._path = path
         try:
             with warnings.catch_warnings(), fits.open(path, memmap=True) as units:
-                warnings.filterwarnings("ignore", "File may have been truncated")  # we say so ourselves, as an error
+                # of a file cut short, which we say ourselves, and of other headers than those of the table
+                warnings.simplefilter("ignore")
                 table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU)), None)
                 if table is None:
                     raise DataError(
@@ -35,9 +36,16 @@ class FitsSource:
                 self._columns: dict[str, Any] = {column.name: column for column in table.columns}
                 self._rows = np.dtype(table.columns.dtype).newbyteorder(">")
                 self._n_rows, self._offset = int(table.header["NAXIS2"]), int(table.fileinfo()["datLoc"])
-        except OSError as error:
-            raise DataError(f"'{path.name}' is damaged", got=error) from error
-        self.fields = {name: self._field(name, column) for name, column in self._columns.items()}
+                self.fields = {name: self._field(name, column) for name, column in self._columns.items()}
+        except DataError:
+            raise
+        except Exception as error:  # whatever astropy makes of headers that say nonsense
+            raise DataError(f"'{path.name}' is damaged", got=error, do="copy it again") from error
+        there = (path.stat().st_size - self._offset) // max(1, self._rows.itemsize)
+        if there < self._n_rows:
+            raise DataError(
+                f"'{path.name}' is cut short", expected=f"{self._n_rows} rows", got=there, do="copy it again"
+            )
 
     def _field(self, name: str, column: Any) -> Field:
         numeric = column.format.lstrip("0123456789")[:1] in "BIJKED"
@@ -50,11 +58,14 @@ class FitsSource:
             for start in range(0, self._n_rows, rows):
                 count = min(rows, self._n_rows - start)
                 block = np.fromfile(file, self._rows, count)
-                if len(block) < count:
+                try:
+                    yield {name: self._values(block, name) for name in names}
+                except (TypeError, ValueError, OverflowError) as error:
                     raise DataError(
-                        f"'{self._path.name}' is cut short", expected=f"{self._n_rows} rows", got=start + len(block)
-                    )
-                yield {name: self._values(block, name) for name in names}
+                        f"'{self._path.name}' has a null value, a scale or a zero that is no number",
+                        got=error,
+                        do="correct TNULL, TSCAL and TZERO",
+                    ) from error
 
     def _values(self, block: np.ndarray, name: str) -> np.ndarray:
         column, raw = self._columns[name], block[name]

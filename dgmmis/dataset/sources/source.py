@@ -52,5 +52,5 @@ class Source(Protocol):
 def missing_package(package: str, what: str) -> DgmmisError:
     """The error for a format whose package is not installed."""
     return DgmmisError(
-        f"{what} files are read with {package}, which is not installed", do="pip install 'dgmmis[formats]'"
+        f"{what} files are read with {package}, which is not installed", do="install it: pip install 'dgmmis[formats]'"
     )

@@ -1,0 +1,75 @@
+"""Steadiness: what a user's functions say of a point they must say again, or sums over passes mean nothing."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from dgmmis.chunk import Chunk
+from dgmmis.errors import DataError, DgmmisError, ShapeError
+from dgmmis.noise_law import ImportedNoise, NoiseFunction
+from dgmmis.selection import Both, Complement, Either, FromFunction, Imported, Selection
+from dgmmis.survey import Survey
+from dgmmis.types import Points
+
+N_POINTS = 64
+"""Points that a function is asked about."""
+
+ROUNDING = 1e-9
+"""A point's value may differ by this much of the largest: matrix products round as the number of rows has it."""
+
+
+def require_steady(survey: Survey, sample: Chunk) -> None:
+    """Ask each function of a survey about some rows twice, the second time in the reverse order.
+
+    Raises:
+        ShapeError: a selection of another number of features.
+        DataError: it gives other values, or changes the points that it is given.
+        DgmmisError: what it gives is no selection, or no noise law.
+    """
+    points = sample.points[:N_POINTS]
+    if survey.selection_on != "available":
+        with np.errstate(invalid="ignore"):
+            points = np.where(np.isnan(points), np.nan_to_num(np.nanmedian(sample.points, axis=0)), points)
+    projected = sample.projection is not None
+    if not (projected and survey.selection_on == "true"):
+        for function in _functions(survey.selection):
+            _ask_twice(function, points, "selection")
+        if survey.selection is not None:
+            try:
+                survey.selection(points)
+            except ShapeError:
+                raise
+            except DgmmisError:  # of these points, at which it need not be known: the fit says so where it asks
+                pass
+    if isinstance(survey.noise_law, (NoiseFunction, ImportedNoise)) and not projected and not np.isnan(points).any():
+        _ask_twice(survey.noise_law, points, "noise law")
+
+
+def _functions(selection: Selection | None) -> Iterator[Selection]:
+    match selection:
+        case Both(left=left, right=right) | Either(left=left, right=right):
+            yield from _functions(left)
+            yield from _functions(right)
+        case Complement(inner=inner):
+            yield from _functions(inner)
+        case FromFunction() | Imported():
+            yield selection
+
+
+def _ask_twice(function: Callable[[Points], np.ndarray], points: Points, what: str) -> None:
+    given = points.copy()
+    first = np.array(function(given), dtype=float)
+    if not np.array_equal(given, points, equal_nan=True):
+        raise DataError(f"the {what} changes the points that it is given", do="let it work on a copy: points.copy()")
+    again = np.asarray(function(points[::-1].copy()), dtype=float)[::-1]
+    scale = float(np.abs(first).max(initial=0.0))
+    differs = np.abs(first - again).reshape(len(points), -1).max(axis=1, initial=0.0) > ROUNDING * scale
+    bad = np.flatnonzero(differs)
+    if len(bad):
+        n = int(bad[0])
+        raise DataError(
+            f"the {what} says something else of the same point when it is asked again",
+            expected="a function of each point alone, without chance or memory",
+            got=f"{first[n]} and then {again[n]} at {points[n]}",
+            do=f"look at it with dgmmis.testing.check_{what.replace(' ', '_')}",
+        )
