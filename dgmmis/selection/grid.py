@@ -61,6 +61,11 @@ class Grid(Composable):
         for name, word, known in (("interpolation", interpolation, INTERPOLATIONS), ("outside", outside, OUTSIDE)):
             if word not in known:
                 raise JobError(f"Grid: unknown {name} '{word}'", do=nearest_name(word, known))
+        given: object = edges
+        if not isinstance(given, Iterable) or (isinstance(given, np.ndarray) and given.ndim == 0):
+            raise ShapeError(
+                "Grid needs one vector of edges a feature", got=repr(edges), do="write [[0, 1, 2], [0, 1]]"
+            )
         axes = tuple(_increasing(edge, axis, interpolation == "constant") for axis, edge in enumerate(edges))
         object.__setattr__(self, "edges", axes)
         object.__setattr__(self, "interpolation", interpolation)
