@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from dgmmis.noise_law import NoiseFunction as NoiseFunction
     from dgmmis.noise_law import NoiseRegression as NoiseRegression
     from dgmmis.noise_law import OwnNoise as OwnNoise
+    from dgmmis.online import OnlineEM as OnlineEM
+    from dgmmis.online import StepSize as StepSize
     from dgmmis.prior import Constraints as Constraints
     from dgmmis.prior import Frozen as Frozen
     from dgmmis.prior import InverseWishart as InverseWishart
@@ -104,6 +106,7 @@ _HOMES = {
     "NoiseFunction": "dgmmis.noise_law",
     "NoiseRegression": "dgmmis.noise_law",
     "NotConvergedWarning": "dgmmis.errors",
+    "OnlineEM": "dgmmis.online",
     "OwnNoise": "dgmmis.noise_law",
     "Record": "dgmmis.callback",
     "RepairWarning": "dgmmis.errors",
@@ -115,6 +118,7 @@ _HOMES = {
     "Start": "dgmmis.initialize",
     "Status": "dgmmis.em",
     "Step": "dgmmis.callback",
+    "StepSize": "dgmmis.online",
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
     "Uniform": "dgmmis.background",

@@ -5,7 +5,8 @@ Heavy libraries are imported in the commands that need them, so that `dgmmis --h
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,35 +200,39 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
     from dgmmis.dataset.dataset import Dataset
     from dgmmis.dataset.under_way import last_checkpoint
 
-    run = None
-    if is_unfinished(path):
-        run = last_checkpoint(path, allow_code=allow_code)
-        if run is None:
-            click.echo(f"not finished, and there is no checkpoint yet: `dgmmis resume {path}` goes on", err=True)
-            return
-    elif is_run(path):
-        run = read_run(path, allow_code=allow_code)
-    if run is not None:
-        document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
-        if as_json:
-            _tell({**document, **run.numbers()}, as_json)
-            return
-        from dgmmis.errors import StoreError
-        from dgmmis.summary import document_lines, model_table, survey_lines
-
-        said = ("survey", "selection", "background", "completeness", "completeness_error")
-        try:
-            lines = [*document_lines({k: v for k, v in document.items() if k not in said}), *survey_lines(run)]
-            table = model_table(run)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"the document of '{path}' is damaged", got=repr(error), do="fit it again") from error
-        _rows(lines)
-        click.echo("\n" + table)
-        return
     if verify:
         _verified(path, as_json, quiet)
+    elif is_unfinished(path):
+        last = last_checkpoint(path, allow_code=allow_code)
+        if last is None:
+            status = f"not finished, and without a checkpoint yet: `dgmmis resume {path}` goes on"
+            _tell({"status": status, "converged": False}, as_json)
+        else:
+            _describe(last, path, as_json)
+        if not as_json and is_run(path):
+            click.echo("(an earlier run is there, and stays until this one is finished)")
+    elif is_run(path):
+        _describe(read_run(path, allow_code=allow_code), path, as_json)
+    else:
+        _tell(Dataset.open(path).describe(), as_json)
+
+
+def _describe(run: "Run", path: Path, as_json: bool) -> None:
+    """All that there is to know of a run, but for its history."""
+    from dgmmis.summary import document_lines, model_table, survey_lines
+
+    document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
+    if as_json:
+        _tell({**document, **run.numbers()}, as_json)
         return
-    _tell(Dataset.open(path).describe(), as_json)
+    said = ("survey", "selection", "background", "completeness", "completeness_error")
+    with _readable(path):
+        lines = document_lines({k: v for k, v in document.items() if k not in said})
+        if run.record.tables or "data" in document:  # a checkpoint does not keep the survey
+            lines += survey_lines(run)
+        table = model_table(run)
+    _rows(lines)
+    click.echo("\n" + table)
 
 
 def _verified(path: Path, as_json: bool, quiet: bool) -> None:
@@ -248,8 +253,8 @@ def _verified(path: Path, as_json: bool, quiet: bool) -> None:
     if found:
         files = len({one.file for one in found})
         raise StoreError(f"{files} damaged file{'s' if files > 1 else ''} in '{path}'", do="restore, or ingest again")
+    is_old = any(segment.checksums is None for segment in Dataset.open(path).segments)
     if not as_json:
-        is_old = any(segment.checksums is None for segment in Dataset.open(path).segments)
         click.echo("every chunk is whole" + (", but of old segments it is not known which" if is_old else ""))
 
 
@@ -288,7 +293,8 @@ def fit(job: Path, out: Path | None, overwrite: bool, allow_code: bool, as_json:
     """Fit the model of a job file to its data, on its cluster, and write a run.
 
     While it runs, what it has found is kept in the run's folder. SIGTERM, SIGUSR1 and Ctrl-C end it in order, with exit
-    code 75; whatever ends it, the same command, or `dgmmis resume`, goes on from there and ends with the same bits.
+    code 75; whatever ends it, `dgmmis resume` goes on from there and ends with the same bits, and so does the same
+    command, as long as the survey has the same rows.
 
     \b
     Example:
@@ -307,8 +313,9 @@ def fit(job: Path, out: Path | None, overwrite: bool, allow_code: bool, as_json:
 def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
     """Go on with the fit in the folder RUN that was interrupted, to the same bits as if it had not been.
 
-    What was found is taken from RUN/journal, without reading the data again. Rows that were appended to the survey
-    meanwhile are left out. A run that is finished is shown.
+    What passes over the data found is taken from RUN/journal. Rows that were appended to the survey meanwhile are left
+    out. A run that is finished is shown. Where another version or processor takes other steps, it says so, and begins
+    again from the last model.
 
     \b
     Example:
@@ -340,17 +347,33 @@ def _show(run: "Run", path: Path, as_json: bool) -> None:
     """A run, and the exit code that it stands for."""
     from dgmmis.summary import fit_lines, model_table
 
+    document = run.document
     if as_json:
-        click.echo(json.dumps({**run.document, **run.numbers()}))
+        click.echo(json.dumps({**document, **run.numbers()}))
     else:
-        _rows(fit_lines(run))
-        click.echo("\n" + model_table(run))
+        with _readable(path):
+            lines, table = fit_lines(run), model_table(run)
+        _rows(lines)
+        click.echo("\n" + table)
         click.echo(f"\nwritten to {path}")
-    for sentence in run.document["repairs"]:
+    with _readable(path):
+        notes, converged, status = [str(one) for one in document["repairs"]], document["converged"], document["status"]
+    for sentence in notes:
         click.echo(f"note: {sentence}", err=True)
-    if not run.document["converged"]:
-        click.echo(run.document["status"], err=True)
+    if not converged:
+        click.echo(status, err=True)
         sys.exit(3)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever a run's document may hold, or lack, it is an error that names it."""
+    from dgmmis.errors import StoreError
+
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"the document of '{path}' is damaged", got=repr(error), do="fit it again") from error
 
 
 @program.command()

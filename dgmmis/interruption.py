@@ -1,13 +1,18 @@
 """Interruption: a warning from a scheduler, or a person's Ctrl-C, ends the work in hand in order."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 WARNINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 """SLURM sends the first at the end of the time or before it preempts, and the second where a job asks for a warning."""
+
+PATIENCE = 30.0
+"""Seconds for what has to be put in order."""
 
 
 class Interrupted(BaseException):
@@ -19,16 +24,23 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the first of the warnings into Interrupted, wherever the main thread is, and ignore those that follow; but a
-    second Ctrl-C ends the process at once. Does nothing in other threads."""
+    """Turn the first of the warnings into Interrupted, wherever the main thread is.
+
+    Those that follow within PATIENCE are ignored, as schedulers send several; later ones stop again, should the first
+    have been lost, as in a destructor. A second Ctrl-C ends the process at once. Does nothing in other threads.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    stopped = [-math.inf]
+
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
-        for warning in WARNINGS:
-            signal.signal(warning, signal.SIG_DFL if warning == signal.SIGINT else signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if time.monotonic() - stopped[0] < PATIENCE:
+            return
+        stopped[0] = time.monotonic()
         raise Interrupted(signal.Signals(number).name)
 
     # what the caller ignores stays ignored: nohup, and shells that start a job in the background
@@ -41,3 +53,14 @@ def interruptible() -> Iterator[None]:
     finally:
         for warning, handler in before.items():
             signal.signal(warning, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def unwarned_children() -> Iterator[None]:
+    """Threads and processes that are started here, and those that they start, never see a warning: it goes to a whole
+    group of processes, and whoever started them ends them in order. One that comes meanwhile waits."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dgmmis.chunk import LEAF_ROWS
-from dgmmis.dataset.arrays import Catalogue, Reference
+from dgmmis.dataset.arrays import Catalogue, Reference, as_catalogue
 from dgmmis.errors import JobError, NumericalError, RefusedError, ShapeError
 from dgmmis.estep import leaf_moments
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.serial import Serial
 from dgmmis.execution.tree import Partial
+from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Expected, Moments
 from dgmmis.mstep import Repair, constrained, maximize_expected
@@ -78,8 +79,12 @@ class OnlineStep:
 class OnlineEM:
     """A model that follows a stream; stateful on purpose.
 
+    >>> online = OnlineEM(fit(ArrayDataset.of(first_points, first_variances), Start(3)).model)
+    >>> step = online.update(ArrayDataset.of(points, variances))
+    >>> online.model, online.average
+
     Args:
-        model: to start from, such as a fit to the first batch.
+        model: to start from, such as `fit(first).model`; or its mixture.
         constraints: prior, frozen parameters, covariance structure.
         step_size: how fast it forgets.
         survey: of the stream; everything must have been seen.
@@ -91,7 +96,7 @@ class OnlineEM:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | GaussianMixture,
         *,
         constraints: Constraints | None = None,
         step_size: StepSize | None = None,
@@ -103,6 +108,15 @@ class OnlineEM:
                 "a selection, and a model that follows a stream: what was not seen has to settle, pass by pass",
                 do="fit from the last model: `fit(data, Start(k, model.mixture), survey=survey)`",
             )
+        if isinstance(model, GaussianMixture):
+            model = Model(model)
+        for value, kind in (
+            (model, Model),
+            (step_size or StepSize(), StepSize),
+            (constraints or Constraints(), Constraints),
+        ):
+            if not isinstance(value, kind):
+                raise JobError(f"expected a {kind.__name__}", got=type(value).__name__, do=f"give {kind.__name__}(...)")
         self._constraints, self._step_size = constraints or Constraints(), step_size or StepSize()
         self._executor = executor or Serial()
         self.model = constrained(model, self._constraints)
@@ -114,15 +128,13 @@ class OnlineEM:
         self._averaged = self._running
 
     def update(self, batch: Catalogue) -> OnlineStep:
-        """Take one step with a batch, in memory or a survey store.
+        """Take one step with a batch: an ArrayDataset, or the Dataset of a survey store.
 
         Raises:
             ShapeError: it has other features than the model.
             NumericalError: its sums are not finite, or its weights sum to zero; the model stays as it was.
         """
-        if batch.n_features != self.model.mixture.n_features:
-            raise ShapeError("the batch", expected=f"{self.model.mixture.n_features} features", got=batch.n_features)
-        return self._step(batch.references)
+        return self._step(self._checked(batch).references)
 
     def follow(self, batches: Iterable[Catalogue]) -> Iterator[OnlineStep]:
         """Take a step with each batch, as they come."""
@@ -130,20 +142,25 @@ class OnlineEM:
 
     def sweep(self, data: Catalogue) -> Iterator[OnlineStep]:
         """Take a step with each chunk of a catalogue."""
-        return (self._step([reference]) for reference in data.references)
+        return (self._step([reference]) for reference in self._checked(data).references)
 
     @property
     def average(self) -> Model:
         """The model of the averaged statistics (Polyak & Juditsky 1992, weighted as in Lacoste-Julien, Schmidt & Bach
         2012): surer than the last one, where nothing drifts. Its variance is 4/3 of that of a fit to the whole stream
         once its beginning is forgotten."""
-        return maximize_expected(self._averaged * self._scale, self.model, self._constraints).model
+        return maximize_expected(self._averaged * self._scale(self.n_samples), self.model, self._constraints).model
 
-    @property
-    def _scale(self) -> float:
+    def _scale(self, n_samples: float) -> float:
         """How many objects the statistics stand for: against these the prior counts, and less is no component's."""
         memory = self._step_size.memory
-        return max(1.0, self.n_samples if memory is None else min(memory, self.n_samples))
+        return max(1.0, n_samples if memory is None else min(memory, n_samples))
+
+    def _checked(self, data: Catalogue) -> Catalogue:
+        data, d = as_catalogue(data), self.model.mixture.n_features
+        if data.n_features != d:
+            raise ShapeError("the batch", expected=f"{d} features", got=data.n_features)
+        return data
 
     def _step(self, references: Iterable[Reference]) -> OnlineStep:
         moments = self._sums(list(references))
@@ -154,12 +171,12 @@ class OnlineEM:
         gamma = self._step_size(number, n)
         mixture = self.model.mixture
         running = self._running * (1 - gamma) + Expected.of(moments, mixture.covariances) * (gamma / n)
-        self.n_steps, self.n_samples = number, self.n_samples + n
-        update = maximize_expected(running * self._scale, self.model, self._constraints)
+        update = maximize_expected(running * self._scale(self.n_samples + n), self.model, self._constraints)
         shift = update.model.mixture.means - mixture.means
         share = 2 / (number + 1)  # a step weighs in proportion to its number: the first ones are soon forgotten
         self._averaged = (self._averaged * (1 - share) + running * share).moved(shift)
         self._running, self.model = running.moved(shift), update.model
+        self.n_steps, self.n_samples = number, self.n_samples + n
         return OnlineStep(number, n, float(moments.log_likelihood / n), gamma, update.repairs)
 
     def _sums(self, references: list[Reference]) -> Moments:

@@ -1,5 +1,7 @@
 """What the commands do: a job becomes a plan or a run; a run scores data and draws samples."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
@@ -12,10 +14,11 @@ from dgmmis.callback import Callback
 from dgmmis.catalogue import Drawn, draws, noise_kind
 from dgmmis.dataset.checkpoint import Run, prepare_run, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.encoding import encoded
 from dgmmis.dataset.publish import require_room
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
-from dgmmis.dataset.under_way import Task, UnderWay, finite, unfinished
+from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, unfinished
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import DivergedError, JobError, RefusedError, StoreError
 from dgmmis.execution.cluster import connect, local_resources
@@ -32,6 +35,7 @@ from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.remembered import SUMMANDS, Remembered
 from dgmmis.steadiness import require_steady
 from dgmmis.survey import Survey
+from dgmmis.tables import background_to_table
 from dgmmis.uncertainty import Bootstrap, bootstrap
 
 FIRST_ROWS = 4096
@@ -74,10 +78,10 @@ def run_job(
     start = _start(job, data)
     prepare_run(out)
     segments = tuple((segment.name, segment.identity) for segment in data.segments)
-    task = Task(job.text, str(job.path), job.essence, str(data.path), segments)
+    task = Undertaking(job.text, str(job.path), job.essence, _digest(survey, start), str(data.path), segments)
 
     def checkpoint(model: Model, document: dict[str, Any]) -> Run:
-        return Run(model, data.schema.features, data.schema.units, document, SurveyRecord.of(survey))
+        return Run(model, data.schema.features, data.schema.units, document)
 
     with UnderWay(
         out,
@@ -101,14 +105,26 @@ def run_job(
             except DivergedError:
                 under_way.begin_again()
                 if announce is not None:
-                    announce([("begins again", "from the last model: this version or processor takes other steps")])
+                    why = "another version, processor, or function takes other steps"
+                    announce([("begins again", f"from the last model: {why}")])
                 result, replicates = _fitted(job, data, start, executor, under_way, callbacks)
+            run = _run(job, data, result, replicates, under_way)
+            write_run(out, run)
+            under_way.finish()
         finally:
             executor.close()
-        run = _run(job, data, result, replicates, under_way)
-        write_run(out, run)
-        under_way.finish()
     return run
+
+
+def _digest(survey: Survey, start: Start) -> str:
+    """Of what the files of a job hold; of a function its name."""
+    record, background, mixture = SurveyRecord.of(survey), start.background, start.method
+    values: list[Any] = [
+        json.dumps([record.tables, None if background is None else background_to_table(background)], default=str),
+        dict(record.arrays),
+        mixture if isinstance(mixture, str) else [mixture.weights, mixture.means, mixture.covariances],
+    ]
+    return hashlib.blake2b(encoded(values), digest_size=16).hexdigest()
 
 
 def resumed(out: Path, *, allow_code: bool = False) -> Job | None:
@@ -311,7 +327,7 @@ def _start(job: Job, data: Dataset) -> Start:
     start, survey = job.start(job.first_mixture()), job.survey()
     check_start(data, start, job.constraints(), survey)
     rows = data.references[0].load().take(slice(0, FIRST_ROWS))
-    require_steady(survey.completed(rows, data.n_features), rows)
+    require_steady(survey, rows)
     return start
 
 

@@ -26,10 +26,13 @@ def require_steady(survey: Survey, sample: Chunk) -> None:
         DataError: it gives other values, or changes the points that it is given.
         DgmmisError: what it gives is no selection, or no noise law.
     """
+    if survey.selection is None and survey.noise_law is None:
+        return
     points = sample.points[:N_POINTS]
     if survey.selection_on != "available":
         with np.errstate(invalid="ignore"):
-            points = np.where(np.isnan(points), np.nan_to_num(np.nanmedian(sample.points, axis=0)), points)
+            there = np.where(np.all(np.isnan(sample.points), axis=0), 0.0, sample.points)
+            points = np.where(np.isnan(points), np.nanmedian(there, axis=0), points)
     projected = sample.projection is not None
     if not (projected and survey.selection_on == "true"):
         for function in _functions(survey.selection):

@@ -281,9 +281,9 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 @pytest.mark.parametrize("warning", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_command_that_is_interrupted_leaves_nothing(tmp_path: Path, warning: signal.Signals) -> None:
-    command = [sys.executable, "-m", "dgmmis", "simulate", str(tmp_path / "large.zarr"), "-n", "100000000"]
+    command = [sys.executable, "-m", "dgmmis", "simulate", str(tmp_path / "large.zarr"), "-n", "20000000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".large.zarr.writing-*/segments/*/points/c.0.0")):
+    while not list(tmp_path.glob(".large.zarr.writing-*/segments/*")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(warning)

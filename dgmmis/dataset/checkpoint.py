@@ -15,7 +15,7 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.background import Background, Uniform
-from dgmmis.dataset.disk import refused
+from dgmmis.dataset.disk import writing
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
 from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError
@@ -84,25 +84,15 @@ class Run:
 
 
 def prepare_run(path: str | Path) -> None:
-    """Make sure that a run can be written at a path, before the work that leads to it.
+    """Make sure that nothing but a run is at a path.
 
     Raises:
-        StoreError: something else is there, or nothing may be written.
+        StoreError: something else is there.
     """
     path = Path(path)
-    try:
+    with writing(f"the run '{path}'"):
         if path.exists() and not (path.is_dir() and _is_for_runs(path)):
             raise StoreError(f"'{path}' is there and is not a run", do="choose another output, or move it away")
-        was_there = path.exists()
-        path.mkdir(parents=True, exist_ok=True)
-        replace_file(path / ".writable", b"")
-        (path / ".writable").unlink()
-        if not was_there:
-            path.rmdir()
-    except DgmmisError:
-        raise
-    except OSError as error:
-        raise refused(f"the run '{path}' cannot be written", error) from error
 
 
 def _is_for_runs(folder: Path) -> bool:
@@ -119,14 +109,10 @@ def write_run(path: str | Path, run: Run) -> None:
     """
     path = Path(path)
     prepare_run(path)
-    try:
+    with writing(f"the run '{path}'"):
         path.mkdir(parents=True, exist_ok=True)
         replace_file(path / MODEL, run_bytes(run))
         replace_file(path / "fit.json", (json.dumps(_described(run) | run.numbers(), indent=1) + "\n").encode())
-    except DgmmisError:
-        raise
-    except OSError as error:
-        raise refused(f"the run '{path}' cannot be written", error) from error
 
 
 def run_bytes(run: Run) -> bytes:

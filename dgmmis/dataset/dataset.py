@@ -71,7 +71,7 @@ class Dataset:
             raise StoreError(
                 f"the survey '{self.path}' is not the one that it was",
                 expected=f"segments {', '.join(name for name, _ in segments)} as they were written",
-                do="fit it anew",
+                do="fit it anew, with `dgmmis fit --overwrite`",
             )
         return Dataset(self._path, replace(self._manifest, segments=first))
 

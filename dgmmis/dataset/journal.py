@@ -41,7 +41,7 @@ class Journal:
 
     def __init__(self, path: Path, classes: Classes, interval: float = 0.0) -> None:
         self.path, self._classes, self._interval = path, classes, interval
-        self._pending: list[dict[str, Any]] = []
+        self._pending: list[bytes] = []
         self.n_flushes = 0
         self.n_answers = 0
         """Given so far, from the file or by the workers."""
@@ -76,7 +76,7 @@ class Journal:
             self.n_answers += 1
             return noted["answer"]
         value = ask()
-        self._pending.append({"question": question, "answer": value})
+        self._pending.append(_frame(encoded({"question": question, "answer": value})))
         self.n_answers += 1
         if time.monotonic() - self._flushed >= self._interval:
             self.flush()
@@ -86,8 +86,8 @@ class Journal:
         """Forget the last answer: what follows from it cannot be right, and it is to be asked for again."""
         if self._pending:
             self._pending.pop()
-        elif self._last is not None:
-            self._end, self._last, self._replays = self._last, None, False
+        elif self._last is not None and not self._replays:
+            self._end, self._last = self._last, None
             self._file.truncate(self._end)
         else:
             return
@@ -99,8 +99,7 @@ class Journal:
             try:
                 self._file.seek(self._end)
                 self._file.truncate()
-                frames = [_frame(encoded(one)) for one in self._pending]
-                content = b"".join(frames)
+                content = b"".join(self._pending)
                 written = 0
                 while written < len(content):
                     written += self._file.write(content[written:]) or 0
@@ -109,9 +108,11 @@ class Journal:
                     sync(self.path.parent)
             except OSError as error:
                 raise refused(f"the journal '{self.path}' cannot be written", error) from error
-            self._end += len(content)
-            self._last = self._end - len(frames[-1])
-            self._pending.clear()
+            end, last = self._end + len(content), self._end + len(content) - len(self._pending[-1])
+            # no call between these: a signal's handler finds all of them done, or none
+            self._last = last
+            self._end = end
+            self._pending = []
             self.n_flushes += 1
         self._flushed = time.monotonic()
 

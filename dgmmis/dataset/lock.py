@@ -5,6 +5,7 @@ process, however that ends. Some network file systems have none. There the file 
 process that it names is dead.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +20,9 @@ from dgmmis.dataset.disk import refused
 from dgmmis.errors import DgmmisError, LockedError, StoreError
 
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What the kernel says of a file system without locks."""
+
 CLEARING = ".lock-clearing"
 """Who removes the note of a dead process holds this for that moment, where the kernel has no locks."""
 
@@ -53,7 +57,7 @@ class Holder:
     @property
     def is_dead(self) -> bool:
         """Whether it is known to be gone: of another host that cannot be known from here."""
-        return self.is_here and start_of(self.pid) != self.started
+        return self.is_here and bool(self.started) and start_of(self.pid) != self.started
 
     def __str__(self) -> str:
         return f"process {self.pid} on '{self.host}' since {self.since}"
@@ -159,7 +163,9 @@ def _is_held(descriptor: int, note: Path, *, is_new: bool) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise _locked(note) from error
-    except OSError:  # the kernel has no locks here
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
         if not is_new:
             _clear(note)
             return False

@@ -30,15 +30,18 @@ JOURNAL, CHECKPOINTS, START = "journal", "checkpoints", "start.npz"
 KEPT = 3
 """Checkpoints."""
 
+REPLACED = "rows that were replaced since"
+
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Undertaking:
     """What is fitted to what.
 
     Args:
         text: of the job file.
         path: of the job file, from which its relative paths go out.
         essence: what of the job decides the answer, as JSON text: all but where the work runs.
+        inputs: a digest of what the job's files hold: selection, noise law, background, first mixture.
         data: path of the survey store.
         segments: name and identity of each of its segments when the fit began.
         starts_from: whether the fit begins with the model in START, since its journal could not be gone on with.
@@ -48,26 +51,31 @@ class Task:
     text: str
     path: str
     essence: str
+    inputs: str
     data: str
     segments: tuple[tuple[str, str], ...]
     starts_from: bool = False
     n_sittings: int = 0
 
     def __post_init__(self) -> None:
-        words = (self.text, self.path, self.essence, self.data)  # read from a file, they may be anything
+        words = (self.text, self.path, self.essence, self.inputs, self.data)  # read from a file, they may be anything
         if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
             raise TypeError("a value of another type")
 
-    def difference(self, other: "Task") -> str | None:
-        """What another task has otherwise, in words."""
+    def difference(self, other: "Undertaking") -> str | None:
+        """What another one has otherwise, in words."""
         if self.essence != other.essence:
             return "another job"
-        if (self.data, self.segments) != (other.data, other.segments):
-            return "other rows"
+        if self.inputs != other.inputs:
+            return "other files of its job (selection, noise, background or init)"
+        if self.data != other.data:
+            return "another survey"
+        if self.segments != other.segments:
+            return "fewer rows" if other.segments[: len(self.segments)] == self.segments else REPLACED
         return None
 
 
-def unfinished(out: str | Path) -> Task | None:
+def unfinished(out: str | Path) -> Undertaking | None:
     """What the fit in a folder is about, if there is one that has not ended.
 
     Raises:
@@ -77,7 +85,7 @@ def unfinished(out: str | Path) -> Task | None:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         values["segments"] = tuple((str(name), str(identity)) for name, identity in values["segments"])
-        return Task(**values)
+        return Undertaking(**values)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -116,7 +124,7 @@ class UnderWay(Callback):
     def __init__(
         self,
         out: Path,
-        task: Task,
+        task: Undertaking,
         *,
         classes: Classes,
         interval: float,
@@ -133,8 +141,9 @@ class UnderWay(Callback):
         self._lock: Lock | None = None
         self._journal: Journal | None = None
         self._best: Step | None = None
-        self._records: list[Record] = []
+        self._records: dict[str, list[Record]] = {}
         self._checkpointed = 0
+        self._is_new = self._is_finished = False
 
     @property
     def journal(self) -> Journal:
@@ -155,6 +164,9 @@ class UnderWay(Callback):
                 self._claim()
             self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
         except BaseException:
+            if self._is_new:
+                with suppress(StoreError):
+                    self.finish()
             self._release()
             raise
         return self
@@ -172,27 +184,31 @@ class UnderWay(Callback):
                 self.out.rmdir()  # if nothing is there
 
     def on_step(self, step: Step) -> None:
-        if self._best is None or step.record.candidate != self._best.record.candidate:
-            if self._best is not None and step.record.objective <= self._best.record.objective:
-                return  # of another start, and worse
-            self._records = []
+        record = step.record
+        self._records.setdefault(record.candidate, []).append(record)
+        best = None if self._best is None else self._best.record
+        if best is not None and record.candidate != best.candidate and record.objective <= best.objective:
+            return  # of another start, and worse
         self._best = step
-        self._records.append(step.record)
         if self.journal.n_flushes != self._checkpointed:
             self._checkpoint()
 
     def begin_again(self) -> Run | None:
-        """Give the journal up; the run to begin with instead: the last checkpoint, if there is one."""
-        files = [file for file in _checkpoints(self.out) if self._is_whole(file)]
+        """Give the journal up; the run to begin with instead: the last checkpoint, if there is one.
+
+        Killed at any place, it is done again with the same outcome.
+        """
+        files = [file for file in [self.out / START, *_checkpoints(self.out)] if self._is_whole(file)]
         self.journal.close()
         self.task = replace(self.task, starts_from=bool(files))
         with writing(f"the run '{self.out}'"):
             if files:
-                files[-1].replace(self.out / START)
+                replace_file(self.out / START, files[-1].read_bytes())
             self._write_task()
             (self.out / JOURNAL).unlink(missing_ok=True)
+            shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)  # numbers begin again
         self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
-        self._best, self._checkpointed = None, 0
+        self._best, self._records, self._checkpointed = None, {}, 0
         return self.start()
 
     def start(self) -> Run | None:
@@ -206,6 +222,7 @@ class UnderWay(Callback):
 
     def finish(self) -> None:
         """The run is written: remove what was there for it."""
+        self._is_finished = True
         with writing(f"the run '{self.out}'"):
             (self.out / UNFINISHED).unlink(missing_ok=True)  # first: what is left without it is rubbish
             self._clear()
@@ -213,13 +230,15 @@ class UnderWay(Callback):
     def _claim(self) -> None:
         there = unfinished(self.out) if not self._overwrite else None
         if there is None:
+            self._is_new = True
             self._clear()
         else:
             difference = there.difference(self.task)
             if difference:
+                finishes = "" if difference == REPLACED else f"`dgmmis resume {self.out}` finishes it; "
                 raise JobError(
                     f"in '{self.out}' a fit of {difference} is not finished",
-                    do=f"`dgmmis resume {self.out}` finishes it; choose another output, or give it up with --overwrite",
+                    do=f"{finishes}choose another output, or give it up with `dgmmis fit --overwrite`",
                 )
             earlier = last_checkpoint(self.out, allow_code=self._allow_code)
             self.seconds_before = 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
@@ -232,19 +251,24 @@ class UnderWay(Callback):
 
     def _keep(self, error: BaseException) -> None:
         """What there is, before an exception leaves."""
-        if isinstance(error, NumericalError):
-            self.journal.doubt()
-        n = self.journal.n_answers
-        if n == 0 and not self.replays:
+        if self._is_finished:
+            self._clear()
+            error.add_note(f"The run is written: `dgmmis info {self.out}`.")
+            return
+        nothing = self.journal.n_answers == 0 and not self.replays and not self.task.starts_from
+        if nothing and not _checkpoints(self.out):
             with suppress(StoreError):
                 self.finish()
             return
         try:
+            if isinstance(error, NumericalError):
+                self.journal.doubt()
             self.journal.flush()
             self._checkpoint()
         except (DgmmisError, OSError) as another:
             error.add_note(f"and what was found since could not be kept: {another}")
-        error.add_note(f"What was found so far is kept: `dgmmis resume {self.out}` goes on from there.")
+        allowed = " --allow-code" if self._allow_code else ""
+        error.add_note(f"What was found so far is kept: `dgmmis resume{allowed} {self.out}` goes on from there.")
 
     def _checkpoint(self) -> None:
         """Write the best model so far, and let go of all but the last few."""
@@ -265,7 +289,7 @@ class UnderWay(Callback):
             "seconds": self.seconds,
             "repairs": list(record.repairs),
             "job": self.task.text,
-            "history": [finite(asdict(record)) for record in self._records],
+            "history": [finite(asdict(one)) for one in self._records[record.candidate]],
         }
         with writing(f"a checkpoint in '{folder}'"):
             folder.mkdir(exist_ok=True)
@@ -275,7 +299,7 @@ class UnderWay(Callback):
                 file.unlink()
 
     def _is_whole(self, file: Path) -> bool:
-        with suppress(StoreError):
+        with suppress(StoreError, FileNotFoundError):
             read_file(file, allow_code=self._allow_code)
             return True
         return False

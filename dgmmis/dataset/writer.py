@@ -261,9 +261,18 @@ class SurveyWriter:
     def _discard(self) -> None:
         """Remove what was not published, and let go of the lock and of the memory."""
         self._segment = None
-        if self._unpublished is not None:
+        if self._unpublished is not None and not self._is_published(self._unpublished):
             shutil.rmtree(self._unpublished, ignore_errors=True)
             self._unpublished = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def _is_published(self, folder: Path) -> bool:
+        """Whether the manifest names a segment: it was replaced before an error of the disk, or a signal, came."""
+        try:
+            return folder.parent == self.path / SEGMENTS and folder.name in {
+                segment.name for segment in Manifest.read(self.path).segments
+            }
+        except StoreError:
+            return True  # what cannot be read is left alone: the next writer removes what no manifest names

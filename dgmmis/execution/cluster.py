@@ -9,6 +9,7 @@ from dgmmis.errors import ClusterError, DgmmisError, JobError, nearest_name
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tls import Tls
+from dgmmis.interruption import unwarned_children
 
 CLUSTER_KINDS = ("auto", "local", "threads", "serial", "address", "scheduler-file", "active")
 
@@ -130,7 +131,8 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
     try:
         if kind == "local":
             resources = local_resources(spec)
-            with dask.config.set({"distributed.scheduler.worker-ttl": min(SILENT_SECONDS, spec.patience)}):
+            silent = min(SILENT_SECONDS, spec.patience)
+            with dask.config.set({"distributed.scheduler.worker-ttl": silent}), unwarned_children():
                 cluster = LocalCluster(
                     n_workers=resources.n_workers,
                     threads_per_worker=1,
@@ -151,8 +153,9 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
     except BaseException as error:
         for one in owned:
             one.close()
-        # a TypeError is dask's where tls:// has no certificates
-        if isinstance(error, (OSError, TimeoutError, ValueError, TypeError)) and not isinstance(error, DgmmisError):
+        # a TypeError is dask's where tls:// has no certificates, a RuntimeError where its workers do not start
+        of_dask = (OSError, TimeoutError, ValueError, TypeError, RuntimeError)
+        if isinstance(error, of_dask) and not isinstance(error, DgmmisError):
             raise ClusterError(
                 f"cannot reach the cluster ({kind} {spec.address or ''}): {error}",
                 do="check that the scheduler is up, and that certificates are given if and only if it has some",

@@ -10,7 +10,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -134,9 +134,9 @@ class Distributed:
         ]
 
     def close(self) -> None:
-        with _quietly():
+        with _quietly(), ExitStack() as owned:  # each is closed, whatever another one raises
             while self._owned:
-                self._owned.pop(0).close()
+                owned.callback(self._owned.pop().close)
 
     def _workers(self) -> dict[str, Any]:
         return dict(self._watch.ask("identity", n_workers=-1)["workers"])

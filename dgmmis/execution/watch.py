@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
+from contextlib import suppress
 from typing import Any
 
 from distributed import Client, KilledWorker
@@ -95,8 +96,9 @@ class Watch:
                 result = waiting.result()
             finally:
                 if not waiting.done():  # the tasks are not wanted any more; so ends the wait for them, too
-                    asyncio.run_coroutine_threadsafe(self.client.cancel(futures, asynchronous=True), loop)
-                    wait([waiting], LOOK_SECONDS)
+                    with suppress(RuntimeError):  # the loop has ended: there is nothing to take back
+                        asyncio.run_coroutine_threadsafe(self.client.cancel(futures, asynchronous=True), loop)
+                        wait([waiting], LOOK_SECONDS)
         except KilledWorker as error:
             raise self._killed(error, tasks, began) from error
         except (NoValidWorkerError, CancelledError, ClosedClientError, CommClosedError) as error:

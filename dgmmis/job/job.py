@@ -1,6 +1,7 @@
 """Job: a job file, read and checked as a whole before anything runs. Unknown keys are errors that name the nearest."""
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -239,6 +240,10 @@ def _check(job: Job) -> None:
         job.search()
         if job.fit.bootstrap < 0 or job.fit.bootstrap == 1:
             raise JobError("[fit] bootstrap must be 0, or 2 or more replicates", got=job.fit.bootstrap)
+        if not 0 <= job.output.checkpoint_seconds < math.inf:
+            raise JobError(
+                "[output] checkpoint_seconds", expected="0 or more seconds", got=job.output.checkpoint_seconds
+            )
         if job.fit.seed < 0:
             raise JobError("[fit] seed must not be negative", got=job.fit.seed)
         job.cluster_spec()

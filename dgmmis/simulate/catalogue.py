@@ -92,7 +92,7 @@ def simulate(
         provenance={"simulated": preset.name, "seed": seed, "n_objects": n},
         truth=truth,
     )
-    with _beside(job, text), writer:
+    with _beside(path, job, text), writer:
         for drawn, points, noise in _batches(preset, n, seed):
             writer.write(points, noise if isinstance(noise, (DiagonalNoise, FullNoise)) else None)
             if on_batch is not None:
@@ -101,7 +101,7 @@ def simulate(
 
 
 @contextmanager
-def _beside(job: Path, text: str) -> Iterator[None]:
+def _beside(path: Path, job: Path, text: str) -> Iterator[None]:
     """Write a job file with its survey: a new one before it, so that a survey that is there has one, whatever kills the
     process; one that is there after it, so that an old survey keeps its own."""
     is_new = not job.exists()
@@ -111,7 +111,7 @@ def _beside(job: Path, text: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if is_new:
+        if is_new and not path.exists():  # it may be another process's by now
             job.unlink(missing_ok=True)
         raise
     with writing(f"'{job}'"):
