@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 
 WARNINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
@@ -59,6 +60,7 @@ def interruptible() -> Iterator[None]:
 def unwarned_children() -> Iterator[None]:
     """Threads and processes that are started here, and those that they start, never see a warning: it goes to a whole
     group of processes, and whoever started them ends them in order. One that comes meanwhile waits."""
+    resource_tracker.ensure_running()  # it lifts the block of whoever starts it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     try:
         yield

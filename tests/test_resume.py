@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from interrupted import Interrupts, bits, fitted, job_at
 
@@ -174,7 +176,7 @@ def test_rows_that_were_appended_meanwhile_are_left_out(tmp_path: Path) -> None:
     survey = tmp_path / "survey.zarr"
     with SurveyWriter(survey, Dataset.open(survey).schema, append=True) as writer:
         writer.write(np.zeros((500, 2)), np.ones((500, 2)))
-    with pytest.raises(JobError, match="fit of other rows is not finished"):
+    with pytest.raises(JobError, match="fit of fewer rows is not finished"):
         run_job(job, out)
     again = resumed(out)
     assert again is not None
@@ -297,6 +299,22 @@ def begun(path: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
     return process
 
 
+def is_gone(group: int) -> bool:
+    """Whether no process of a group is left; Python's own tracker ends a moment after those that it tracks."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        if not any(_runs_in(process, group) for process in psutil.process_iter()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _runs_in(process: psutil.Process, group: int) -> bool:
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @pytest.mark.parametrize("kind", ["threads", pytest.param("local", marks=pytest.mark.slow)])
 def test_signals_end_a_fit_in_order(large: tuple[Path, Run], tmp_path: Path, kind: str) -> None:
     """Each of them, one after the other, on the whole process group as a terminal or a scheduler sends them: exit code
@@ -319,8 +337,7 @@ def test_signals_end_a_fit_in_order(large: tuple[Path, Run], tmp_path: Path, kin
         assert f"interrupted by {warning.name}" in said
         assert f"`dgmmis resume {out}`" in said
         assert "Traceback" not in said
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
+        assert is_gone(process.pid)
     done = subprocess.run([*PROGRAM, "resume", str(out), "--json"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
