@@ -23,6 +23,9 @@ DOUBT = 4.0
 """Standard errors by which the imputed points may lower an objective."""
 
 
+REMEDY = "this is no property of the data: run again, and if it comes back check the machine's memory and report it"
+
+
 class InvariantError(NumericalError):
     """Something that holds for every fit does not; the message names it.
 
@@ -31,8 +34,17 @@ class InvariantError(NumericalError):
         model: the last one for which all of it held; None: there was none.
     """
 
-    def __init__(self, what: str, *, expected: object, got: object, model: Model | None = None) -> None:
-        do = "this is no property of the data: run again, and if it comes back check the machine's memory and report it"
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        do: str | None = None,
+        model: Model | None = None,
+    ) -> None:
+        if do is None and expected is not None:  # made anew in another process, the message holds all of it already
+            do = REMEDY
         super().__init__(what, expected=expected, got=got, do=do)
         self.model = model
 
