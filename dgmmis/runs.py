@@ -31,6 +31,7 @@ from dgmmis.job import Job, parse_job
 from dgmmis.linalg import packed_size
 from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise
+from dgmmis.noise_law import FromCatalogue
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.remembered import SUMMANDS, Remembered
 from dgmmis.steadiness import require_steady
@@ -327,6 +328,8 @@ def _start(job: Job, data: Dataset) -> Start:
     start, survey = job.start(job.first_mixture()), job.survey()
     check_start(data, start, job.constraints(), survey)
     rows = data.references[0].load().take(slice(0, FIRST_ROWS))
+    if survey.selection is None or not isinstance(survey.noise_law, FromCatalogue):  # which needs more than these rows
+        survey = survey.completed(rows, data.n_features)
     require_steady(survey, rows)
     return start
 
