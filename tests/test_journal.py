@@ -200,14 +200,15 @@ def test_a_doubtful_answer_is_forgotten(tmp_path: Path, interval: float) -> None
     assert n_asked == 2
 
 
-def test_a_doubtful_answer_of_the_journal_is_forgotten(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("n_given", "n_asked"), [(3, 1), (2, 0)])
+def test_only_the_last_answer_of_a_journal_is_forgotten(tmp_path: Path, n_given: int, n_asked: int) -> None:
     path = tmp_path / "journal"
     noted(path)
     with Journal(path, CLASSES) as journal:
-        for n in range(2):
+        for n in range(n_given):
             journal.answer(f"question {n}", lambda: None)
         journal.doubt()
-    assert again(path)[1] == 2
+    assert again(path)[1] == n_asked
 
 
 def test_a_flush_that_was_interrupted_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

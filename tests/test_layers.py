@@ -49,7 +49,7 @@ HEIGHT = {name: height for height, row in enumerate(ROWS) for name in row}
 
 STATISTICS = [name for row in ROWS[: HEIGHT["dataset"]] for name in row] + ["em"]
 ENGINES = {"dask", "distributed", "zarr", "matplotlib", "bokeh"}
-EXECUTION_MAY = {"execution", "errors", "types"}
+EXECUTION_MAY = {"execution", "errors", "interruption", "types"}
 
 
 def modules(package: Path) -> Iterator[tuple[str, Path]]:

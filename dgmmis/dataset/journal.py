@@ -86,8 +86,8 @@ class Journal:
         """Forget the last answer: what follows from it cannot be right, and it is to be asked for again."""
         if self._pending:
             self._pending.pop()
-        elif self._last is not None and not self._replays:
-            self._end, self._last = self._last, None
+        elif self._last is not None and self._end == os.fstat(self._file.fileno()).st_size:  # no other one follows
+            self._end, self._last, self._replays = self._last, None, False
             self._file.truncate(self._end)
         else:
             return
