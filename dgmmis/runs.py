@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from dgmmis.information import StandardErrors
 from dgmmis.initialize import Start
 from dgmmis.job import Job, parse_job
 from dgmmis.linalg import packed_size
-from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise
 from dgmmis.noise_law import FromCatalogue
 from dgmmis.plan import Plan, Work, make_plan
@@ -48,9 +47,8 @@ MOST_PARAMETERS = 500
 
 def planned(job: Job) -> Plan:
     """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
-    data, spec = _data(job), job.cluster_spec()
-    _start(job, data)
-    work = Work.of(data, job.model.n_components, job.survey())
+    given, spec = _given(job), job.cluster_spec()
+    data, work = given.data, given.work
     if spec.kind == "local" or (spec.kind == "auto" and not work.is_small):
         return make_plan(data.references, work, local_resources(spec))
     executor = connect(spec, small=True)
@@ -75,25 +73,20 @@ def run_job(
     Raises:
         DgmmisError: as in `fit` and `UnderWay`, with a note that says how to go on.
     """
-    data, survey = _data(job), job.survey()
-    start = _start(job, data)
+    given = _given(job)
+    data, work = given.data, given.work
     prepare_run(out)
     segments = tuple((segment.name, segment.identity) for segment in data.segments)
-    task = Undertaking(job.text, str(job.path), job.essence, _digest(survey, start), str(data.path), segments)
-
-    def checkpoint(model: Model, document: dict[str, Any]) -> Run:
-        return Run(model, data.schema.features, data.schema.units, document)
-
+    task = Undertaking(job.text, str(job.path), job.essence, given.digest(), str(data.path), segments)
     with UnderWay(
         out,
         task,
         classes=SUMMANDS,
         interval=float(job.output.checkpoint_seconds),
-        run_of=checkpoint,
+        schema=data.schema,
         overwrite=overwrite,
         allow_code=job.allow_code,
     ) as under_way:
-        work = Work.of(data, job.model.n_components, survey)
         executor = connect(job.cluster_spec(), small=work.is_small)
         try:
             plan = make_plan(data.references, work, executor.resources)
@@ -102,30 +95,19 @@ def run_job(
                 announce([*goes_on, *plan.lines(), *executor.about()])
             plan.check()
             try:
-                result, replicates = _fitted(job, data, start, executor, under_way, callbacks)
+                result, replicates = _fitted(job, given, executor, under_way, callbacks)
             except DivergedError:
                 under_way.begin_again()
                 if announce is not None:
                     why = "another version, processor, or function takes other steps"
                     announce([("begins again", f"from the last model: {why}")])
-                result, replicates = _fitted(job, data, start, executor, under_way, callbacks)
+                result, replicates = _fitted(job, given, executor, under_way, callbacks)
             run = _run(job, data, result, replicates, under_way)
             write_run(out, run)
             under_way.finish()
         finally:
             executor.close()
     return run
-
-
-def _digest(survey: Survey, start: Start) -> str:
-    """Of what the files of a job hold; of a function its name."""
-    record, background, mixture = SurveyRecord.of(survey), start.background, start.method
-    values: list[Any] = [
-        json.dumps([record.tables, None if background is None else background_to_table(background)], default=str),
-        dict(record.arrays),
-        mixture if isinstance(mixture, str) else [mixture.weights, mixture.means, mixture.covariances],
-    ]
-    return hashlib.blake2b(encoded(values), digest_size=16).hexdigest()
 
 
 def resumed(out: Path, *, allow_code: bool = False) -> Job | None:
@@ -144,21 +126,20 @@ def resumed(out: Path, *, allow_code: bool = False) -> Job | None:
 
 def _fitted(
     job: Job,
-    data: Dataset,
-    start: Start,
+    given: "_Given",
     executor: Executor,
     under_way: UnderWay,
     callbacks: Sequence[Callback],
 ) -> tuple[Fit, Bootstrap | None]:
     """The fit, and its bootstrap if one is wanted, with every answer of the workers noted."""
-    search = job.search()
+    data, start, search = given.data, given.start, job.search()
     earlier = under_way.start()
     if earlier is not None:
         fraction = earlier.model.background_fraction
         start = replace(start, method=earlier.model.mixture, background_fraction=fraction or start.background_fraction)
         search = replace(search, n_starts=1)
     options: dict[str, Any] = {
-        "survey": job.survey(),
+        "survey": given.survey,
         "constraints": job.constraints(),
         "stopping": job.stopping(),
         "seed": job.fit.seed,
@@ -323,15 +304,41 @@ def _schema(run: Run, drawn: Drawn, kind: str) -> Schema:
     return Schema(run.features, run.units, kind, shared, measured=None if drawn.projection is None else tuple(names))
 
 
-def _start(job: Job, data: Dataset) -> Start:
-    """Where a job's fit starts from, once it is shown to go with the data: a plan refuses what a fit does."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """What a job's files hold, each read once: the rows, how they came to be seen, and where the fit starts from."""
+
+    data: Dataset
+    survey: Survey
+    start: Start
+
+    @property
+    def work(self) -> Work:
+        """How much there is to do."""
+        return Work.of(self.data, self.start.n_components, self.survey)
+
+    def digest(self) -> str:
+        """Of the survey and the start; of a function its name."""
+        record, background, mixture = SurveyRecord.of(self.survey), self.start.background, self.start.method
+        values: list[Any] = [
+            json.dumps([record.tables, None if background is None else background_to_table(background)], default=str),
+            dict(record.arrays),
+            mixture if isinstance(mixture, str) else [mixture.weights, mixture.means, mixture.covariances],
+        ]
+        return hashlib.blake2b(encoded(values), digest_size=16).hexdigest()
+
+
+def _given(job: Job) -> _Given:
+    """What a job's files hold, once it is shown that they go together: a plan refuses what a fit does."""
+    data = _data(job)
     start, survey = job.start(job.first_mixture()), job.survey()
     check_start(data, start, job.constraints(), survey)
     rows = data.references[0].load().take(slice(0, FIRST_ROWS))
+    steady = survey
     if survey.selection is None or not isinstance(survey.noise_law, FromCatalogue):  # which needs more than these rows
-        survey = survey.completed(rows, data.n_features)
-    require_steady(survey, rows)
-    return start
+        steady = survey.completed(rows, data.n_features)
+    require_steady(steady, rows)
+    return _Given(data, survey, start)
 
 
 def _data(job: Job) -> Dataset:

@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,8 +22,8 @@ from dgmmis.dataset.encoding import Classes
 from dgmmis.dataset.journal import Journal
 from dgmmis.dataset.lock import Lock
 from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
-from dgmmis.model import Model
 
 JOURNAL, CHECKPOINTS, START = "journal", "checkpoints", "start.npz"
 
@@ -111,7 +111,7 @@ class UnderWay(Callback):
         task: what is fitted.
         classes: that the workers' answers consist of (`encoding`).
         interval: seconds of work that may be lost.
-        run_of: (model, JSON values) -> the run that a checkpoint holds.
+        schema: of the survey; checkpoints have its features.
         overwrite: whether a fit of something else that is there may be given up.
         allow_code: whether a checkpoint may name functions to import.
 
@@ -128,11 +128,11 @@ class UnderWay(Callback):
         *,
         classes: Classes,
         interval: float,
-        run_of: Callable[[Model, dict[str, Any]], Run],
+        schema: Schema,
         overwrite: bool = False,
         allow_code: bool = False,
     ) -> None:
-        self.out, self._classes, self._interval, self._run_of = out, classes, interval, run_of
+        self.out, self._classes, self._interval, self._schema = out, classes, interval, schema
         self._overwrite, self._allow_code = overwrite, allow_code
         self.task = task
         self.seconds_before = 0.0
@@ -193,8 +193,8 @@ class UnderWay(Callback):
         if self.journal.n_flushes != self._checkpointed:
             self._checkpoint()
 
-    def begin_again(self) -> Run | None:
-        """Give the journal up; the run to begin with instead: the last checkpoint, if there is one.
+    def begin_again(self) -> None:
+        """Give the journal up; `start` is then the last checkpoint, if there is one.
 
         Killed at any place, it is done again with the same outcome.
         """
@@ -209,7 +209,6 @@ class UnderWay(Callback):
             shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)  # numbers begin again
         self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
         self._best, self._records, self._checkpointed = None, {}, 0
-        return self.start()
 
     def start(self) -> Run | None:
         """The run whose model the fit begins with, where it could not go on from its journal."""
@@ -293,7 +292,7 @@ class UnderWay(Callback):
         }
         with writing(f"a checkpoint in '{folder}'"):
             folder.mkdir(exist_ok=True)
-            run = self._run_of(self._best.model, document)
+            run = Run(self._best.model, self._schema.features, self._schema.units, document)
             replace_file(folder / f"{self.journal.n_answers:06d}.npz", run_bytes(run))
             for file in _checkpoints(self.out)[:-KEPT]:
                 file.unlink()
