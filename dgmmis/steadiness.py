@@ -4,18 +4,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from dgmmis.asking import N_POINTS, require_same
 from dgmmis.chunk import Chunk
 from dgmmis.errors import DataError, DgmmisError, ShapeError
 from dgmmis.noise_law import ImportedNoise, NoiseFunction
 from dgmmis.selection import Both, Complement, Either, FromFunction, Imported, Selection
 from dgmmis.survey import Survey
 from dgmmis.types import Points
-
-N_POINTS = 64
-"""Points that a function is asked about."""
-
-ROUNDING = 1e-9
-"""A point's value may differ by this much of the largest: matrix products round as the number of rows has it."""
 
 
 def require_steady(survey: Survey, sample: Chunk) -> None:
@@ -65,14 +60,4 @@ def _ask_twice(function: Callable[[Points], np.ndarray], points: Points, what: s
     if not np.array_equal(given, points, equal_nan=True):
         raise DataError(f"the {what} changes the points that it is given", do="let it work on a copy: points.copy()")
     again = np.asarray(function(points[::-1].copy()), dtype=float)[::-1]
-    scale = float(np.abs(first).max(initial=0.0))
-    differs = np.abs(first - again).reshape(len(points), -1).max(axis=1, initial=0.0) > ROUNDING * scale
-    bad = np.flatnonzero(differs)
-    if len(bad):
-        n = int(bad[0])
-        raise DataError(
-            f"the {what} says something else of the same point when it is asked again",
-            expected="a function of each point alone, without chance or memory",
-            got=f"{first[n]} and then {again[n]} at {points[n]}",
-            do=f"look at it with dgmmis.testing.check_{what.replace(' ', '_')}",
-        )
+    require_same(first, again, points, what=f"the {what}", checker=f"check_{what.replace(' ', '_')}", precision=8)

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from dgmmis.asking import N_POINTS, answer, require_same
 from dgmmis.background.uniform import Uniform, check_features
 from dgmmis.box_integral.points import scrambled
-from dgmmis.errors import DataError, DgmmisError, ShapeError
+from dgmmis.errors import DataError, ShapeError
 from dgmmis.noise import Noise
 from dgmmis.types import Feature, Points, Vector
 
@@ -27,9 +28,6 @@ PROPOSALS = 32
 """Points of the box a sample is chosen from."""
 
 BLOCK_NUMBERS = 1_000_000
-
-ASKED_TWICE = 64
-"""Points at which the function must say the same again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -63,7 +61,7 @@ class FixedDensity:
         means = np.array([self._values(self._in_box(shares)).mean() for shares in _replicates(box.n_features)])
         if not means.mean() > 0:
             raise DataError("FixedDensity: the function is zero all over the box", got=(box.lower, box.upper))
-        self._ask_twice(self._in_box(next(_replicates(box.n_features))[:ASKED_TWICE]))
+        self._require_steady(self._in_box(next(_replicates(box.n_features))[:N_POINTS]))
         object.__setattr__(self, "log_norm", float(np.log(means.mean())) + box.log_volume)
         object.__setattr__(self, "norm_error", float(np.std(means, ddof=1) / np.sqrt(REPLICATES) / means.mean()))
 
@@ -129,18 +127,10 @@ class FixedDensity:
         log_ratio = self._log_values(positions.reshape(-1, self.n_features)) - self.log_norm + box.log_volume
         return positions, log_weights + log_ratio.reshape(log_weights.shape)
 
-    def _ask_twice(self, points: Points) -> None:
+    def _require_steady(self, points: Points) -> None:
         """Raise DataError unless the values of some points are the same in another order."""
         values, again = self._values(points.copy()), self._values(points[::-1].copy())[::-1]
-        bad = np.flatnonzero(np.abs(values - again) > 1e-9 * values.max())
-        if len(bad):
-            where = np.array2string(points[bad[0]], precision=6)
-            raise DataError(
-                "FixedDensity: the function says something else of the same point when it is asked again",
-                expected="a function of each point alone, without chance or memory",
-                got=f"{values[bad[0]]} and then {again[bad[0]]} at {where}",
-                do="look at it with dgmmis.testing.check_background",
-            )
+        require_same(values, again, points, what="FixedDensity: the function", checker="check_background")
 
     def _in_box(self, shares: Points) -> Points:
         return np.asarray(self.lower + shares * (self.upper - self.lower))
@@ -151,18 +141,14 @@ class FixedDensity:
 
     def _values(self, points: Points) -> Vector:
         """The function's values (n,), once they are shown to be densities."""
-        try:
-            values = np.atleast_1d(np.asarray(self.function(points)))  # scipy's densities of one point are scalars
-        except DgmmisError:
-            raise
-        except Exception as error:
-            name = getattr(self.function, "__name__", type(self.function).__name__)
-            raise DataError(
-                f"the density '{name}' raised {type(error).__name__}: {error}",
-                expected="numbers (n,), finite and not negative",
-                got=f"points {points.shape}",
-                do="try it with dgmmis.testing.check_background",
-            ) from error
+        values = answer(
+            self.function,
+            points,
+            read=np.atleast_1d,  # scipy's densities of one point are scalars
+            kind="density",
+            expected="numbers (n,), finite and not negative",
+            checker="check_background",
+        )
         if values.shape != (len(points),) or values.dtype.kind not in "bfiu":
             raise ShapeError(
                 "FixedDensity: the function returned no density",

@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dgmmis.errors import DataError, DgmmisError, RefusedError, ShapeError
+from dgmmis.asking import answer
+from dgmmis.errors import DataError, RefusedError, ShapeError
 from dgmmis.linalg import require_positive_definite
 from dgmmis.noise import SharedNoise, check_noise
 from dgmmis.reals import reals
@@ -50,18 +51,14 @@ class NoiseFunction:
 
     def __call__(self, points: Points) -> Covariances:
         n, d = points.shape
-        try:
-            covariances = reals(self.function(points), "what noise_law returned")
-        except DgmmisError:
-            raise
-        except Exception as error:
-            name = getattr(self.function, "__name__", type(self.function).__name__)
-            raise DataError(
-                f"the noise law '{name}' raised {type(error).__name__}: {error}",
-                expected=f"covariances ({d}, {d}) or (n, {d}, {d})",
-                got=f"points {points.shape}",
-                do="try it with dgmmis.testing.check_noise_law",
-            ) from error
+        covariances = answer(
+            self.function,
+            points,
+            read=lambda given: reals(given, "what noise_law returned"),
+            kind="noise law",
+            expected=f"covariances ({d}, {d}) or (n, {d}, {d})",
+            checker="check_noise_law",
+        )
         if covariances.shape not in ((d, d), (n, d, d)):
             raise ShapeError(
                 "noise_law returned the wrong shape",

@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dgmmis.errors import DataError, DgmmisError, ShapeError
+from dgmmis.asking import answer
+from dgmmis.errors import DataError, ShapeError
 from dgmmis.selection.injections import Injections
 from dgmmis.types import Points, Vector
 
@@ -100,18 +101,7 @@ def as_selection(selection: object) -> Selection:
 
 def probabilities(function: Callable[[Points], Vector], points: Points) -> Vector:
     """What the function gives, once it is shown to be probabilities (n,)."""
-    try:
-        result = np.asarray(function(points))
-    except DgmmisError:
-        raise
-    except Exception as error:
-        name = getattr(function, "__name__", type(function).__name__)
-        raise DataError(
-            f"the selection '{name}' raised {type(error).__name__}: {error}",
-            expected="probabilities (n,)",
-            got=f"points {points.shape}",
-            do="try it with dgmmis.testing.check_selection",
-        ) from error
+    result = answer(function, points, kind="selection", expected="probabilities (n,)", checker="check_selection")
     if result.shape != (len(points),):
         raise ShapeError(
             "selection returned the wrong shape",
