@@ -12,7 +12,7 @@ import numpy as np
 
 from dgmmis.callback import Callback
 from dgmmis.catalogue import Drawn, draws, noise_kind
-from dgmmis.dataset.checkpoint import Run, prepare_run, read_run, write_run
+from dgmmis.dataset.checkpoint import Run, read_run, require_place_for_run, write_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.encoding import encoded
 from dgmmis.dataset.publish import require_room
@@ -75,7 +75,7 @@ def run_job(
     """
     given = _given(job)
     data, work = given.data, given.work
-    prepare_run(out)
+    require_place_for_run(out)
     segments = tuple((segment.name, segment.identity) for segment in data.segments)
     task = Undertaking(job.text, str(job.path), job.essence, given.digest(), str(data.path), segments)
     with UnderWay(

@@ -16,8 +16,8 @@ import pytest
 import zarr
 
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.dataset.lock import CLEARING, LOCK, Holder, start_of
-from dgmmis.dataset.publish import held, temporary_sibling
+from dgmmis.dataset.lock import CLEARING, LOCK, Holder, held, start_of
+from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import LockedError, StoreError
@@ -33,7 +33,7 @@ fcntl.flock = refuse
 HOLD = """
 import sys
 from pathlib import Path
-from dgmmis.dataset.publish import held
+from dgmmis.dataset.lock import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -168,7 +168,7 @@ def test_there_is_no_folder(tmp_path: Path) -> None:
 COUNT = """
 import sys
 from pathlib import Path
-from dgmmis.dataset.publish import held
+from dgmmis.dataset.lock import held
 from dgmmis.errors import LockedError
 folder, wanted, done = Path(sys.argv[1]), int(sys.argv[2]), 0
 print("ready", flush=True)

@@ -83,7 +83,7 @@ class Run:
         return float(self.document.get("completeness", 1.0))
 
 
-def prepare_run(path: str | Path) -> None:
+def require_place_for_run(path: str | Path) -> None:
     """Make sure that nothing but a run is at a path.
 
     Raises:
@@ -108,7 +108,7 @@ def write_run(path: str | Path, run: Run) -> None:
         StoreError: something else is there, or the disk refuses.
     """
     path = Path(path)
-    prepare_run(path)
+    require_place_for_run(path)
     with writing(f"the run '{path}'"):
         path.mkdir(parents=True, exist_ok=True)
         replace_file(path / MODEL, run_bytes(run))

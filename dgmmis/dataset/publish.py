@@ -11,8 +11,6 @@ from dgmmis.dataset.disk import writing
 from dgmmis.dataset.lock import Lock, held, is_at
 from dgmmis.errors import LockedError, StoreError
 
-__all__ = ["held", "replace_file", "require_room", "sync", "sync_tree", "temporary_sibling"]
-
 
 def temporary_sibling(path: Path) -> tuple[Path, Lock]:
     """A new folder beside a path, on the same file system, and its lock; removes those that killed writers left there.
