@@ -108,6 +108,10 @@ class PlanError(DgmmisError, MemoryError):
 
     exit_code = 2
 
+    # MemoryError allocates from a list of its own, which its subclasses of other bases may not use: it is found first,
+    # and what rebuilds an error that came from a worker asks for it by name.
+    __new__ = Exception.__new__  # type: ignore[assignment]
+
 
 class ClusterError(DgmmisError, ConnectionError):
     """The dask cluster cannot be reached, or was lost."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tblib.pickling_support
 from distributed import Client, LocalCluster, Nanny
 
 from dgmmis.dataset.dataset import Dataset
@@ -235,8 +236,10 @@ def _errors(base: type[DgmmisError]) -> Iterator[type[DgmmisError]]:
 
 @pytest.mark.parametrize("error", list(_errors(DgmmisError)))
 def test_errors_travel_between_processes(error: type[DgmmisError]) -> None:
+    """As dask sends them, which rebuilds them by `__new__` whether or not it knew their class when it was imported."""
     made = error("what", expected=1, got=2, do="that")
     made.add_note("while working on it")
+    tblib.pickling_support.install(made)
     again = pickle.loads(pickle.dumps(made))
     assert type(again) is error
     assert (str(again), again.__notes__) == ("what: expected 1, got 2. That.", ["while working on it"])
