@@ -389,7 +389,7 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
       dgmmis score survey.run other.zarr
     """
     del quiet
-    from dgmmis.runs import score_run
+    from dgmmis.prediction import score_run
 
     _tell(score_run(run, data, allow_code=allow_code), as_json)
 
@@ -451,8 +451,8 @@ def sample(run: Path, n: int, out: Path, as_json: bool, quiet: bool, **options: 
       dgmmis sample survey.run 1000000 population.zarr
       dgmmis sample survey.run 100000 again.zarr --which seen
     """
+    from dgmmis.drawing import sample_run
     from dgmmis.progress import bar
-    from dgmmis.runs import sample_run
 
     with bar("drawing", shown=not quiet) as on_batch:
         dataset = sample_run(run, n, out, on_batch=on_batch, **options)

@@ -1,4 +1,6 @@
-"""Prediction: which component each object of a survey belongs to under a run, written in the order of the catalogue."""
+"""Prediction: a survey under a run: how probable it is, and which component each object belongs to, written in the
+order of the catalogue.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,11 +20,32 @@ from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
 from dgmmis.errors import JobError, StoreError
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.serial import Threads
+from dgmmis.fit import evaluate
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.noise_classes import mean_noise
 from dgmmis.scoring import labels, log_normalisers, score_rows
 from dgmmis.subsample import draw_sample
+
+
+def score_run(run_path: Path, data_path: Path, *, allow_code: bool = False) -> dict[str, Any]:
+    """Mean log-likelihood per object of a survey under a run's model and survey, and its parts."""
+    run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
+    if data.schema.features != run.features:
+        raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
+    # objects where the survey could not see any are refused, as in a fit
+    survey = run.survey(allow_code=allow_code)
+    executor = Threads()
+    try:
+        result = evaluate(data, run.model, survey=survey, executor=executor)
+    finally:
+        executor.close()
+    return {
+        "log_likelihood": result.log_likelihood,
+        "n_samples": result.n_samples,
+        "completeness": result.completeness,
+        "completeness_error": result.completeness_error,
+    }
 
 
 def predict_run(

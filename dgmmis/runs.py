@@ -1,35 +1,30 @@
-"""What the commands do: a job becomes a plan or a run; a run scores data and draws samples."""
+"""A job becomes a plan or a run."""
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dgmmis.callback import Callback
-from dgmmis.catalogue import Drawn, draws, noise_kind
+from dgmmis.dataset.arrays import Catalogue
 from dgmmis.dataset.checkpoint import Run, read_run, require_place_for_run, write_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.encoding import encoded
-from dgmmis.dataset.publish import require_room
-from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, unfinished
-from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import DivergedError, JobError, RefusedError, StoreError
+from dgmmis.errors import DivergedError, StoreError
 from dgmmis.execution.cluster import connect, local_resources
 from dgmmis.execution.executor import Executor
-from dgmmis.execution.serial import Threads
-from dgmmis.fit import Fit, check_start, evaluate, fit
+from dgmmis.fit import Fit, check_start, fit
 from dgmmis.information import StandardErrors
 from dgmmis.initialize import Start
 from dgmmis.job import Job, parse_job
 from dgmmis.linalg import packed_size
-from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise
 from dgmmis.noise_law import FromCatalogue
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.remembered import SUMMANDS, Remembered
@@ -47,7 +42,7 @@ MOST_PARAMETERS = 500
 
 def planned(job: Job) -> Plan:
     """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
-    given, spec = _given(job), job.cluster_spec()
+    given, spec = given_by(job), job.cluster_spec()
     data, work = given.data, given.work
     if spec.kind == "local" or (spec.kind == "auto" and not work.is_small):
         return make_plan(data.references, work, local_resources(spec))
@@ -62,51 +57,59 @@ def run_job(
     job: Job,
     out: Path,
     *,
+    given: "Given | None" = None,
+    executor: Executor | None = None,
     callbacks: Sequence[Callback] = (),
     announce: Callable[[list[tuple[str, str]]], None] | None = None,
     overwrite: bool = False,
 ) -> Run:
     """Fit a job and write its run to `out`; go on with a fit of the same job that was interrupted there.
 
-    `announce` receives the plan, and where the dashboard is, before the fit begins.
+    Args:
+        job: what is fitted.
+        out: the run's folder.
+        given: what the job's files hold, or something in its place.
+        executor: that does the work; None: the job's own.
+        callbacks: that follow the fit.
+        announce: receives the plan, and where the dashboard is, before the fit begins.
+        overwrite: give up the fit of something else that was interrupted there.
 
     Raises:
         DgmmisError: as in `fit` and `UnderWay`, with a note that says how to go on.
     """
-    given = _given(job)
+    given = given or given_by(job)
     data, work = given.data, given.work
     require_place_for_run(out)
-    segments = tuple((segment.name, segment.identity) for segment in data.segments)
-    task = Undertaking(job.text, str(job.path), job.essence, given.digest(), str(data.path), segments)
     with UnderWay(
         out,
-        task,
+        given.undertaking(job),
         classes=SUMMANDS,
         interval=float(job.output.checkpoint_seconds),
         schema=data.schema,
         overwrite=overwrite,
         allow_code=job.allow_code,
     ) as under_way:
-        executor = connect(job.cluster_spec(), small=work.is_small)
+        working = executor or connect(job.cluster_spec(), small=work.is_small)
         try:
-            plan = make_plan(data.references, work, executor.resources)
+            plan = make_plan(given.rows.references, work, working.resources)
             if announce is not None:
                 goes_on = [("goes on with", f"the fit that was begun in {out}")] if under_way.replays else []
-                announce([*goes_on, *plan.lines(), *executor.about()])
+                announce([*goes_on, *plan.lines(), *working.about()])
             plan.check()
             try:
-                result, replicates = _fitted(job, given, executor, under_way, callbacks)
+                result, replicates = _fitted(job, given, working, under_way, callbacks)
             except DivergedError:
                 under_way.begin_again()
                 if announce is not None:
                     why = "another version, processor, or function takes other steps"
                     announce([("begins again", f"from the last model: {why}")])
-                result, replicates = _fitted(job, given, executor, under_way, callbacks)
+                result, replicates = _fitted(job, given, working, under_way, callbacks)
             run = _run(job, data, result, replicates, under_way)
             write_run(out, run)
             under_way.finish()
         finally:
-            executor.close()
+            if executor is None:
+                working.close()
     return run
 
 
@@ -126,13 +129,13 @@ def resumed(out: Path, *, allow_code: bool = False) -> Job | None:
 
 def _fitted(
     job: Job,
-    given: "_Given",
+    given: "Given",
     executor: Executor,
     under_way: UnderWay,
     callbacks: Sequence[Callback],
 ) -> tuple[Fit, Bootstrap | None]:
     """The fit, and its bootstrap if one is wanted, with every answer of the workers noted."""
-    data, start, search = given.data, given.start, job.search()
+    data, start, search = given.rows, given.start, job.search()
     earlier = under_way.start()
     if earlier is not None:
         fraction = earlier.model.background_fraction
@@ -185,6 +188,7 @@ def _run(job: Job, data: Dataset, result: Fit, replicates: Bootstrap | None, und
         SurveyRecord.of(result.survey),
         result.noise_classes,
         result.by_class,
+        result.last.moments,
     )
 
 
@@ -230,94 +234,39 @@ def _by_name(errors: StandardErrors) -> dict[str, Any]:
     }
 
 
-def score_run(run_path: Path, data_path: Path, *, allow_code: bool = False) -> dict[str, Any]:
-    """Mean log-likelihood per object of a survey under a run's model and survey, and its parts."""
-    run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
-    if data.schema.features != run.features:
-        raise JobError("the survey has other features than the run", expected=run.features, got=data.schema.features)
-    # objects where the survey could not see any are refused, as in a fit
-    survey = run.survey(allow_code=allow_code)
-    executor = Threads()
-    try:
-        result = evaluate(data, run.model, survey=survey, executor=executor)
-    finally:
-        executor.close()
-    return {
-        "log_likelihood": result.log_likelihood,
-        "n_samples": result.n_samples,
-        "completeness": result.completeness,
-        "completeness_error": result.completeness_error,
-    }
-
-
-def sample_run(
-    run_path: Path,
-    n: int,
-    out: Path,
-    *,
-    which: str = "population",
-    noise: bool | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-    allow_code: bool = False,
-    on_batch: Callable[[int, int | None], None] | None = None,
-) -> Dataset:
-    """Draw n objects of a run's model into a store: its population, what its survey sees of it, or what it misses.
-
-    With noise they are measured as the survey would, where its fit says with what noise; without they are true
-    positions. None: the population without, the others with whatever noise is known.
-
-    Raises:
-        RefusedError: noise that the run does not know; others as in `catalogue.drawn`.
-    """
-    run = read_run(run_path, allow_code=allow_code)
-    measured = noise if noise is not None else which != "population"
-    # true positions of the population have nothing to do with the survey, be it a function that is not allowed
-    survey = run.survey(allow_code=allow_code) if measured or which != "population" else Survey()
-    classes = run.noise_classes if survey.is_partial else ()
-    if noise and survey.noise_law is None:
-        raise RefusedError(
-            "this run does not know the noise of its objects: nothing was selected on measured values",
-            do="leave the noise out",
-        )
-    batches = draws(run.model, survey, noise_classes=classes, by_class=run.by_class, n=n, seed=seed, which=which)
-    first = next(batches)
-    schema = _schema(run, first, noise_kind(survey, classes)) if measured else Schema(run.features, run.units)
-    require_room(out, n * schema.row_nbytes)
-    provenance = {"drawn_from": str(run_path), "which": which, "seed": seed}
-    with SurveyWriter(out, schema, overwrite=overwrite, provenance=provenance) as writer:
-        for part in chain([first], batches):
-            if measured:
-                own = part.noise if isinstance(part.noise, (DiagonalNoise, FullNoise)) else None
-                writer.write(part.points, own, projection=part.projection)
-            else:
-                writer.write(part.positions)
-            if on_batch is not None:
-                on_batch(writer.n_rows, n)
-    return Dataset.open(out)
-
-
-def _schema(run: Run, drawn: Drawn, kind: str) -> Schema:
-    """Of drawn objects as they were measured."""
-    names = run.document.get("measured") or [f"value_{i}" for i in range(drawn.points.shape[1])]
-    shared = drawn.noise.covariance if isinstance(drawn.noise, SharedNoise) else None
-    return Schema(run.features, run.units, kind, shared, measured=None if drawn.projection is None else tuple(names))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class _Given:
-    """What a job's files hold, each read once: the rows, how they came to be seen, and where the fit starts from."""
+class Given:
+    """What a job's files hold, each read once: the rows, how they came to be seen, and where the fit starts from.
+
+    Args:
+        data: the survey.
+        survey: selection and noise law.
+        start: the first model.
+        without: a fold of the rows that the fit does not see.
+    """
 
     data: Dataset
     survey: Survey
     start: Start
+    without: Fold | None = None
+
+    @property
+    def rows(self) -> Catalogue:
+        """What is fitted."""
+        return self.data if self.without is None else training(self.data, self.without)
 
     @property
     def work(self) -> Work:
         """How much there is to do."""
-        return Work.of(self.data, self.start.n_components, self.survey)
+        return Work.of(self.rows, self.start.n_components, self.survey)
 
-    def digest(self) -> str:
+    def undertaking(self, job: Job) -> Undertaking:
+        """What a fit of it is about."""
+        return Undertaking(
+            job.text, str(job.path), job.essence, self._digest(), str(self.data.path), self.data.identities
+        )
+
+    def _digest(self) -> str:
         """Of the survey and the start; of a function its name."""
         record, background, mixture = SurveyRecord.of(self.survey), self.start.background, self.start.method
         values: list[Any] = [
@@ -325,10 +274,12 @@ class _Given:
             dict(record.arrays),
             mixture if isinstance(mixture, str) else [mixture.weights, mixture.means, mixture.covariances],
         ]
+        if self.without is not None:
+            values.append([self.start.background_fraction, repr(self.without)])
         return hashlib.blake2b(encoded(values), digest_size=16).hexdigest()
 
 
-def _given(job: Job) -> _Given:
+def given_by(job: Job) -> Given:
     """What a job's files hold, once it is shown that they go together: a plan refuses what a fit does."""
     data = _data(job)
     start, survey = job.start(job.first_mixture()), job.survey()
@@ -338,7 +289,7 @@ def _given(job: Job) -> _Given:
     if survey.selection is None or not isinstance(survey.noise_law, FromCatalogue):  # which needs more than these rows
         steady = survey.completed(rows, data.n_features)
     require_steady(steady, rows)
-    return _Given(data, survey, start)
+    return Given(data, survey, start)
 
 
 def _data(job: Job) -> Dataset:

@@ -23,8 +23,7 @@ from dgmmis.errors import StoreError
 from dgmmis.execution.serial import Serial
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
-from dgmmis.prediction import predict_run
-from dgmmis.runs import score_run
+from dgmmis.prediction import predict_run, score_run
 
 N = 5 * CHUNK_ROWS  # two files: of four chunks, and of one
 

@@ -36,10 +36,11 @@ rounds
 search
 preparation online
 fit
-uncertainty job
-simulate runs prediction
+uncertainty job model_selection
+simulate runs prediction drawing
+reprocess
 progress summary
-estimator cli plotting dashboard report model_selection testing
+estimator cli plotting dashboard report testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""

@@ -17,6 +17,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.drawing import sample_run
 from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.job import read_job
 from dgmmis.linalg import unpack
@@ -25,7 +26,8 @@ from dgmmis.model import Model
 from dgmmis.noise import NoNoise, SharedNoise
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.noise_law import ImportedNoise, NearestNoise, NoiseRegression
-from dgmmis.runs import run_job, sample_run, score_run
+from dgmmis.prediction import score_run
+from dgmmis.runs import run_job
 from dgmmis.selection import Ball, Box, FromFunction, Grid, HalfSpace, Imported, Injections
 from dgmmis.summary import survey_lines
 from dgmmis.survey import Survey

@@ -6,8 +6,9 @@ other programs. Version 1 had no noise law and no noise classes, and uniform bac
 
 import io
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
 from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.moments import Moments
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.npz import read_npz
 from dgmmis.survey import Survey
@@ -34,6 +36,9 @@ READABLE = (1, VERSION)
 MODEL, UNFINISHED = "model.npz", "job.json"
 """The file that is the run, and the one that is there while, or until, it is made (`under_way`)."""
 
+VERSIONS, LATEST = "versions", "latest"
+"""Of a model store (`model_store`): the folder of its runs, and the file that names the one that holds."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
@@ -46,6 +51,7 @@ class Run:
         record: of the survey, completed with its noise law.
         noise_classes: of the observed objects, where something was not seen.
         by_class: Z of each of them (g,).
+        moments: of the model over all objects, seen and unseen, as a pass gives them; None where they are not known.
     """
 
     model: Model
@@ -55,6 +61,7 @@ class Run:
     record: SurveyRecord = field(default_factory=SurveyRecord)
     noise_classes: tuple[NoiseClass, ...] = ()
     by_class: Vector = field(default_factory=lambda: np.ones(1))
+    moments: Moments | None = None
 
     def survey(self, *, allow_code: bool = False) -> Survey:
         """Selection and noise law of the fit.
@@ -126,6 +133,7 @@ def run_bytes(run: Run) -> bytes:
         "document": np.array(json.dumps(_described(run))),
         **run.record.arrays,
         **class_arrays(run.noise_classes, run.by_class),
+        **_moment_arrays(run.moments),
     }
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
@@ -167,7 +175,7 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
     """Read a run.
 
     Args:
-        path: of the run.
+        path: of the run; or of a model store, whose latest version it is then.
         allow_code: whether a background may be a function to import and call. That of the survey is asked for where
             it is needed, by `Run.survey`.
 
@@ -177,9 +185,31 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
     """
     if is_run(path):
         return read_file(Path(path) / MODEL, allow_code=allow_code)
+    latest = latest_name(path)
+    if latest is not None:
+        return read_file(Path(path) / VERSIONS / latest / MODEL, allow_code=allow_code)
     if is_unfinished(path):
         raise StoreError(f"the run '{path}' is not finished", do=f"`dgmmis resume {path}` goes on with it")
     raise StoreError(f"no run at '{path}'", expected=f"a folder with {MODEL}", do="`dgmmis fit JOB.toml` writes one")
+
+
+def latest_name(path: str | Path) -> str | None:
+    """The name of the version that holds in the model store at a path; None where there is none.
+
+    Raises:
+        StoreError: the file that names it is damaged.
+    """
+    if not _holds(path, LATEST):
+        return None
+    try:
+        name = json.loads((Path(path) / LATEST).read_text(encoding="utf-8"))["version"]
+        if not (isinstance(name, str) and re.fullmatch("[0-9]{6,}", name)):
+            raise ValueError(f"'{name}' is no version")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StoreError(
+            f"'{Path(path) / LATEST}' is damaged", got=error, do="`dgmmis rollback` writes it anew"
+        ) from error
+    return name
 
 
 def read_file(path: Path, *, allow_code: bool = False) -> Run:
@@ -200,6 +230,7 @@ def read_file(path: Path, *, allow_code: bool = False) -> Run:
         features, units = _words(document, "features", d), _words(document, "units", d)
         record = SurveyRecord.read(document["survey"], arrays)
         classes, by_class = classes_from(arrays, d)
+        moments = _moments_from(arrays, mixture)
     except JobError:
         raise
     except DgmmisError as error:
@@ -208,7 +239,23 @@ def read_file(path: Path, *, allow_code: bool = False) -> Run:
         raise StoreError(f"the run '{path}' is damaged: {error}", do="fit it again") from error
     except Exception as error:
         raise StoreError(f"the run '{path}' is damaged", got=repr(error), do="fit it again") from error
-    return Run(model, features, units, document, record, classes, by_class)
+    return Run(model, features, units, document, record, classes, by_class, moments)
+
+
+def _moment_arrays(moments: Moments | None) -> dict[str, Any]:
+    return {} if moments is None else {f"moments_{of.name}": getattr(moments, of.name) for of in fields(moments)}
+
+
+def _moments_from(arrays: Mapping[str, np.ndarray], mixture: GaussianMixture) -> Moments | None:
+    zero = Moments.zero(mixture.n_components, mixture.n_features)
+    if "moments_weight" not in arrays:
+        return None
+    values: dict[str, Any] = {of.name: np.asarray(arrays[f"moments_{of.name}"], dtype=float) for of in fields(Moments)}
+    for name, value in values.items():
+        if value.shape != np.shape(getattr(zero, name)):
+            raise ShapeError(f"moments_{name}", expected=np.shape(getattr(zero, name)), got=value.shape)
+    found: dict[str, Any] = {name: value if value.ndim else float(value) for name, value in values.items()}
+    return Moments(**found)
 
 
 def _document(path: str | Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

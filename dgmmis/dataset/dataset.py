@@ -66,14 +66,13 @@ class Dataset:
         Raises:
             StoreError: they are no longer there.
         """
-        first = self.segments[: len(segments)]
-        if [(segment.name, segment.identity) for segment in first] != list(segments):
+        if self.identities[: len(segments)] != tuple(segments):
             raise StoreError(
                 f"the survey '{self.path}' is not the one that it was",
                 expected=f"segments {', '.join(name for name, _ in segments)} as they were written",
                 do="fit it anew, with `dgmmis fit --overwrite`",
             )
-        return Dataset(self._path, replace(self._manifest, segments=first))
+        return Dataset(self._path, replace(self._manifest, segments=self.segments[: len(segments)]))
 
     def __repr__(self) -> str:
         return f"Dataset('{self.path}': {self.n_rows} rows of {', '.join(self.schema.features)})"
@@ -89,6 +88,11 @@ class Dataset:
     @property
     def segments(self) -> tuple[Segment, ...]:
         return self._manifest.segments
+
+    @property
+    def identities(self) -> tuple[tuple[str, str], ...]:
+        """Name and identity of each segment: two surveys at a path that have them in common have the same rows."""
+        return tuple((segment.name, segment.identity) for segment in self.segments)
 
     @property
     def references(self) -> tuple[ChunkReference, ...]:

@@ -99,6 +99,43 @@ class OutputTable:
     checkpoint_seconds: float = _key(NUMBER, 10.0)
 
 
+@dataclass(frozen=True, slots=True)
+class ReprocessTable:
+    """[reprocess]: what `dgmmis reprocess` takes in, what it leaves out of the fit, and what it keeps.
+
+    Args:
+        sources: files, or patterns such as "nights/*.csv", relative to the job file.
+        columns: as `dgmmis ingest` has them (see Columns); left out, those that made the survey.
+        grows: whether sources grow at their end: then their new rows are taken in, by number.
+        order, float32: as for `dgmmis ingest`, of a survey that is made.
+        models: the model store, relative to the job file; left out: beside it, with the suffix .models.
+        held_out: share of the rows that no fit sees, by which models are compared.
+        keep, keep_days: how many versions are kept, and how old they may become.
+        gate: what a new model may not exceed (see Limits).
+    """
+
+    sources: Sequence[str] = _key(list)
+    columns: Mapping[str, Any] = _key(dict, {})
+    grows: bool = _key(bool, False)
+    order: bool = _key(bool, False)
+    float32: bool = _key(bool, False)
+    models: str | None = _key(str, None)
+    held_out: float = _key(NUMBER, 0.05)
+    keep: int = _key(int, 10)
+    keep_days: float | None = _key(NUMBER, None)
+    gate: Mapping[str, Any] = _key(dict, {})
+
+
+@dataclass(frozen=True, slots=True)
+class GateTable:
+    """[reprocess.gate]: see gate.Limits."""
+
+    fall: float = _key(NUMBER, 3.0)
+    jump: float = _key(NUMBER, 5.0)
+    completeness: float = _key(NUMBER, 0.05)
+    arrivals: float = _key(NUMBER, 1.0)
+
+
 def read_table(name: str, values: Mapping[str, Any], table: Any) -> Any:
     """The values of a table.
 
@@ -118,7 +155,7 @@ def read_table(name: str, values: Mapping[str, Any], table: Any) -> Any:
 
 def _check_kind(name: str, key: "Field[Any]", value: Any) -> None:
     kind = key.metadata["kind"]
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise JobError(f"[{name}] {key.name} has the wrong type", expected=names, got=f"{value!r}")
     if isinstance(value, str) and not value.isprintable():

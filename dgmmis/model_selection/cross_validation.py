@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -54,6 +55,15 @@ class HeldOut:
     log_likelihood: float
     n_samples: float
     groups: Float[np.ndarray, "2 g"]
+
+    @classmethod
+    def of(
+        cls, rows: Catalogue, fold: Fold, model: Model, *, survey: Survey | None, status: Status, executor: Executor
+    ) -> "HeldOut":
+        """The rows of a fold under a model that was fitted without them."""
+        last, judge = judged(rows, model, survey=survey, seed=fold.seed, executor=executor)
+        groups = _group_sums(rows, judge, fold, executor)
+        return cls(fold, judge, status, last.log_likelihood, last.n_samples, groups)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,9 +137,8 @@ class Fitting:
         parts = []
         for fold in Fold.all(n_folds, self.seed):
             result, rest = self(training(data, fold), start), held_out(data, fold)
-            last, judge = judged(rest, result.model, survey=result.survey, seed=self.seed, executor=self.executor)
-            groups = _group_sums(rest, judge, fold, self.executor)
-            parts.append(HeldOut(fold, judge, result.status, last.log_likelihood, last.n_samples, groups))
+            way: dict[str, Any] = {"survey": result.survey, "status": result.status, "executor": self.executor}
+            parts.append(HeldOut.of(rest, fold, result.model, **way))
         return CrossValidation(tuple(parts))
 
 

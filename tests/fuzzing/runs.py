@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dgmmis.dataset.checkpoint import read_run
-from dgmmis.runs import sample_run, score_run
+from dgmmis.drawing import sample_run
+from dgmmis.prediction import score_run
 from fuzzing.commands import called
 from fuzzing.judgement import Judge
 from fuzzing.material import copied, good, npz, run_arrays

@@ -1,0 +1,225 @@
+"""The model store: the versions of a model that were published, each a run that never changes, and which one holds.
+
+STORE/versions/000012/ is a run with what made it in `manifest.json`; STORE/latest names the version that holds, and is
+replaced in one step. STORE/candidate is a run that is being made, STORE/refused the last one that was not published,
+and STORE/set_aside.json lists the sources that it took in and that are left out since.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from dgmmis.dataset.checkpoint import LATEST, VERSIONS, Run, latest_name, read_run
+from dgmmis.dataset.disk import writing
+from dgmmis.dataset.lock import held
+from dgmmis.dataset.publish import replace_file, sync, sync_tree
+from dgmmis.errors import JobError, StoreError
+
+MANIFEST, SET_ASIDE = "manifest.json", "set_aside.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Version:
+    """A run of the store, and what made it.
+
+    Args:
+        path: of the run.
+        manifest: JSON values: inputs with their checksums, versions, seeds, settings, costs, results.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def published(self) -> str:
+        """When, in UTC."""
+        return str(self.manifest["published"])
+
+    def run(self, *, allow_code: bool = False) -> Run:
+        return read_run(self.path, allow_code=allow_code)
+
+
+class ModelStore:
+    """The store at a path, which need not be there yet. What changes it wants it to be held (`held`)."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the store against others, and finish what a process that was killed had begun to publish.
+
+        Raises:
+            LockedError: another process holds it.
+            StoreError: something else is there, or nothing can be written.
+        """
+        with writing(f"the model store '{self.path}'"):
+            if self.path.exists() and not self._is_one():
+                raise StoreError(f"'{self.path}' is there and is not a model store", do="give another path")
+            (self.path / VERSIONS).mkdir(parents=True, exist_ok=True)
+        with held(self.path):
+            newest, pointer = self.newest(), self._pointer()
+            follows = newest is not None and newest.manifest.get("previous") == pointer.get("version")
+            if newest is not None and follows and newest.name not in pointer.get("rolled_back", []):
+                self._point_to(newest.name)
+            yield
+
+    @property
+    def candidate(self) -> Path:
+        """Where the run is made that may be published."""
+        return self.path / "candidate"
+
+    def names(self) -> list[str]:
+        """The versions there are, oldest first."""
+        try:
+            found = [entry.name for entry in (self.path / VERSIONS).iterdir() if re.fullmatch("[0-9]{6,}", entry.name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(found, key=int)
+
+    def version(self, name: str) -> Version:
+        """A version by name.
+
+        Raises:
+            JobError: there is none of that name.
+            StoreError: it is damaged.
+        """
+        if name not in self.names():
+            known = ", ".join(self.names()[-5:]) or "none yet"
+            raise JobError(f"no version '{name}' in '{self.path}'", expected=f"one of {known}")
+        return self._read(self.path / VERSIONS / name)
+
+    def newest(self) -> Version | None:
+        """The version that was made last, be it rolled back since."""
+        names = self.names()
+        return self.version(names[-1]) if names else None
+
+    def latest(self) -> Version | None:
+        """The version that holds."""
+        name = latest_name(self.path)
+        return None if name is None else self.version(name)
+
+    def refused(self) -> Version | None:
+        """The last run that was made after the newest version and not published, if there is one."""
+        path = self.path / "refused"
+        return self._read(path) if path.is_dir() else None
+
+    def publish(self, manifest: Mapping[str, Any]) -> Version:
+        """Make the candidate the version that holds, in one step."""
+        names, pointer = self.names(), self._pointer()
+        name = f"{1 + int(names[-1]) if names else 1:06d}"
+        folder = self.path / VERSIONS / name
+        self._described({**manifest, "version": name, "previous": pointer.get("version")})
+        with writing(f"the model store '{self.path}'"):
+            self.candidate.rename(folder)
+            sync(folder.parent)
+            self._point_to(name)
+            shutil.rmtree(self.path / "refused", ignore_errors=True)
+        return self._read(folder)
+
+    def refuse(self, manifest: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the candidate to be looked at, in the place of an earlier one, and set its sources aside."""
+        self._described(manifest)
+        with writing(f"the model store '{self.path}'"):
+            if sources:
+                self._write(SET_ASIDE, [*self.set_aside(), *sources])
+            shutil.rmtree(self.path / "refused", ignore_errors=True)
+            self.candidate.rename(self.path / "refused")
+
+    def set_aside(self) -> list[dict[str, Any]]:
+        """The sources that are left out: their origins, the segment each was in, why, and since when."""
+        found = self._json(SET_ASIDE, [])
+        if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+            raise StoreError(f"'{self.path / SET_ASIDE}' is damaged", do="correct it, or remove it to try all again")
+        return found
+
+    def take_back(self) -> None:
+        """Leave no source out any more."""
+        with writing(f"the model store '{self.path}'"):
+            (self.path / SET_ASIDE).unlink(missing_ok=True)
+
+    def roll_back(self, name: str | None = None) -> Version:
+        """Make an earlier version hold again: the one before the one that holds, or the one of a name. Newer ones stay.
+
+        Raises:
+            JobError: there is none.
+        """
+        if name is None:
+            holds = latest_name(self.path)
+            if holds is None:
+                raise JobError(f"nothing is published in '{self.path}'", do="`dgmmis reprocess` publishes")
+            earlier = [other for other in self.names() if int(other) < int(holds)]
+            if not earlier:
+                raise JobError(f"no version before {holds} in '{self.path}'", do="`dgmmis versions` lists them")
+            name = earlier[-1]
+        chosen = self.version(name)
+        self._point_to(chosen.name, [other for other in self.names() if int(other) > int(chosen.name)])
+        return chosen
+
+    def prune(self, keep: int, days: float | None) -> list[str]:
+        """Remove all but the last `keep` versions, and those older than so many days; never the one that holds, nor the
+        newest. Returns what went."""
+        names, holds = self.names(), latest_name(self.path)
+        gone = []
+        for position, name in enumerate(reversed(names)):
+            if position == 0 or name == holds:
+                continue
+            published = datetime.fromisoformat(self.version(name).published)
+            is_old = days is not None and datetime.now(UTC) - published > timedelta(days=days)
+            if position >= keep or is_old:
+                with writing(f"the model store '{self.path}'"):
+                    # under another name first: half a version is none
+                    doomed = self.path / VERSIONS / f".{name}"
+                    (self.path / VERSIONS / name).rename(doomed)
+                    shutil.rmtree(doomed, ignore_errors=True)
+                gone.append(name)
+        for leftover in (self.path / VERSIONS).glob(".[0-9]*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return gone
+
+    def _is_one(self) -> bool:
+        names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
+        return VERSIONS in names or not names
+
+    def _described(self, manifest: Mapping[str, Any]) -> None:
+        """The candidate with its manifest, on the disk."""
+        document = {**manifest, "published": datetime.now(UTC).isoformat("T", "seconds")}
+        with writing(f"the model store '{self.path}'"):
+            replace_file(self.candidate / MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
+            sync_tree(self.candidate)
+
+    def _point_to(self, name: str, rolled_back: Sequence[str] = ()) -> None:
+        now = datetime.now(UTC).isoformat("T", "seconds")
+        self._write(LATEST, {"version": name, "since": now, "rolled_back": list(rolled_back)})
+
+    def _pointer(self) -> dict[str, Any]:
+        found = self._json(LATEST, {})
+        return found if isinstance(found, dict) else {}
+
+    def _write(self, name: str, value: Any) -> None:
+        replace_file(self.path / name, (json.dumps(value, indent=1) + "\n").encode())
+
+    def _json(self, name: str, default: Any) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return default
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"'{self.path / name}' cannot be read", got=error, do="restore it") from error
+
+    def _read(self, path: Path) -> Version:
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            return Version(path, {**manifest, "published": str(manifest["published"])})
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise StoreError(f"the version '{path}' cannot be read", got=error, do="restore or remove it") from error
