@@ -68,7 +68,7 @@ class SurveyWriter:
             )
         self.path = path_of(path)
         self.schema = schema
-        self.n_rows = 0
+        self.n_rows = self._n_given = 0
         self._target = path
         self._append, self._overwrite, self._order = append, overwrite, order
         self._on_ordered = on_ordered
@@ -114,6 +114,7 @@ class SurveyWriter:
         weights: np.ndarray | None = None,
         row_ids: np.ndarray | None = None,
         projection: np.ndarray | None = None,
+        kept: np.ndarray | None = None,
     ) -> None:
         """Add rows, any number at a time. Messages count rows from 0, the first that this writer was given.
 
@@ -124,6 +125,7 @@ class SurveyWriter:
             weights: (n,) where the schema is weighted.
             row_ids: whole numbers (n,) of the rows' own; with all rows of a survey, or none.
             projection: R (n, m, d) where the schema has measured values.
+            kept: flags (n,): the others are looked at, and counted in messages, but not written. None: all are.
 
         Raises:
             ShapeError, DataError: arrays that do not fit the schema or one another, or values that none can have.
@@ -142,11 +144,18 @@ class SurveyWriter:
             )
         values = noise.values if isinstance(noise, (DiagonalNoise, FullNoise)) else noise
         arrays = {"points": points, "noise": values, "weights": weights, "row_id": row_ids, "projection": projection}
-        for rows in checked_rows(self.schema, arrays, self.n_rows):
-            self._segment.add(rows)
-            if self._errors is not None:
-                self._errors.add(rows)
+        done = 0
+        for rows in checked_rows(self.schema, arrays, self._n_given):
+            n = len(rows["points"])
+            if kept is not None and not kept[done : done + n].all():
+                rows = {name: array[kept[done : done + n]] for name, array in rows.items()}
+            done += n
+            if len(rows["points"]):
+                self._segment.add(rows)
+                if self._errors is not None:
+                    self._errors.add(rows)
             self.n_rows = self._segment.n_rows
+        self._n_given += done
 
     def _claim(self) -> Path:
         """The folder for the rows: of a new store beside the path, or a new segment in the store there."""
