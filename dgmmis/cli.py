@@ -139,7 +139,16 @@ def simulate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 @click.option("--points", help="npz and zarr: the array (n, m) of all features.")
 @click.option("--noise", help="npz and zarr: the array (n, m), (n, m, m) or (n, t) of noise.")
 @click.option("--projection", help="npz and zarr: the array R (n, m, d), y = R x + noise.")
-@click.option("--append", is_flag=True, help="Add the rows to the survey at OUT.")
+@click.option(
+    "--append",
+    is_flag=True,
+    help="Add the rows to the survey at OUT. Columns that are not given are those that it was made from.",
+)
+@click.option(
+    "--unique",
+    is_flag=True,
+    help="With --append: leave out rows whose row id is in the survey, or earlier in SOURCE; the first one stays.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the survey at OUT.")
 @_order
 @click.option(
@@ -153,6 +162,7 @@ def ingest(
     source: Path,
     out: Path,
     append: bool,
+    unique: bool,
     overwrite: bool,
     order: bool,
     float32: bool,
@@ -167,20 +177,29 @@ def ingest(
     \b
     Example:
       dgmmis ingest stars.parquet stars.zarr --features pmra,pmdec --errors e_pmra,e_pmdec --units mas/yr,mas/yr
+      dgmmis ingest tonight.parquet stars.zarr --append --unique
     """
+    from dgmmis.dataset.append import append as run_append
     from dgmmis.dataset.columns import Columns
     from dgmmis.dataset.ingest import ingest as run
+    from dgmmis.errors import RefusedError
     from dgmmis.progress import bar
 
-    options: dict[str, Any] = {
-        "append": append,
-        "overwrite": overwrite,
-        "order": order,
-        "storage": "float32" if float32 else "float64",
-    }
+    if unique and not append:
+        raise RefusedError(
+            "unique is for rows that are appended", do="give --append too: it makes a survey, if need be"
+        )
+    options: dict[str, Any] = {"order": order, "storage": "float32" if float32 else None}
     with bar("ingesting", shown=not quiet) as on_batch:
-        dataset = run(source, out, Columns(**roles), on_batch=on_batch, **options)
-    _tell(dataset.describe(), as_json)
+        if append and not overwrite:
+            done = run_append(source, out, roles, unique=unique, on_batch=on_batch, **options)
+            document = done.dataset.describe()
+            if unique:
+                document |= {"rows_added": done.n_rows, "rows_left_out": done.n_left_out}
+        else:
+            options |= {"append": append, "overwrite": overwrite}
+            document = run(source, out, Columns(**roles), on_batch=on_batch, **options).describe()
+    _tell(document, as_json)
 
 
 @program.command()

@@ -25,13 +25,18 @@ class Binding:
         self.columns = columns
         self.available = available
         self._measured = tuple(columns.features)
+        arrays = [name for name in (columns.noise, columns.projection) if name is not None]
+        named = [*columns.errors, *columns.variances, *columns.covariances]
+        named += [name for name in (columns.weight, columns.row_id) if name is not None]
+        whole = self._measured if columns.points is None else (columns.points,)
+        absent = [name for name in dict.fromkeys([*whole, *named, *arrays]) if not self._is_there(name)]
+        if len(absent) > 1:  # of one, the nearest name is told
+            raise JobError(f"no columns {', '.join(map(repr, absent))}", do=nearest_name("", available))
         if columns.points is not None:
             m = self._width(columns.points)
             self._measured = tuple(f"{columns.points}:{i}" for i in range(m))
-        named = [*self._measured, *columns.errors, *columns.variances, *columns.covariances]
-        named += [name for name in (columns.weight, columns.row_id) if name is not None]
+        named = [*self._measured, *named]
         self._places = {name: self._place(name) for name in named}
-        arrays = [name for name in (columns.noise, columns.projection) if name is not None]
         for name in arrays:
             self._known(name)
         self.names = tuple(dict.fromkeys([place[0] for place in self._places.values()] + arrays))
@@ -75,11 +80,30 @@ class Binding:
                     got=("n", *tail),
                 )
             noise = tails[tail]
-        units = tuple(columns.units)
-        if not units and measured is None:
-            plain = [name if self._factor(name) == 1 else None for name in self._measured]
-            units = tuple("" if name is None else self.available[self._places[name][0]].unit for name in plain)
+        units = tuple(columns.units) or self.units
         return Schema(names, units, noise, columns.shared_noise, columns.weight is not None, measured)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Of the features, as the source says; "" where it does not, or where they are scaled. () with a projection."""
+        if self.columns.projection is not None:
+            return ()
+        plain = [name if self._factor(name) == 1 else None for name in self._measured]
+        return tuple("" if name is None else self.available[self._places[name][0]].unit for name in plain)
+
+    @property
+    def row_id_names(self) -> tuple[str, ...]:
+        """What to read for the row ids alone."""
+        return () if self.columns.row_id is None else (self._places[self.columns.row_id][0],)
+
+    def row_ids(self, batch: Mapping[str, np.ndarray], first: int) -> np.ndarray:
+        """The row ids, where they have a column; `first` is the number of the first row.
+
+        Raises:
+            DataError: some are missing, or not whole.
+        """
+        assert self.columns.row_id is not None
+        return _whole(self._column(batch, self.columns.row_id), self.columns.row_id, first)
 
     def rows(self, batch: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
         """What `SurveyWriter.write` takes, from arrays of the source; `first` is the number of the first row.
@@ -95,7 +119,7 @@ class Binding:
         if columns.weight is not None:
             out["weights"] = self._table(batch, (columns.weight,))[:, 0] * self._factor(columns.weight)
         if columns.row_id is not None:
-            out["row_ids"] = _whole(self._column(batch, columns.row_id), columns.row_id, first)
+            out["row_ids"] = self.row_ids(batch, first)
         if columns.projection is not None:
             out["projection"] = np.asarray(batch[columns.projection], dtype=float) * self._factor(columns.projection)
         return out
@@ -149,6 +173,10 @@ class Binding:
     def _column(self, batch: Mapping[str, np.ndarray], name: str) -> np.ndarray:
         array, index = self._places[name]
         return batch[array] if index is None else batch[array][:, index]
+
+    def _is_there(self, name: str) -> bool:
+        array, _, index = name.rpartition(":")
+        return name in self.available or (index.isdigit() and array in self.available)
 
     def _place(self, name: str) -> tuple[str, int | None]:
         """The array that holds a column, and where in it."""

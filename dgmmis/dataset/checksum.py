@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "dgmmis checksums"
 
+RANGES = "dgmmis row id ranges"
+"""Under this name the document of the row ids lists the lowest and the highest of each chunk, and the manifest has the
+checksum of that list."""
+
 EMPTY = 2**64 - 1
 """In the index of a shard: a chunk that was never written."""
 
@@ -25,6 +29,11 @@ EMPTY = 2**64 - 1
 def of_list(checksums: Sequence[int] | np.ndarray) -> int:
     """One checksum of many."""
     return zlib.crc32(np.asarray(checksums, dtype="<u4").tobytes())
+
+
+def of_ranges(ranges: np.ndarray) -> int:
+    """The checksum of a list of the lowest and the highest row id of each chunk (c, 2)."""
+    return zlib.crc32(np.asarray(ranges, dtype="<i8").tobytes())
 
 
 def in_file(file: Path, n_chunks: int, places: Sequence[int] | None = None) -> list[int]:

@@ -89,6 +89,12 @@ class Columns:
         if self.points is None and (self.noise or self.projection):
             raise JobError("noise and projection are arrays that go with points", do="give points='NAME' too")
 
+    def uses(self, name: str) -> bool:
+        """Whether a column or array has a role; "X:0" has one if X has."""
+        listed = (*self.features, *self.errors, *self.variances, *self.covariances)
+        used = {*listed, self.weight, self.row_id, self.points, self.noise, self.projection}
+        return name in used or name.rpartition(":")[0] in used
+
     def to_attributes(self) -> dict[str, Any]:
         """What was given, as JSON values."""
         given = {entry.name: getattr(self, entry.name) for entry in fields(self)}

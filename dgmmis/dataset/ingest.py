@@ -1,14 +1,13 @@
 """Ingest: a catalogue in any common format -> a survey store, some rows at a time."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dgmmis.chunk import CHUNK_ROWS
-from dgmmis.dataset.binding import Binding
+from dgmmis.dataset.append import append as append_to
+from dgmmis.dataset.bound_source import BoundSource
 from dgmmis.dataset.columns import Columns
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.sources import open_source
@@ -16,9 +15,6 @@ from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError
 
 __all__ = ["Columns", "ingest"]
-
-HASH_BYTES = 64 * 2**20
-"""Sources up to this size are identified by their SHA-256; larger ones by size and time."""
 
 
 def ingest(
@@ -29,7 +25,7 @@ def ingest(
     append: bool = False,
     overwrite: bool = False,
     order: bool = False,
-    storage: str = "float64",
+    storage: str | None = None,
     batch_rows: int = CHUNK_ROWS,
     on_batch: Callable[[int, int | None], object] | None = None,
 ) -> Dataset:
@@ -41,12 +37,14 @@ def ingest(
         out: the store to make.
         columns: which columns are what. Nulls, NaN and masked entries of features are missing features; rows are kept
             even if all of theirs are.
-        append: add the rows to the survey that is there; one is made if there is none.
+        append: add the rows to the survey that is there; one is made if there is none. `dgmmis.dataset.append` does
+            the same and can do more.
         overwrite: put them in its place.
         order: put the rows of the store along a k-d tree, so that rows that follow one another lie near one another.
             Their numbers in the catalogue are kept. Takes, while it runs, room on the disk for twice the rows. Rows
             appended to an ordered survey are ordered without being asked for.
         storage: "float64", or "float32": half the room and the reading, values and noise rounded by up to 6e-8 of each.
+            None: as the survey has it that they are appended to, else "float64".
         batch_rows: how many rows are read at a time.
         on_batch: called with the rows done and the rows in all (None: not known), after every batch; and once more from
             the first while they are ordered.
@@ -56,33 +54,22 @@ def ingest(
         JobError: columns that do not exist, with the nearest name.
         DataError, ShapeError: values or columns that no survey can have, or that float32 cannot hold finely enough;
             rows are counted from 0 in the source.
+        RefusedError: append with overwrite.
         DgmmisError: the package for the format is not installed.
     """
+    if append and not overwrite:
+        return append_to(
+            source, out, columns, order=order, storage=storage, batch_rows=batch_rows, on_batch=on_batch
+        ).dataset
     if batch_rows < 1:
         raise JobError("batch_rows", expected="at least 1", got=batch_rows)
     path = Path(source).absolute()
-    table = open_source(path)
-    binding = Binding(columns, table.fields)
-    whole = () if columns.row_id is None else (columns.row_id,)
-    provenance = {**_origin(path), "columns": columns.to_attributes()}
-    schema = replace(binding.schema, storage=storage)
-    with SurveyWriter(
-        out, schema, append=append, overwrite=overwrite, order=order, on_ordered=on_batch, provenance=provenance
-    ) as writer:
-        for batch in table.batches(binding.names, batch_rows, whole):
-            writer.write(**binding.rows(batch, writer.n_rows))
+    bound = BoundSource(path, open_source(path), columns)
+    schema = replace(bound.binding.schema, storage=storage or "float64")
+    options: dict[str, Any] = {"append": append, "overwrite": overwrite, "order": order}
+    with SurveyWriter(out, schema, on_ordered=on_batch, provenance=bound.provenance(), **options) as writer:
+        for rows in bound.batches(batch_rows):
+            writer.write(**rows)
             if on_batch is not None:
-                on_batch(writer.n_rows, binding.n_rows)
+                on_batch(writer.n_rows, bound.n_rows)
     return Dataset.open(out)
-
-
-def _origin(path: Path) -> dict[str, Any]:
-    """What identifies a source."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    size = sum(file.stat().st_size for file in files)
-    modified = datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
-    origin = {"source": path.name, "path": str(path), "bytes": size, "modified": modified.isoformat("T", "seconds")}
-    if path.is_file() and size <= HASH_BYTES:
-        with path.open("rb") as file:
-            origin["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return origin

@@ -31,6 +31,7 @@ class SegmentWriter:
         self._missing = np.zeros(schema.n_measured, dtype=int)
         self._minimum = np.full(schema.n_measured, np.nan)
         self._maximum = np.full(schema.n_measured, np.nan)
+        self._id_ranges: list[list[int]] = []
         chunks = max(SHARD_BYTES // (schema.row_nbytes * CHUNK_ROWS), 1)
         self._shard_rows = CHUNK_ROWS * min(1 << (chunks.bit_length() - 1), 8)
 
@@ -68,6 +69,9 @@ class SegmentWriter:
         with writing(f"'{self.folder}'"):
             (self.folder / DOCUMENT).write_text(group_document({}))
             checksums = {name: self._summed(name, array) for name, array in self._arrays.items()}
+            if self._id_ranges:
+                self._arrays["row_id"].update_attributes({checksum.RANGES: self._id_ranges})
+                checksums[checksum.RANGES] = checksum.of_ranges(np.array(self._id_ranges))
         return Segment(
             name=self.folder.name,
             n_rows=self.n_rows,
@@ -100,6 +104,9 @@ class SegmentWriter:
                 if self._filled:
                     array.resize((self.n_rows, *rows.shape[1:]))
                     array[start : self.n_rows] = rows[: self._filled]
+            if name == "row_id":
+                parts = (rows[a : min(a + CHUNK_ROWS, self._filled)] for a in range(0, self._filled, CHUNK_ROWS))
+                self._id_ranges += [[int(part.min()), int(part.max())] for part in parts]
         self._filled = 0
 
     def _create(self, name: str, rows: np.ndarray) -> "zarr.Array[Any]":

@@ -26,13 +26,15 @@ class Spill:
     Args:
         path: of the file, which must not be there; it comes with the first record.
         dtype: of a record.
+        what: they are, for messages.
 
     Raises:
         StoreError: from any method: the file cannot be written or read.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype) -> None:
+    def __init__(self, path: Path, dtype: np.dtype, what: str = "rows to be ordered") -> None:
         self.path, self.dtype, self.n_rows = path, dtype, 0
+        self._what = what
 
     def append(self, records: np.ndarray) -> None:
         """Add records (n,) at the end."""
@@ -40,7 +42,7 @@ class Spill:
             return
         content = np.ascontiguousarray(records).view(np.uint8).data
         # opened for as long as it takes: hundreds may be there, and none is left open when something goes wrong
-        with writing(f"rows to be ordered, to '{self.path}',"), self.path.open("ab") as file:
+        with writing(f"{self._what}, to '{self.path}',"), self.path.open("ab") as file:
             file.write(content)
         self.n_rows += len(records)
 
@@ -78,6 +80,4 @@ class Spill:
         self.path.unlink(missing_ok=True)
 
     def _unreadable(self, got: object) -> StoreError:
-        return StoreError(
-            f"rows to be ordered cannot be read from '{self.path}'", got=got, do="check the disk and run again"
-        )
+        return StoreError(f"{self._what} cannot be read from '{self.path}'", got=got, do="check the disk and run again")

@@ -6,6 +6,7 @@ older survey, go into a new segment; then the manifest is replaced in one step. 
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +16,13 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.dataset.disk import writing
-from dgmmis.dataset.lock import Lock
-from dgmmis.dataset.manifest import (
-    DOCUMENT,
-    SEGMENTS,
-    Manifest,
-    Segment,
-    group_document,
-    is_segment_name,
-    read_attributes,
-)
+from dgmmis.dataset.held_store import HeldStore, held_store, is_there, path_of
+from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document
 from dgmmis.dataset.ordered_segment import OrderedSegmentWriter
-from dgmmis.dataset.publish import replace_file, sync, sync_tree, temporary_sibling
+from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
 from dgmmis.dataset.rounding import ErrorSample
 from dgmmis.dataset.rows import checked_rows
-from dgmmis.dataset.schema import FORMAT, Schema
+from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.segment import SegmentWriter
 from dgmmis.errors import DataError, LockedError, RefusedError, StoreError
 from dgmmis.noise import DiagonalNoise, FullNoise
@@ -39,7 +32,7 @@ class SurveyWriter:
     """Writes rows to a survey store; a context manager, which publishes the rows when it is left without an exception.
 
     Args:
-        path: of the store.
+        path: of the store; or the store itself, held by the caller, who then lets go of it.
         schema: what each row holds.
         append: add the rows to the survey there, of the same schema; a new one is made if there is none.
         overwrite: put the rows in the place of the survey there, which stays as it is until they are written.
@@ -59,7 +52,7 @@ class SurveyWriter:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | HeldStore,
         schema: Schema,
         *,
         append: bool = False,
@@ -73,9 +66,10 @@ class SurveyWriter:
             raise RefusedError(
                 "append and overwrite exclude one another", do="give one of them: --append or --overwrite"
             )
-        self.path = Path(path).absolute()
+        self.path = path_of(path)
         self.schema = schema
-        self.n_rows = 0
+        self.n_rows = self._n_given = 0
+        self._target = path
         self._append, self._overwrite, self._order = append, overwrite, order
         self._on_ordered = on_ordered
         self._provenance = dict(provenance or {})
@@ -83,8 +77,9 @@ class SurveyWriter:
         self._errors = ErrorSample(schema) if schema.storage == "float32" else None
         self._row_ids: bool | None = None
         self._segment: SegmentWriter | OrderedSegmentWriter | None = None
+        self._held: HeldStore | None = None
         self._unpublished: Path | None = None
-        self._lock: Lock | None = None
+        self._claims = ExitStack()
 
     def __enter__(self) -> "SurveyWriter":
         # what cannot be stored is known before the rows are read
@@ -119,6 +114,7 @@ class SurveyWriter:
         weights: np.ndarray | None = None,
         row_ids: np.ndarray | None = None,
         projection: np.ndarray | None = None,
+        kept: np.ndarray | None = None,
     ) -> None:
         """Add rows, any number at a time. Messages count rows from 0, the first that this writer was given.
 
@@ -129,6 +125,7 @@ class SurveyWriter:
             weights: (n,) where the schema is weighted.
             row_ids: whole numbers (n,) of the rows' own; with all rows of a survey, or none.
             projection: R (n, m, d) where the schema has measured values.
+            kept: flags (n,): the others are looked at, and counted in messages, but not written. None: all are.
 
         Raises:
             ShapeError, DataError: arrays that do not fit the schema or one another, or values that none can have.
@@ -147,20 +144,24 @@ class SurveyWriter:
             )
         values = noise.values if isinstance(noise, (DiagonalNoise, FullNoise)) else noise
         arrays = {"points": points, "noise": values, "weights": weights, "row_id": row_ids, "projection": projection}
-        for rows in checked_rows(self.schema, arrays, self.n_rows):
-            self._segment.add(rows)
-            if self._errors is not None:
-                self._errors.add(rows)
+        done = 0
+        for rows in checked_rows(self.schema, arrays, self._n_given):
+            n = len(rows["points"])
+            if kept is not None and not kept[done : done + n].all():
+                rows = {name: array[kept[done : done + n]] for name, array in rows.items()}
+            done += n
+            if len(rows["points"]):
+                self._segment.add(rows)
+                if self._errors is not None:
+                    self._errors.add(rows)
             self.n_rows = self._segment.n_rows
+        self._n_given += done
 
     def _claim(self) -> Path:
         """The folder for the rows: of a new store beside the path, or a new segment in the store there."""
-        try:
-            is_there = self.path.exists()
-        except (OSError, ValueError) as error:  # ValueError: no path at all
-            raise StoreError(f"'{self.path}' cannot be written", got=error, do="give another path") from error
-        if not is_there:
-            root, self._lock = temporary_sibling(self.path)
+        if not is_there(self.path):
+            root, lock = temporary_sibling(self.path)
+            self._claims.callback(lock.release)
             self._unpublished = root
             folder = root / SEGMENTS / "000000"
             folder.mkdir(parents=True)
@@ -171,39 +172,11 @@ class SurveyWriter:
                 do="give another path; or replace it with --overwrite (overwrite=True), or add rows to it with "
                 "`dgmmis ingest --append` (append=True)",
             )
-        if read_attributes(self.path).get("format") != FORMAT:
-            raise StoreError(f"'{self.path}' is not a dgmmis survey", do="give another path; it is left as it is")
-        self._lock = Lock(self.path)
+        self._held = self._claims.enter_context(held_store(self._target))
         if self._append:
-            self._continue(Manifest.read(self.path))
-        folders = self._folders()
-        if self._append:  # left by a writer that was killed
-            kept = {segment.name for segment in self._before.segments}
-            for leftover in [folder for folder in folders if folder.name not in kept]:
-                shutil.rmtree(leftover)
-        number = 1 + max((int(folder.name) for folder in folders), default=-1)
-        folder = self.path / SEGMENTS / f"{number:06d}"
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise StoreError(f"'{folder}' cannot be made", got=error, do="see what is there") from error
-        self._unpublished = folder
-        return folder
-
-    def _folders(self) -> list[Path]:
-        """Those of segments, and nothing else: they may be removed, with all that is in them."""
-        parent = self.path / SEGMENTS
-        if parent.is_symlink():
-            raise StoreError(
-                f"'{parent}' is a link",
-                expected="a folder of this store, whose old segments are removed",
-                do="give another path; it is left as it is",
-            )
-        return [
-            entry
-            for entry in parent.glob("*")
-            if is_segment_name(entry.name) and entry.is_dir() and not entry.is_symlink()
-        ]
+            self._continue(self._held.manifest)
+            self._held.clear()
+        return self._held.new_folder()
 
     def _continue(self, before: Manifest) -> None:
         differences = before.schema.differences(self.schema)
@@ -215,11 +188,11 @@ class SurveyWriter:
         if self._before.truth is not None:
             raise RefusedError("truth is for a new survey only", do="append without it")
         self._before = before
-        self._row_ids = before.segments[0].row_ids
+        self._row_ids = before.segments[0].row_ids if before.segments else None
         self._order |= any(segment.ordering is not None for segment in before.segments)
 
     def _publish(self) -> None:
-        if self._segment is None or self._unpublished is None:
+        if self._segment is None:
             return
         if self.n_rows == 0:
             if self._before.segments:  # nothing new to append: the survey stays as it is
@@ -227,20 +200,14 @@ class SurveyWriter:
             raise DataError("no rows were written", do=f"check that the source has rows; '{self.path}' was not changed")
         if self._errors is not None:
             self._errors.require_fine_steps()
-        folder = self._segment.folder
-        document = self._document(self._segment.finish())
-        if folder == self._unpublished:
-            older = [entry for entry in self._folders() if entry != folder]
-            sync_tree(folder)
-            sync(folder.parent)
-            replace_file(self.path / DOCUMENT, document.encode())
-            self._unpublished = None
-            for entry in older if self._overwrite else ():
-                shutil.rmtree(entry, ignore_errors=True)
+        manifest = self._manifest(self._segment.finish())
+        if self._held is not None:
+            self._held.publish(manifest)
             return
         root = self._unpublished
+        assert root is not None
         (root / SEGMENTS / DOCUMENT).write_text(group_document({}))
-        (root / DOCUMENT).write_text(document)
+        (root / DOCUMENT).write_text(manifest.document())
         sync_tree(root)
         try:
             root.rename(self.path)
@@ -252,27 +219,16 @@ class SurveyWriter:
         self._unpublished = None
         sync(self.path.parent)
 
-    def _document(self, segment: Segment) -> str:
+    def _manifest(self, segment: Segment) -> Manifest:
         entry = {"rows": segment.n_rows, "dgmmis": __version__, "written": datetime.now(UTC).isoformat("T", "seconds")}
         before = self._before
         provenance = (*before.provenance, {**self._provenance, **entry})
-        return Manifest(self.schema, (*before.segments, segment), provenance, before.truth).document()
+        return Manifest(self.schema, (*before.segments, segment), provenance, before.truth)
 
     def _discard(self) -> None:
         """Remove what was not published, and let go of the lock and of the memory."""
-        self._segment = None
-        if self._unpublished is not None and not self._is_published(self._unpublished):
+        self._segment = self._held = None
+        if self._unpublished is not None:
             shutil.rmtree(self._unpublished, ignore_errors=True)
             self._unpublished = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def _is_published(self, folder: Path) -> bool:
-        """Whether the manifest names a segment: it was replaced before an error of the disk, or a signal, came."""
-        try:
-            return folder.parent == self.path / SEGMENTS and folder.name in {
-                segment.name for segment in Manifest.read(self.path).segments
-            }
-        except StoreError:
-            return True  # what cannot be read is left alone: the next writer removes what no manifest names
+        self._claims.close()
