@@ -20,7 +20,7 @@ from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.sources import open_source
 from dgmmis.dataset.spill import Spill
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import JobError, StoreError
+from dgmmis.errors import JobError, StoreError, require_whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +44,7 @@ def append(
     columns: Columns | Mapping[str, Any] | None = None,
     *,
     unique: bool = False,
+    skip: int = 0,
     order: bool = False,
     storage: str | None = None,
     batch_rows: int = CHUNK_ROWS,
@@ -58,6 +59,7 @@ def append(
             the catalogue that was ingested last; shared noise, units and the names of features are the survey's.
         unique: leave out rows whose row id is in the survey already, or in an earlier row of the catalogue, whatever
             else they hold: the first one stays. The row ids of the catalogue are read before the rows.
+        skip: so many of the first rows of the catalogue; it may not have fewer.
         order: put the rows along a k-d tree. Those of an ordered survey are without being asked for.
         storage: "float64" or "float32"; None: the survey's.
         batch_rows: how many rows are read at a time.
@@ -68,6 +70,7 @@ def append(
         DataError: other units than the survey's, and as `ingest`.
         StoreError: another schema, and as `ingest`.
     """
+    require_whole(skip, "skip", 0)
     if batch_rows < 1:
         raise JobError("batch_rows", expected="at least 1", got=batch_rows)
     path, out = Path(source).absolute(), path_of(store)
@@ -76,12 +79,12 @@ def append(
     with ExitStack() as stack:
         held = stack.enter_context(held_store(store)) if is_there(out) else None
         if held is None:
-            bound = BoundSource(path, table, Columns(**roles))
+            bound = BoundSource(path, table, Columns(**roles), skip=skip)
             schema = replace(bound.binding.schema, storage=storage or "float64")
         else:
             held.clear()
             manifest = held.manifest
-            bound = BoundSource(path, table, inherited_columns(out, manifest, roles))
+            bound = BoundSource(path, table, inherited_columns(out, manifest, roles), skip=skip)
             units_given = bool(roles.get("units"))
             schema = inherited_schema(out, manifest.schema, bound, storage=storage, units_given=units_given)
         provenance, kept, n_left_out = bound.provenance(), None, 0
@@ -106,6 +109,7 @@ def append(
                     on_batch(done, bound.n_rows)
             if kept is not None and done < kept.n_rows:
                 raise _changed(path)
+            writer.provenance["source_rows"] = skip + done
         return Appended(Dataset.open(out), writer.n_rows, n_left_out)
 
 

@@ -75,6 +75,19 @@ class Catalogue(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some of the rows of a catalogue; a catalogue itself."""
+
+    n_features: int
+    references: tuple[Reference, ...]
+    in_memory: bool
+
+    @property
+    def n_rows(self) -> int:
+        return sum(reference.n_rows for reference in self.references)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ArrayReference:
     """Rows [start, stop) of arrays in memory."""
 

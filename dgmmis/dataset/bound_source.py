@@ -17,37 +17,42 @@ HASH_BYTES = 64 * 2**20
 
 
 class BoundSource:
-    """A source at a path, with the columns that were asked for.
+    """A source at a path, with the columns that were asked for, from row `skip` on.
 
     Raises:
         JobError, DataError, ShapeError: columns that are not there, or not of the right kind.
     """
 
-    def __init__(self, path: Path, table: Source, columns: Columns) -> None:
-        self.path, self.columns = path, columns
+    def __init__(self, path: Path, table: Source, columns: Columns, *, skip: int = 0) -> None:
+        self.path, self.columns, self.skip = path, columns, skip
         self.binding = Binding(columns, table.fields)
         self._table = table
 
     @property
     def n_rows(self) -> int | None:
         """How many rows; None where that is known only at the end."""
-        return self.binding.n_rows
+        n = self.binding.n_rows
+        return None if n is None else max(0, n - self.skip)
 
     def batches(self, rows: int) -> Iterator[dict[str, np.ndarray]]:
         """What `SurveyWriter.write` takes, about so many rows at a time."""
         done = 0
         for batch in self._table.batches(self.binding.names, rows, self._whole):
             arrays = self.binding.rows(batch, done)
-            done += len(arrays["points"])
-            yield arrays
+            first, n = max(0, self.skip - done), len(arrays["points"])
+            done += n
+            if first < n:
+                yield {name: values[first:] for name, values in arrays.items()} if first else arrays
 
     def row_ids(self, rows: int) -> Iterator[np.ndarray]:
         """The row ids alone, about so many at a time."""
         done = 0
         for batch in self._table.batches(self.binding.row_id_names, rows, self._whole):
             ids = self.binding.row_ids(batch, done)
+            first = max(0, self.skip - done)
             done += len(ids)
-            yield ids
+            if first < len(ids):
+                yield ids[first:]
 
     def provenance(self) -> dict[str, Any]:
         """Where the rows come from, as JSON values."""
@@ -58,13 +63,18 @@ class BoundSource:
         return () if self.columns.row_id is None else (self.columns.row_id,)
 
 
-def origin(path: Path) -> dict[str, Any]:
-    """What identifies a file, or a folder of files."""
+def outline(path: Path) -> dict[str, Any]:
+    """Name, path, size and time of a file, or of a folder of files: what can be known without reading it."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     size = sum(file.stat().st_size for file in files)
-    modified = datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
-    found = {"source": path.name, "path": str(path), "bytes": size, "modified": modified.isoformat("T", "seconds")}
-    if path.is_file() and size <= HASH_BYTES:
+    modified = datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0.0), UTC)
+    return {"source": path.name, "path": str(path), "bytes": size, "modified": modified.isoformat("T", "seconds")}
+
+
+def origin(path: Path) -> dict[str, Any]:
+    """What identifies a file, or a folder of files: with its SHA-256, where that is soon known."""
+    found = outline(path)
+    if path.is_file() and found["bytes"] <= HASH_BYTES:
         with path.open("rb") as file:
             found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -1,6 +1,6 @@
 """Dataset: a survey store opened for reading."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from os import scandir
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
+from dgmmis.dataset.arrays import Part
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, file_name, read_document
 from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, open_array
 from dgmmis.dataset.rounding import rounding_error
@@ -73,6 +74,11 @@ class Dataset:
                 do="fit it anew, with `dgmmis fit --overwrite`",
             )
         return Dataset(self._path, replace(self._manifest, segments=self.segments[: len(segments)]))
+
+    def part(self, segments: Collection[tuple[str, str]]) -> Part:
+        """The rows of some segments, by name and identity, each with its place in the survey."""
+        kept = [one for one in self.references if (one.segment.name, one.segment.identity) in segments]
+        return Part(self.n_features, tuple(kept), in_memory=False)
 
     def __repr__(self) -> str:
         return f"Dataset('{self.path}': {self.n_rows} rows of {', '.join(self.schema.features)})"

@@ -11,7 +11,7 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.chunk import LEAF_ROWS, Chunk, leaf_pieces
-from dgmmis.dataset.arrays import Catalogue, Reference
+from dgmmis.dataset.arrays import Catalogue, Part, Reference
 from dgmmis.errors import DataError, JobError
 
 
@@ -116,20 +116,7 @@ class FoldReference:
         return np.flatnonzero(np.concatenate(kept))[self.start : self.stop]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FoldCatalogue:
-    """A fold of a catalogue, or what is left of the catalogue without it; a catalogue itself."""
-
-    n_features: int
-    references: tuple[FoldReference, ...]
-    in_memory: bool
-
-    @property
-    def n_rows(self) -> int:
-        return sum(reference.n_rows for reference in self.references)
-
-
-def training(catalogue: Catalogue, fold: Fold) -> FoldCatalogue:
+def training(catalogue: Catalogue, fold: Fold) -> Part:
     """The rows that are not in a fold, in their order.
 
     Raises:
@@ -138,7 +125,7 @@ def training(catalogue: Catalogue, fold: Fold) -> FoldCatalogue:
     return _view(catalogue, fold, is_held_out=False)
 
 
-def held_out(catalogue: Catalogue, fold: Fold) -> FoldCatalogue:
+def held_out(catalogue: Catalogue, fold: Fold) -> Part:
     """The rows that are in a fold, in their order.
 
     Raises:
@@ -147,7 +134,7 @@ def held_out(catalogue: Catalogue, fold: Fold) -> FoldCatalogue:
     return _view(catalogue, fold, is_held_out=True)
 
 
-def _view(catalogue: Catalogue, fold: Fold, *, is_held_out: bool) -> FoldCatalogue:
+def _view(catalogue: Catalogue, fold: Fold, *, is_held_out: bool) -> Part:
     n = sum(reference.n_rows for reference in catalogue.references)
     references, leaf = [], 0
     for whole in catalogue.references:
@@ -158,7 +145,7 @@ def _view(catalogue: Catalogue, fold: Fold, *, is_held_out: bool) -> FoldCatalog
             leaf += -(-kept // LEAF_ROWS)
     if not references:
         raise DataError("a fold has no rows", got=f"{n} rows and {fold.n_folds} folds", do="take fewer folds")
-    return FoldCatalogue(catalogue.n_features, tuple(references), catalogue.in_memory)
+    return Part(catalogue.n_features, tuple(references), catalogue.in_memory)
 
 
 def _leaves(whole: Reference) -> Iterator[tuple[int, int]]:

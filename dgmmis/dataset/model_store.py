@@ -2,7 +2,7 @@
 
 STORE/versions/000012/ is a run with what made it in `manifest.json`; STORE/latest names the version that holds, and is
 replaced in one step. STORE/candidate is a run that is being made, STORE/refused the last one that was not published,
-and STORE/set_aside.json lists the sources that it took in and that are left out since.
+and STORE/set_aside.json lists the sources that are left out since.
 """
 
 import json
@@ -21,7 +21,7 @@ from dgmmis.dataset.lock import held
 from dgmmis.dataset.publish import replace_file, sync, sync_tree
 from dgmmis.errors import JobError, StoreError
 
-MANIFEST, SET_ASIDE = "manifest.json", "set_aside.json"
+MANIFEST, SET_ASIDE, WITHOUT_ROWS = "manifest.json", "set_aside.json", "without_rows.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,21 +127,31 @@ class ModelStore:
             shutil.rmtree(self.path / "refused", ignore_errors=True)
         return self._read(folder)
 
-    def refuse(self, manifest: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the candidate to be looked at, in the place of an earlier one, and set its sources aside."""
+    def refuse(self, manifest: Mapping[str, Any]) -> None:
+        """Keep the candidate to be looked at, in the place of an earlier one."""
         self._described(manifest)
         with writing(f"the model store '{self.path}'"):
-            if sources:
-                self._write(SET_ASIDE, [*self.set_aside(), *sources])
             shutil.rmtree(self.path / "refused", ignore_errors=True)
             self.candidate.rename(self.path / "refused")
 
     def set_aside(self) -> list[dict[str, Any]]:
         """The sources that are left out: their origins, the segment each was in, why, and since when."""
-        found = self._json(SET_ASIDE, [])
-        if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-            raise StoreError(f"'{self.path / SET_ASIDE}' is damaged", do="correct it, or remove it to try all again")
-        return found
+        return self._list(SET_ASIDE)
+
+    def without_rows(self) -> list[dict[str, Any]]:
+        """Origins of the sources that had no rows which the survey had not."""
+        return self._list(WITHOUT_ROWS)
+
+    def add_without_rows(self, origin: Mapping[str, Any]) -> None:
+        with writing(f"the model store '{self.path}'"):
+            self._write(WITHOUT_ROWS, [*self.without_rows(), origin])
+
+    def leave_out(self, sources: Sequence[Mapping[str, Any]]) -> None:
+        """Set sources aside."""
+        known = [entry.get("segment") for entry in self.set_aside()]
+        with writing(f"the model store '{self.path}'"):
+            new = [source for source in sources if source.get("segment") not in known]
+            self._write(SET_ASIDE, [*self.set_aside(), *new])
 
     def take_back(self) -> None:
         """Leave no source out any more."""
@@ -208,6 +218,12 @@ class ModelStore:
 
     def _write(self, name: str, value: Any) -> None:
         replace_file(self.path / name, (json.dumps(value, indent=1) + "\n").encode())
+
+    def _list(self, name: str) -> list[dict[str, Any]]:
+        found = self._json(name, [])
+        if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+            raise StoreError(f"'{self.path / name}' is damaged", do="correct it, or remove it to try all again")
+        return found
 
     def _json(self, name: str, default: Any) -> Any:
         try:

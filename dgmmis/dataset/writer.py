@@ -47,7 +47,7 @@ class SurveyWriter:
         RefusedError: append with overwrite, or with a truth.
         DataError: no rows were written to a new store, or provenance or truth that JSON cannot hold.
 
-    `n_rows` counts the rows written so far, not those that were there before.
+    `n_rows` counts the rows written so far, not those that were there before. `provenance` may be added to meanwhile.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SurveyWriter:
         self._target = path
         self._append, self._overwrite, self._order = append, overwrite, order
         self._on_ordered = on_ordered
-        self._provenance = dict(provenance or {})
+        self.provenance = dict(provenance or {})
         self._before = Manifest(schema, truth=None if truth is None else dict(truth))
         self._errors = ErrorSample(schema) if schema.storage == "float32" else None
         self._row_ids: bool | None = None
@@ -83,7 +83,7 @@ class SurveyWriter:
 
     def __enter__(self) -> "SurveyWriter":
         # what cannot be stored is known before the rows are read
-        Manifest(self.schema, provenance=(self._provenance,), truth=self._before.truth).document()
+        Manifest(self.schema, provenance=(self.provenance,), truth=self._before.truth).document()
         try:
             with writing(f"'{self.path}'"):
                 folder = self._claim()
@@ -222,7 +222,7 @@ class SurveyWriter:
     def _manifest(self, segment: Segment) -> Manifest:
         entry = {"rows": segment.n_rows, "dgmmis": __version__, "written": datetime.now(UTC).isoformat("T", "seconds")}
         before = self._before
-        provenance = (*before.provenance, {**self._provenance, **entry})
+        provenance = (*before.provenance, {**self.provenance, **entry})
         return Manifest(self.schema, (*before.segments, segment), provenance, before.truth)
 
     def _discard(self) -> None:

@@ -24,6 +24,7 @@ from dgmmis.job.job_tables import (
     FitTable,
     ModelTable,
     OutputTable,
+    ReprocessTable,
     read_table,
 )
 from dgmmis.mixture import GaussianMixture
@@ -50,13 +51,15 @@ class Job:
     fit: FitTable = field(default_factory=FitTable)
     cluster: ClusterTable = field(default_factory=ClusterTable)
     output: OutputTable = field(default_factory=OutputTable)
+    reprocess: ReprocessTable | None = None
     allow_code: bool = False
     segments: tuple[tuple[str, str], ...] | None = None
 
     @property
     def essence(self) -> str:
-        """What decides the answer, as JSON text: not where the work runs, nor where the run is written."""
-        tables = {name: table for name, table in tomllib.loads(self.text).items() if name not in ("cluster", "output")}
+        """What decides the answer, as JSON text: not where the work runs, nor where rows come from and the run goes."""
+        told = tomllib.loads(self.text).items()
+        tables = {name: table for name, table in told if name not in ("cluster", "output", "reprocess")}
         return json.dumps(tables, sort_keys=True, default=str)
 
     def resolve(self, path: str) -> Path:
@@ -66,6 +69,12 @@ class Job:
     @property
     def output_path(self) -> Path:
         return self.resolve(self.output.path) if self.output.path else self.path.with_suffix(".run").absolute()
+
+    @property
+    def models_path(self) -> Path:
+        """Of the model store that reprocessing publishes in."""
+        named = None if self.reprocess is None else self.reprocess.models
+        return self.resolve(named) if named else self.path.with_suffix(".models").absolute()
 
     def start(self, mixture: GaussianMixture | None = None) -> Start:
         """How to find the first model; `mixture` is that of the run which `init` names."""
@@ -156,6 +165,7 @@ TABLES: Mapping[str, Any] = {
     "fit": FitTable,
     "cluster": ClusterTable,
     "output": OutputTable,
+    "reprocess": ReprocessTable,
 }
 
 
@@ -247,6 +257,8 @@ def _check(job: Job) -> None:
         if job.fit.seed < 0:
             raise JobError("[fit] seed must not be negative", got=job.fit.seed)
         job.cluster_spec()
+        if job.reprocess is not None:
+            job.reprocess.check()
     except JobError:
         raise
     except RecursionError as error:

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
+from dgmmis.dataset.columns import Columns
 from dgmmis.errors import JobError, nearest_name
 
 NUMBER = (int, float)
+
+COLUMN_KEYS = tuple(of.name for of in fields(Columns))
+"""What a job may say of the columns of its sources."""
 
 SHAPE_KEYS = ("lower", "upper", "uniform", "mixture", "function")
 """What a background may be."""
@@ -100,6 +104,31 @@ class OutputTable:
 
 
 @dataclass(frozen=True, slots=True)
+class GateTable:
+    """[reprocess.gate]: what a new model may not exceed to be published; inf: whatever it is.
+
+    Args:
+        fall: of the normalised mean log-likelihood of held-out objects that the model which holds knew, in standard
+            errors of the difference.
+        jump: of a parameter, in the standard errors that it had. N objects more among n move it by about
+            sqrt(N / (n + N)) of them.
+        completeness: change of Z.
+        arrivals: by how much the rows that came in are less probable, in the mean of log L under the model that holds,
+            than held-out ones of before.
+    """
+
+    fall: float = _key(NUMBER, 3.0)
+    jump: float = _key(NUMBER, 5.0)
+    completeness: float = _key(NUMBER, 0.05)
+    arrivals: float = _key(NUMBER, 1.0)
+
+    def check(self) -> None:
+        for of in fields(self):
+            if not getattr(self, of.name) > 0:
+                raise JobError(f"[reprocess.gate] {of.name} must be positive", got=getattr(self, of.name))
+
+
+@dataclass(frozen=True, slots=True)
 class ReprocessTable:
     """[reprocess]: what `dgmmis reprocess` takes in, what it leaves out of the fit, and what it keeps.
 
@@ -111,7 +140,7 @@ class ReprocessTable:
         models: the model store, relative to the job file; left out: beside it, with the suffix .models.
         held_out: share of the rows that no fit sees, by which models are compared.
         keep, keep_days: how many versions are kept, and how old they may become.
-        gate: what a new model may not exceed (see Limits).
+        gate: what a new model may not exceed (see GateTable).
     """
 
     sources: Sequence[str] = _key(list)
@@ -125,15 +154,30 @@ class ReprocessTable:
     keep_days: float | None = _key(NUMBER, None)
     gate: Mapping[str, Any] = _key(dict, {})
 
+    @property
+    def n_folds(self) -> int:
+        """Of the folds of which one is held out."""
+        return round(1 / float(self.held_out))
 
-@dataclass(frozen=True, slots=True)
-class GateTable:
-    """[reprocess.gate]: see gate.Limits."""
+    def limits(self) -> GateTable:
+        return cast(GateTable, read_table("reprocess.gate", self.gate, GateTable))
 
-    fall: float = _key(NUMBER, 3.0)
-    jump: float = _key(NUMBER, 5.0)
-    completeness: float = _key(NUMBER, 0.05)
-    arrivals: float = _key(NUMBER, 1.0)
+    def check(self) -> None:
+        """Make every value once.
+
+        Raises:
+            JobError: one that cannot be.
+        """
+        if not self.sources or any(not source or type(source) is not str for source in self.sources):
+            raise JobError("[reprocess] sources must be names of files, or patterns", got=self.sources)
+        if not 0 < self.held_out <= 0.5:
+            raise JobError("[reprocess] held_out", expected="a share of more than 0, up to 0.5", got=self.held_out)
+        if self.keep < 1 or (self.keep_days is not None and not self.keep_days > 0):
+            raise JobError("[reprocess] keep and keep_days must be positive", got=f"{self.keep} and {self.keep_days}")
+        for key in self.columns:
+            if key not in COLUMN_KEYS:
+                raise JobError(f"[reprocess.columns] has no key '{key}'", do=nearest_name(key, COLUMN_KEYS))
+        self.limits().check()
 
 
 def read_table(name: str, values: Mapping[str, Any], table: Any) -> Any:

@@ -1,0 +1,313 @@
+"""reprocess(): take in what is new, let the model follow, compare it with the one that holds, publish or refuse it.
+
+All that is decided follows from what is on the disk: the sources, the segments of the survey, the versions of the
+model. So the same command, run again after whatever ended it, goes on; run again with nothing new, it does nothing.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dgmmis.callback import Callback
+from dgmmis.dataset.checkpoint import Run
+from dgmmis.dataset.folds import Fold, held_out
+from dgmmis.dataset.model_store import ModelStore, Version
+from dgmmis.dataset.under_way import unfinished
+from dgmmis.em import Status
+from dgmmis.errors import JobError
+from dgmmis.execution.cluster import connect
+from dgmmis.execution.executor import Executor
+from dgmmis.job import Job
+from dgmmis.job.job_tables import ReprocessTable
+from dgmmis.model_selection.cross_validation import CrossValidation, HeldOut
+from dgmmis.reprocess.gate import Finding, compared_with
+from dgmmis.reprocess.intake import Intake, OnBatch, drop, take_in
+from dgmmis.reprocess.screening import Screened, Segment, screened
+from dgmmis.reprocess.software import software
+from dgmmis.runs import Given, given_by, run_job
+
+Announce = Callable[[list[tuple[str, str]]], None]
+
+PUBLISHED, REFUSED, NOT_CONVERGED, NOTHING_NEW = "published", "refused", "not converged", "nothing new"
+
+ORIGIN = ("source", "path", "bytes", "modified", "sha256")
+"""Of what is said of a source that was taken in, what identifies it."""
+
+ACCEPT = "`dgmmis reprocess --accept` takes it all the same"
+
+EXIT_CODES = {PUBLISHED: 0, NOTHING_NEW: 0, REFUSED: 1, NOT_CONVERGED: 3}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """What was done.
+
+    Args:
+        outcome: "published", "refused", "not converged" or "nothing new".
+        sentence: a line that says so.
+        intake: what became of the sources.
+        version: that holds now; None where none was ever published.
+        findings: of the gate.
+        n_set_aside: sources that were set aside this time.
+    """
+
+    outcome: str
+    sentence: str
+    intake: Intake
+    version: str | None = None
+    findings: tuple[Finding, ...] = ()
+    n_set_aside: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """What a scheduler should be told."""
+        code = EXIT_CODES[self.outcome] or int(self.n_set_aside > 0)
+        return code or max((problem.error.exit_code for problem in self.intake.problems), default=0)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        intake = self.intake
+        return {
+            "outcome": self.outcome,
+            "sentence": self.sentence,
+            "version": self.version,
+            "taken": [asdict(taken) for taken in intake.taken],
+            "problems": [{"source": str(one.path), "error": str(one.error)} for one in intake.problems],
+            "set_aside": list(intake.set_aside),
+            "gate": [finding.document() for finding in self.findings],
+        }
+
+
+def reprocess(
+    job: Job,
+    *,
+    accept: bool = False,
+    cold: bool = False,
+    callbacks: Sequence[Callback] = (),
+    announce: Announce | None = None,
+    on_batch: OnBatch | None = None,
+) -> Report:
+    """Let the published model of a job follow its sources.
+
+    Args:
+        job: with a table [reprocess].
+        accept: publish whatever the gate finds, and take in again what was set aside.
+        cold: begin where the job says, not with the model that holds.
+        callbacks: that follow the fit.
+        announce: receives the plan of the fit.
+        on_batch: called while rows are taken in.
+
+    Raises:
+        JobError: the job has no [reprocess].
+        LockedError: another process is at it, or holds the survey.
+        DgmmisError: as in `run_job`.
+    """
+    table = job.reprocess
+    if table is None:
+        raise JobError(f"'{job.path}' has no table [reprocess]", do="add it, with `sources`; or use `dgmmis fit`")
+    store = ModelStore(job.models_path)
+    with store.held():
+        if accept:
+            store.take_back()
+        elif store.set_aside():  # as far as a process came that was killed
+            drop(job.resolve(job.data.path), _segments(store.set_aside()))
+        intake = take_in(job, store, on_batch)
+        if not job.resolve(job.data.path).exists() and intake.problems:
+            raise intake.problems[0].error
+        report = _Reprocessing(job, table, store, accept=accept, cold=cold).report(intake, callbacks, announce)
+        store.prune(table.keep, None if table.keep_days is None else float(table.keep_days))
+        return report
+
+
+class _Reprocessing:
+    """One run of it, after the sources were taken in."""
+
+    def __init__(self, job: Job, table: ReprocessTable, store: ModelStore, *, accept: bool, cold: bool) -> None:
+        self._job, self._table, self._store, self._accept = job, table, store, accept
+        self._began = time.monotonic()
+        self._given = given_by(job)
+        self._data = self._given.data
+        self._fold = Fold(job.fit.seed, table.n_folds, 0)
+        self._holds = store.latest()
+        self._published = None if self._holds is None else self._holds.run(allow_code=job.allow_code)
+        self._cold = cold or self._published is None or not self._is_alike(self._published)
+
+    def report(self, intake: Intake, callbacks: Sequence[Callback], announce: Announce | None) -> Report:
+        store, holds = self._store, self._holds
+        name = None if holds is None else holds.name
+        made = [store.newest(), None if self._accept else store.refused()]
+        if any(one is not None and one.manifest.get("fitted") == self._fitted() for one in made):
+            return Report(NOTHING_NEW, self._nothing_new(intake), intake, name)
+        given, limits = replace(self._given, without=self._fold), self._table.limits()
+        executor = connect(self._job.cluster_spec(), small=given.work.is_small)
+        try:
+            usual = self._held_out(self._published, executor)
+            seen = Screened({})
+            if self._published is not None and usual is not None and not self._accept:
+                way: dict[str, Any] = {"fold": self._fold, "survey": given.survey, "executor": executor}
+                seen = screened(self._data, self._new(), self._published.model, usual.log_likelihood, limits, **way)
+            if not seen.bad:
+                run = self._fit(self._started(given, seen), executor, callbacks, announce)
+                compared = self._held_out(run, executor)
+        finally:
+            executor.close()
+        if seen.bad:
+            return self._without(seen.bad, intake, callbacks, announce)
+        if not run.document["converged"]:
+            return Report(NOT_CONVERGED, f"not converged, and not published: {run.document['status']}", intake, name)
+        findings = list(seen.findings.values())
+        if self._published is not None and usual is not None and compared is not None:
+            findings += compared_with(run, self._published, compared - usual, usual.n_samples, limits)
+        if not self._accept and not all(finding.is_fine for finding in findings):
+            return self._refused(run, findings, intake)
+        version = store.publish(self._manifest(run, findings))
+        return Report(PUBLISHED, _sentence(version, run, intake, findings), intake, version.name, tuple(findings))
+
+    def _held_out(self, run: Run | None, executor: Executor) -> CrossValidation | None:
+        """A run on rows of before that no run has seen; None where there is none, or of other features."""
+        if self._published is None or run is None or run.features != self._published.features:
+            return None
+        rows = held_out(self._data.part(self._before() or self._data.identities), self._fold)
+        way: dict[str, Any] = {"survey": self._given.survey, "status": Status.CONVERGED, "executor": executor}
+        return CrossValidation((HeldOut.of(rows, self._fold, run.model, **way),))
+
+    def _started(self, given: Given, seen: Screened) -> Given:
+        """Where the fit begins."""
+        published = self._published
+        if self._cold or published is None:
+            return given
+        # what it summed must all be there
+        sums = published.moments if len(self._before()) == len(self._segments_of_holding()) else None
+        model = seen.next_model(published.model, sums, self._job.constraints())
+        fraction = model.background_fraction or given.start.background_fraction
+        return replace(given, start=replace(given.start, method=model.mixture, background_fraction=fraction))
+
+    def _fit(self, given: Given, executor: Executor, callbacks: Sequence[Callback], announce: Announce | None) -> Run:
+        job, out = self._job, self._store.candidate
+        if not self._cold:  # follows the maximum that was published, and its components keep their numbers
+            job = replace(job, fit=replace(job.fit, n_starts=1, split_merge=0))
+        there = unfinished(out)
+        options: dict[str, Any] = {"callbacks": callbacks, "announce": announce, "executor": executor}
+        options["overwrite"] = there is not None and there.difference(given.undertaking(job)) is not None
+        return run_job(job, out, given=given, **options)
+
+    def _without(
+        self,
+        bad: Mapping[Segment, Finding],
+        intake: Intake,
+        callbacks: Sequence[Callback],
+        announce: Announce | None,
+    ) -> Report:
+        """Leave segments out that are not as before, and go on with the others."""
+        self._leave_out({segment: finding.about for segment, finding in bad.items()})
+        other = _Reprocessing(self._job, self._table, self._store, accept=False, cold=self._cold)
+        report = other.report(intake, callbacks, announce)
+        findings = (*bad.values(), *report.findings)
+        sentence = f"set aside: {'; '.join(finding.about for finding in bad.values())} ({ACCEPT}); {report.sentence}"
+        return replace(report, n_set_aside=len(bad) + report.n_set_aside, findings=findings, sentence=sentence)
+
+    def _refused(self, run: Run, findings: Sequence[Finding], intake: Intake) -> Report:
+        """Leave all out that came in, say why, and keep the run to be looked at."""
+        why = "; ".join(finding.about for finding in findings if not finding.is_fine)
+        manifest, new = self._manifest(run, findings), self._new() if self._before() else ()
+        self._leave_out(dict.fromkeys(new, why))
+        self._store.refuse(manifest)
+        holds = None if self._holds is None else self._holds.name
+        aside = f"{len(new)} set aside, " if new else ""
+        sentence = (
+            f"refused: {why} ({aside}the model is kept in {self._store.path / 'refused'}; {ACCEPT}); {holds} holds"
+        )
+        return Report(REFUSED, sentence, intake, holds, tuple(findings), len(new))
+
+    def _leave_out(self, why: Mapping[Segment, str]) -> None:
+        """Set the sources of segments aside, and take their rows out of the survey."""
+        entries: list[dict[str, Any]] = []
+        for segment, entry in zip(self._data.identities, self._data.provenance, strict=True):
+            if segment in why:
+                of_origin = {key: value for key, value in entry.items() if key in ORIGIN}
+                entries.append({**of_origin, "segment": segment, "why": why[segment]})
+        if entries:
+            self._store.leave_out(entries)
+            drop(self._data.path, list(why))
+
+    def _new(self) -> tuple[Segment, ...]:
+        """Segments that the newest version has not seen."""
+        newest = self._store.newest()
+        seen = [] if newest is None else _segments_of(newest)
+        return tuple(one for one in self._data.identities if one not in seen)
+
+    def _before(self) -> tuple[Segment, ...]:
+        """Segments that the model which holds has seen, and that are there."""
+        return tuple(one for one in self._data.identities if one in self._segments_of_holding())
+
+    def _segments_of_holding(self) -> list[Segment]:
+        return [] if self._holds is None else _segments_of(self._holds)
+
+    def _is_alike(self, published: Run) -> bool:
+        """Whether the job's model could be that of a run."""
+        same = published.model.mixture.n_components == self._job.model.n_components
+        return same and published.features == self._data.schema.features
+
+    def _fitted(self) -> dict[str, Any]:
+        """What decides the answer, as JSON values: with the same there is nothing to do."""
+        task = self._given.undertaking(self._job)
+        segments = [list(one) for one in task.segments]
+        return {"essence": task.essence, "inputs": task.inputs, "segments": segments, "fold": repr(self._fold)}
+
+    def _manifest(self, run: Run, findings: Sequence[Finding]) -> dict[str, Any]:
+        """What made a run."""
+        new, document = self._new(), run.document
+        pairs = zip(self._data.identities, self._data.provenance, strict=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        results = ("status", "log_likelihood", "completeness", "n_samples", "n_objects", "background_fraction")
+        return {
+            "fitted": self._fitted(),
+            "inputs": [{"segment": list(one), "is_new": one in new, **entry} for one, entry in pairs],
+            "starts_from": None if self._cold or self._holds is None else self._holds.name,
+            "job": self._job.text,
+            "job_path": str(self._job.path),
+            "seed": self._job.fit.seed,
+            "software": software(),
+            "costs": {
+                "seconds": time.monotonic() - self._began,
+                "passes": document["n_passes"],
+                "driver_peak_bytes": 1024 * peak,
+            },
+            "results": {name: document[name] for name in results if name in document},
+            "gate": [finding.document() for finding in findings],
+            "accepted": self._accept,
+        }
+
+    def _nothing_new(self, intake: Intake) -> str:
+        holds = "nothing is published" if self._holds is None else f"{self._holds.name} holds"
+        looked = f"{_count(intake, '')} without new rows, " if intake.taken else ""
+        aside = f", {len(intake.set_aside)} set aside" if intake.set_aside else ""
+        return f"nothing new: {looked}{self._data.n_rows:,} rows{aside}; {holds}"
+
+
+def _segments_of(version: Version) -> list[Segment]:
+    return [(str(name), str(identity)) for name, identity in version.manifest["fitted"]["segments"]]
+
+
+def _segments(entries: Sequence[dict[str, Any]]) -> list[Segment]:
+    return [(str(name), str(identity)) for name, identity in (entry["segment"] for entry in entries)]
+
+
+def _sentence(version: Version, run: Run, intake: Intake, findings: Sequence[Finding]) -> str:
+    rows = sum(taken.n_rows for taken in intake.taken)
+    left_out = sum(taken.n_left_out for taken in intake.taken)
+    known = f" ({left_out:,} were there)" if left_out else ""
+    costs, document = version.manifest["costs"], run.document
+    gate = "; ".join(finding.about for finding in findings)
+    return (
+        f"published {version.name}: {_count(intake, 'new ')}, {rows:,} rows{known}; "
+        f"log-likelihood {document['log_likelihood']:.5f}; {costs['passes']} passes, {costs['seconds']:.1f} s"
+        f"{'; ' + gate if gate else ''}"
+    )
+
+
+def _count(intake: Intake, kind: str) -> str:
+    n = len(intake.taken)
+    return f"{n} {kind}source{'' if n == 1 else 's'}"

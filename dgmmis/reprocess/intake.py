@@ -1,0 +1,89 @@
+"""Intake: new sources become segments of the survey, each whole or not at all; a refused one leaves it again."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dgmmis.dataset.append import append
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.held_store import HeldStore
+from dgmmis.dataset.model_store import ModelStore
+from dgmmis.errors import DgmmisError, LockedError
+from dgmmis.job import Job
+from dgmmis.reprocess.sources import Problem, found, new_sources
+
+OnBatch = Callable[[int, int | None], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A source that was taken in: its name, the rows that it added, and those that were in the survey already."""
+
+    name: str
+    n_rows: int
+    n_left_out: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intake:
+    """What became of the sources.
+
+    Args:
+        taken: those that were new.
+        problems: those that could not be read as the survey needs them; they are tried again each time.
+        set_aside: names of those that are left out, since a model with them was refused.
+    """
+
+    taken: tuple[Taken, ...]
+    problems: tuple[Problem, ...]
+    set_aside: tuple[str, ...]
+
+
+def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Intake:
+    """Add what is new to the survey of a job; one source that is bad does not keep the others out.
+
+    Raises:
+        StoreError: the survey, or a source by its name, is not there.
+        LockedError: another writer holds the survey.
+    """
+    table, path = job.reprocess, job.resolve(job.data.path)
+    assert table is not None
+    data = Dataset.open(path) if path.exists() else None
+    aside = store.set_aside()
+    known = [*_origins(data), *aside, *store.without_rows()]
+    has_ids = bool(table.columns.get("row_id")) or (data is not None and data.row_ids is not None)
+    paths = found(table.sources, job.path.parent)
+    new, problems = new_sources(paths, known, grows=table.grows, has_row_ids=has_ids)
+    storage = "float32" if table.float32 and data is None else None
+    taken = []
+    for source in new:
+        options: dict[str, Any] = {"unique": has_ids, "order": table.order, "storage": storage, "on_batch": on_batch}
+        try:
+            result = append(source.path, path, table.columns, skip=source.n_taken, **options)
+        except LockedError:
+            raise
+        except DgmmisError as error:
+            problems.append(Problem(source.path, error))
+            continue
+        if result.n_rows == 0:
+            store.add_without_rows({**source.origin, "source_rows": source.n_taken + result.n_left_out})
+        taken.append(Taken(source.path.name, result.n_rows, result.n_left_out))
+    return Intake(tuple(taken), tuple(problems), tuple(str(entry.get("source")) for entry in aside))
+
+
+def drop(path: Path, segments: Collection[tuple[str, str]]) -> None:
+    """Take segments, by name and identity, out of a survey, in one step; those that are not there are no matter."""
+    if not any(one in segments for one in Dataset.open(path).identities):
+        return
+    with HeldStore(path) as held:
+        manifest = held.manifest
+        pairs = zip(manifest.segments, manifest.provenance, strict=True)
+        kept = [(one, entry) for one, entry in pairs if (one.name, one.identity) not in segments]
+        of, entries = [one for one, _ in kept], [entry for _, entry in kept]
+        held.publish(replace(manifest, segments=tuple(of), provenance=tuple(entries)))
+
+
+def _origins(data: Dataset | None) -> list[Mapping[str, Any]]:
+    """Of every source that is in the survey."""
+    return [] if data is None else list(data.provenance)

@@ -1,0 +1,97 @@
+"""Screening: one pass over the rows of each new source under the model that holds, which says two things.
+
+Whether they are what the survey has been; and, since sums of disjoint objects add, what a pass over all rows would
+find: with the sums that the published run had, one M-step gives the model that EM takes next (Neal & Hinton 1998), and
+the passes over the whole survey begin behind it.
+"""
+
+from dataclasses import dataclass, replace
+
+from dgmmis.dataset.arrays import Catalogue, Part
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.folds import Fold, training
+from dgmmis.errors import DataError, NumericalError, UnseenError
+from dgmmis.execution.executor import Executor
+from dgmmis.fit import evaluate
+from dgmmis.job.job_tables import GateTable
+from dgmmis.model import Model
+from dgmmis.moments import Moments
+from dgmmis.mstep import maximize
+from dgmmis.prior import Constraints
+from dgmmis.reprocess.gate import Finding, arrivals, unreadable
+from dgmmis.survey import Survey
+
+Segment = tuple[str, str]
+"""Name and identity."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screened:
+    """What new segments are like.
+
+    Args:
+        findings: one for each.
+        moments: of those of their rows that are fitted, under the model; None where there are none.
+    """
+
+    findings: dict[Segment, Finding]
+    moments: Moments | None = None
+
+    @property
+    def bad(self) -> dict[Segment, Finding]:
+        """Those that are not as before."""
+        return {segment: finding for segment, finding in self.findings.items() if not finding.is_fine}
+
+    def next_model(self, model: Model, moments: Moments | None, constraints: Constraints) -> Model:
+        """The model that EM takes next, after one whose sums over the rows of before are known."""
+        if moments is None or self.moments is None:
+            return model
+        return maximize(moments + self.moments, model, constraints).model
+
+
+def screened(
+    data: Dataset,
+    segments: tuple[Segment, ...],
+    model: Model,
+    usual: float,
+    limits: GateTable,
+    *,
+    fold: Fold,
+    survey: Survey,
+    executor: Executor,
+) -> Screened:
+    """Look at the rows of new segments.
+
+    Args:
+        data: the survey.
+        segments: that are new.
+        model: that holds.
+        usual: mean log-likelihood under it of objects that it has not seen.
+        limits: of the gate.
+        fold: that is not fitted.
+        survey: how the rows came to be seen.
+        executor: that does the work.
+    """
+    found = Screened({})
+    for segment in segments:
+        rows = _fitted(data.part([segment]), fold)
+        if rows is None:
+            continue
+        name = str(data.provenance[data.identities.index(segment)].get("source", segment[0]))
+        try:
+            arrived = evaluate(rows, model, survey=survey, seed=fold.seed, executor=executor)
+        except (DataError, NumericalError, UnseenError) as error:
+            found.findings[segment] = unreadable(name, error)
+            continue
+        found.findings[segment] = arrivals(name, arrived.log_likelihood, usual, arrived.n_samples, limits)
+        total = arrived.moments if found.moments is None else found.moments + arrived.moments
+        found = replace(found, moments=total)
+    return found
+
+
+def _fitted(part: Part, fold: Fold) -> Catalogue | None:
+    """The rows that are not in a fold, if there are any: a night may have had one."""
+    try:
+        return training(part, fold)
+    except DataError:
+        return None

@@ -1,0 +1,293 @@
+"""The published model follows a survey that grows: what is new comes in, what is bad stays out, nothing twice."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.folds import Fold, training
+from dgmmis.dataset.model_store import ModelStore
+from dgmmis.errors import JobError, LockedError
+from dgmmis.execution.serial import Threads
+from dgmmis.fit import evaluate
+from dgmmis.job import read_job
+from dgmmis.mixture import GaussianMixture
+from dgmmis.prediction import score_run
+from dgmmis.reprocess import Report, reprocess
+
+TRUTH = GaussianMixture([0.6, 0.4], [[0.0, 0.0], [4.0, 1.0]], [np.eye(2), [[1.0, 0.5], [0.5, 2.0]]])
+
+JOB = """
+[data]
+path = "survey.zarr"
+[model]
+n_components = 2
+[cluster]
+kind = "threads"
+[reprocess]
+sources = ["nights/*.csv"]
+held_out = 0.1
+keep = 3
+[reprocess.columns]
+features = ["x", "y"]
+row_id = "id"
+"""
+
+
+def night(folder: Path, number: int, n: int = 400, *, shift: float = 0.0, name: str | None = None) -> Path:
+    """A file with the objects of a night, numbered on from night to night."""
+    points = TRUTH.sample(n, seed=number) + shift
+    file = folder / "nights" / (name or f"{number:03d}.csv")
+    file.parent.mkdir(exist_ok=True)
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "x", "y"])
+        writer.writerows([10_000 * number + i, *map(repr, map(float, point))] for i, point in enumerate(points))
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "job.toml").write_text(JOB)
+    night(tmp_path, 1, 2000)
+    return tmp_path
+
+
+def again(folder: Path, **options: bool) -> Report:
+    return reprocess(read_job(folder / "job.toml"), **options)
+
+
+def store_of(folder: Path) -> ModelStore:
+    return ModelStore(folder / "job.models")
+
+
+def rows(folder: Path) -> int:
+    return Dataset.open(folder / "survey.zarr").n_rows
+
+
+def test_it_publishes_what_is_new_and_only_that(folder: Path) -> None:
+    first = again(folder)
+    assert (first.outcome, first.version, first.exit_code) == ("published", "000001", 0)
+    nothing = again(folder)
+    assert (nothing.outcome, nothing.version, nothing.exit_code) == ("nothing new", "000001", 0)
+    night(folder, 2)
+    second = again(folder)
+    assert (second.outcome, second.version) == ("published", "000002")
+    assert rows(folder) == 2400
+    assert {finding.name for finding in second.findings} == {"fall", "arrivals", "completeness", "jump"}
+    manifest = store_of(folder).latest().manifest
+    assert manifest["starts_from"] == "000001"
+    assert [(entry["source"], entry["is_new"]) for entry in manifest["inputs"]] == [
+        ("001.csv", False),
+        ("002.csv", True),
+    ]
+    assert all(len(entry["sha256"]) == 64 for entry in manifest["inputs"])
+    assert manifest["software"]["dgmmis"]
+    assert manifest["seed"] == 0
+    assert manifest["costs"]["passes"] > 0
+    assert "[reprocess]" in manifest["job"]
+
+
+def test_the_published_model_is_that_of_a_fit_of_all_rows(folder: Path) -> None:
+    again(folder)
+    night(folder, 2)
+    again(folder)
+    other = folder / "other"
+    shutil.copytree(folder / "nights", other / "nights")
+    (other / "job.toml").write_text(JOB)
+    again(other)
+    mixtures = [read_run(place / "job.models").model.mixture for place in (folder, other)]
+    followed, fitted = (one.means[np.argsort(one.means[:, 0])] for one in mixtures)
+    np.testing.assert_allclose(followed, fitted, atol=5e-3)
+
+
+def test_a_model_store_is_a_run_for_every_command(folder: Path) -> None:
+    again(folder)
+    assert np.isfinite(score_run(folder / "job.models", folder / "survey.zarr")["log_likelihood"])
+
+
+def test_the_sums_of_old_and_new_rows_are_those_of_all(folder: Path) -> None:
+    again(folder)
+    run, before = read_run(folder / "job.models"), Dataset.open(folder / "survey.zarr").identities
+    night(folder, 2)
+    again(folder)
+    data, fold = Dataset.open(folder / "survey.zarr"), Fold(0, 10, 0)
+    new = data.part([one for one in data.identities if one not in before])
+    both = run.moments + evaluate(training(new, fold), run.model, executor=Threads(1)).moments
+    whole = evaluate(training(data, fold), run.model, executor=Threads(1)).moments
+    for name in ("weight", "mean_score", "covariance_score", "log_likelihood", "n_samples"):
+        np.testing.assert_allclose(getattr(both, name), getattr(whole, name), rtol=1e-10, atol=1e-8)
+
+
+def test_a_bad_night_is_set_aside_and_the_next_one_is_not(folder: Path) -> None:
+    again(folder)
+    night(folder, 2, shift=30.0)
+    bad = again(folder)
+    assert (bad.outcome, bad.version, bad.exit_code) == ("nothing new", "000001", 1)
+    assert "set aside: log-likelihood of the 360 objects of 002.csv" in bad.sentence
+    assert rows(folder) == 2000
+    nothing = again(folder)
+    assert (nothing.outcome, nothing.exit_code) == ("nothing new", 0)
+    assert "1 set aside" in nothing.sentence
+    night(folder, 3)
+    assert again(folder).version == "000002"
+    assert rows(folder) == 2400
+    accepted = again(folder, accept=True)
+    assert (accepted.outcome, rows(folder)) == ("published", 2800)
+
+
+def test_of_several_nights_the_bad_one_is_set_aside(folder: Path) -> None:
+    again(folder)
+    night(folder, 2, shift=30.0)
+    night(folder, 3)
+    both = again(folder)
+    assert (both.outcome, both.version, both.exit_code, both.n_set_aside) == ("published", "000002", 1, 1)
+    assert [entry["source"] for entry in store_of(folder).set_aside()] == ["002.csv"]
+    assert rows(folder) == 2400
+
+
+def test_a_model_that_is_worse_for_what_was_known_is_refused(folder: Path) -> None:
+    text = JOB + "[reprocess.gate]\narrivals = inf\n"
+    (folder / "job.toml").write_text(text)
+    again(folder)
+    night(folder, 2, shift=30.0)
+    bad = again(folder)
+    assert (bad.outcome, bad.version, bad.exit_code, bad.n_set_aside) == ("refused", "000001", 1, 1)
+    assert "held-out log-likelihood -" in bad.sentence
+    assert rows(folder) == 2000
+    assert store_of(folder).refused().run().document["converged"]
+    assert again(folder).outcome == "nothing new"
+
+
+def test_a_set_aside_source_that_a_killed_process_left_in_the_survey_goes(folder: Path) -> None:
+    again(folder)
+    night(folder, 2)
+    again(folder)
+    store, data = store_of(folder), Dataset.open(folder / "survey.zarr")
+    shutil.rmtree(store.path / "versions" / "000002")  # as if it had been refused
+    store._point_to("000001")
+    with store.held():
+        store.leave_out([{**data.provenance[1], "segment": data.identities[1], "why": "killed"}])
+    assert again(folder).outcome == "nothing new"
+    assert rows(folder) == 2000
+
+
+def test_late_and_duplicated_rows_are_told_by_their_ids(folder: Path) -> None:
+    again(folder)
+    lines = night(folder, 2).read_text().splitlines()
+    (folder / "nights" / "002.csv").write_text("\n".join(lines[:301]) + "\n")
+    assert rows_after(folder) == 2300
+    (folder / "nights" / "002.csv").write_text("\n".join(lines) + "\n")  # the rest came late
+    report = again(folder)
+    assert [(taken.n_rows, taken.n_left_out) for taken in report.intake.taken] == [(100, 300)]
+    shutil.copy(folder / "nights" / "002.csv", folder / "nights" / "copy.csv")
+    assert again(folder).outcome == "nothing new"
+    (folder / "nights" / "sent-again.csv").write_text("\n".join([lines[0], *lines[5:50]]) + "\n")
+    nothing = again(folder)
+    assert (nothing.outcome, rows(folder)) == ("nothing new", 2400)
+    assert again(folder).intake.taken == ()  # and is not looked at each time
+
+
+def rows_after(folder: Path) -> int:
+    assert again(folder).outcome == "published"
+    return rows(folder)
+
+
+def test_without_ids_a_source_that_changed_is_refused_or_read_on(folder: Path) -> None:
+    text = JOB.replace('row_id = "id"\n', "")
+    (folder / "job.toml").write_text(text)
+    again(folder)
+    file = folder / "nights" / "001.csv"
+    with file.open("a") as stream:
+        stream.writelines(line + "\n" for line in night(folder, 2).read_text().splitlines()[1:])
+    (folder / "nights" / "002.csv").unlink()
+    report = again(folder)
+    assert (report.outcome, report.exit_code) == ("nothing new", 65)
+    assert "has changed since it was taken in" in str(report.intake.problems[0].error)
+    (folder / "job.toml").write_text(text.replace("held_out", "grows = true\nheld_out"))
+    assert again(folder).outcome == "published"
+    assert rows(folder) == 2400
+
+
+def test_one_bad_file_does_not_keep_the_others_out(folder: Path) -> None:
+    again(folder)
+    night(folder, 3)
+    bad = night(folder, 2)
+    bad.write_text(bad.read_text().replace("id,x,y", "id,x,z"))
+    report = again(folder)
+    assert (report.outcome, report.exit_code, rows(folder)) == ("published", 2, 2400)
+    assert [problem.path.name for problem in report.intake.problems] == ["002.csv"]
+    assert "'y'" in str(report.intake.problems[0].error)
+    night(folder, 2)  # mended
+    assert (again(folder).exit_code, rows(folder)) == (0, 2800)
+
+
+def test_versions_are_kept_pruned_and_rolled_back(folder: Path) -> None:
+    for number in range(2, 7):
+        again(folder)
+        night(folder, number)
+    store = store_of(folder)
+    assert store.names() == ["000003", "000004", "000005"]
+    assert store.roll_back().name == "000004"
+    assert store.latest().name == "000004"
+    with store.held():  # which finishes what was begun, and this was not
+        assert store.latest().name == "000004"
+    again(folder)
+    assert store.latest().name == "000006"
+    assert store.latest().manifest["starts_from"] == "000004"
+    assert store.roll_back("000004").name == "000004"
+    assert again(folder).outcome == "nothing new"
+    with pytest.raises(JobError, match="no version '000001'"):
+        store.roll_back("000001")
+
+
+def test_a_publication_that_was_cut_short_is_finished(folder: Path) -> None:
+    again(folder)
+    night(folder, 2)
+    before = (folder / "job.models" / "latest").read_text()
+    again(folder)
+    (folder / "job.models" / "latest").write_text(before)
+    nothing = again(folder)
+    assert (nothing.outcome, nothing.version) == ("nothing new", "000002")
+
+
+def test_another_job_is_fitted_anew(folder: Path) -> None:
+    again(folder)
+    (folder / "job.toml").write_text(JOB.replace("n_components = 2", "n_components = 3"))
+    report = again(folder)
+    assert report.outcome in ("published", "refused")
+    assert store_of(folder).newest().manifest["starts_from"] is None
+
+
+def test_two_at_once_are_one_after_the_other(folder: Path) -> None:
+    store = store_of(folder)
+    with store.held(), pytest.raises(LockedError):
+        again(folder)
+
+
+def test_a_job_says_what_it_wants_reprocessed(folder: Path) -> None:
+    (folder / "job.toml").write_text(JOB[: JOB.index("[reprocess]")])
+    with pytest.raises(JobError, match=r"no table \[reprocess\]"):
+        again(folder)
+    for wrong, said in (
+        ('sources = ["nights/*.csv"]\nhold_out = 0.1', "Did you mean 'held_out'"),
+        ("sources = []", "sources"),
+        ('sources = ["a.csv"]\nheld_out = 0.9', "held_out"),
+        ('sources = ["a.csv"]\ngate = { fal = 1 }', "Did you mean 'fall'"),
+        ('sources = ["a.csv"]\ncolumns = { feature = ["x"] }', "Did you mean 'features'"),
+    ):
+        (folder / "job.toml").write_text(JOB[: JOB.index("[reprocess]")] + "[reprocess]\n" + wrong)
+        with pytest.raises(JobError, match=said):
+            again(folder)
+
+
+def test_the_manifest_is_json(folder: Path) -> None:
+    again(folder)
+    manifest = json.loads((folder / "job.models" / "versions" / "000001" / "manifest.json").read_text())
+    assert manifest["version"] == "000001"
+    assert manifest["previous"] is None
