@@ -1,4 +1,4 @@
-"""dgmmis simulate | ingest | info | plan | fit | resume | score | predict | sample | reprocess | versions | rollback.
+"""The program: `dgmmis --help` lists the commands.
 
 Heavy libraries are imported in the commands that need them, so that `dgmmis --help` is quick.
 """
@@ -200,6 +200,66 @@ def ingest(
             options |= {"append": append, "overwrite": overwrite}
             document = run(source, out, Columns(**roles), on_batch=on_batch, **options).describe()
     _tell(document, as_json)
+
+
+@program.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "--rows",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A file of row ids: text of one number a line, or a table (CSV, npy, parquet, FITS, npz, zarr).",
+)
+@click.option("--column", help="Of the table; default: what the survey's row ids were called, or the only column.")
+@click.option("--missing-ok", is_flag=True, help="Row ids that no row has are counted, not refused.")
+@_common
+def withdraw(store: Path, file: Path, column: str | None, missing_ok: bool, as_json: bool, quiet: bool) -> None:
+    """Take rows out of the survey STORE, by their row ids: all of them in one step, or none.
+
+    What is left keeps its order. A fit that is reading the survey ends with an error that says so.
+
+    \b
+    Example:
+      dgmmis withdraw stars.zarr --rows withdrawn.txt
+      dgmmis withdraw stars.zarr --rows corrections.csv --column source_id --missing-ok
+    """
+    from dgmmis.dataset.bound_source import origin
+    from dgmmis.dataset.held_store import HeldStore
+    from dgmmis.dataset.inherited import row_id_column
+    from dgmmis.dataset.row_list import read_row_list
+    from dgmmis.dataset.withdraw import withdraw as run
+    from dgmmis.progress import bar
+
+    with HeldStore(store) as held, bar("withdrawing", shown=not quiet) as on_rows:
+        row_ids = read_row_list(file, column, usual=row_id_column(held.manifest))
+        done = run(held, row_ids, missing_ok=missing_ok, provenance=origin(file.absolute()), on_rows=on_rows)
+        document = done.dataset.describe() | {"rows_withdrawn": done.n_rows, "row_ids_unknown": done.n_unknown}
+    _tell(document, as_json)
+
+
+@program.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--all", "all_segments", is_flag=True, help="Join all segments, however long they are.")
+@_common
+def compact(store: Path, all_segments: bool, as_json: bool, quiet: bool) -> None:
+    """Join short segments of the survey STORE that follow one another, one a night perhaps, into long ones.
+
+    The rows and their order in the catalogue stay; those of an ordered survey are put along one k-d tree. A segment of
+    a million rows is long. A fit that is reading the survey ends with an error that says so.
+
+    \b
+    Example:
+      dgmmis compact stars.zarr
+    """
+    from dgmmis.dataset.compact import compact as run
+    from dgmmis.progress import bar
+
+    with bar("joining", shown=not quiet) as on_rows:
+        done = run(store, all_segments=all_segments, on_rows=on_rows)
+    _tell(done.dataset.describe() | {"segments_joined": done.n_joined, "into": done.n_made}, as_json)
+    if not as_json and not done.n_joined:
+        click.echo("\nnothing to join: no short segments follow one another")
 
 
 @program.command()

@@ -76,8 +76,8 @@ def tree(disk: Path) -> dict[str, bytes | None]:
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.name)
 def test_a_full_disk(disk: Path, scene: Path, writer: Writer) -> None:
     out = disk / "s.zarr"
-    if writer.old:
-        store(out, 500, 3)
+    if writer.old is not None:
+        writer.old(out)
     command = writer.command(out, scene)
     before, old = tree(disk), content(out)
     refused = 0
@@ -105,8 +105,8 @@ def test_a_full_disk(disk: Path, scene: Path, writer: Writer) -> None:
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.name)
 def test_a_disk_that_is_read_only(disk: Path, scene: Path, writer: Writer) -> None:
     out = disk / "s.zarr"
-    if writer.old:
-        store(out, 500, 3)
+    if writer.old is not None:
+        writer.old(out)
     before = tree(disk)
     remount(disk, "ro")
     code, message = said(writer.command(out, scene))

@@ -44,8 +44,8 @@ def wait_for_writing(process: "subprocess.Popen[str]", folder: Path, before: set
 def prepared(folder: Path, writer: Writer) -> Path:
     folder.mkdir()
     out = folder / "s.zarr"
-    if writer.old:
-        store(out, 500, 3)
+    if writer.old is not None:
+        writer.old(out)
     return out
 
 
@@ -88,7 +88,8 @@ def cleared(out: Path, seen: Content | None) -> None:
         d = schema.n_measured
         extra = np.random.default_rng(5).normal(size=(7, d))
         with SurveyWriter(out, schema, append=True) as writer:
-            writer.write(extra, np.ones((7, d)) if schema.noise == "diagonal" else None)
+            ids = -np.arange(7) if seen is not None and "row_id" in seen else None
+            writer.write(extra, np.ones((7, d)) if schema.noise == "diagonal" else None, row_ids=ids)
         after = Dataset.open(out)
     assert after.n_rows == n + 7
     found = content(out)

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ FEATURES = ("a", "b", "c")
 N_ROWS = 30_000
 INGEST = ("ingest", "{scene}/source.npz", "{out}", "--features", "a,b,c", "--points", "points", "--noise", "noise")
 
+SCHEMA = Schema(FEATURES, noise="diagonal")
+
 Content = Mapping[str, np.ndarray]
 
 
@@ -32,30 +35,16 @@ class Writer:
     Args:
         name: of it.
         arguments: with {out}, where it writes to, and {scene}, where it finds what it reads.
-        old: whether an older survey is there.
+        old: makes the older survey that is there, of that name; None: there is none.
     """
 
     name: str
     arguments: tuple[str, ...]
-    old: bool = False
+    old: Callable[[Path], Dataset] | None = None
 
     def command(self, out: Path, scene: Path) -> list[str]:
         filled = [argument.format(out=out, scene=scene) for argument in self.arguments]
         return [sys.executable, "-m", "dgmmis", *filled, "--quiet"]
-
-
-WRITERS = (
-    Writer("simulate", ("simulate", "{out}", "-n", "50000")),
-    Writer("simulate over", ("simulate", "{out}", "-n", "50000", "--overwrite"), old=True),
-    Writer("ingest", INGEST),
-    Writer("ingest ordered", (*INGEST, "--order")),
-    Writer("ingest float32", (*INGEST, "--float32")),
-    Writer("append", (*INGEST, "--append"), old=True),
-    Writer("overwrite", (*INGEST, "--overwrite", "--order"), old=True),
-    Writer("predict", ("predict", "{scene}/x.run", "{scene}/ordered.zarr", "{out}", "--responsibilities")),
-    Writer("sample", ("sample", "{scene}/x.run", "40000", "{out}")),
-    Writer("sample over", ("sample", "{scene}/x.run", "40000", "{out}", "--overwrite"), old=True),
-)
 
 
 def rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,13 +60,46 @@ def store(path: Path, n: int, seed: int, **options: bool) -> Dataset:
     return Dataset.open(path)
 
 
-SCHEMA = Schema(FEATURES, noise="diagonal")
+def short(path: Path) -> Dataset:
+    """A small survey."""
+    return store(path, 500, 3)
+
+
+def nights(path: Path, *, n: int = N_ROWS // 3, count: int = 3, order: bool = False) -> Dataset:
+    """A survey of as many segments, whose rows have ids: 0, 1, 2 ..., in the order of the catalogue."""
+    for night in range(count):
+        with SurveyWriter(path, SCHEMA, append=True, order=order, provenance={"night": night}) as writer:
+            writer.write(*rows(n, night), row_ids=np.arange(night * n, (night + 1) * n))
+    return Dataset.open(path)
+
+
+ordered_nights = partial(nights, order=True)
+
+WRITERS = (
+    Writer("simulate", ("simulate", "{out}", "-n", "50000")),
+    Writer("simulate over", ("simulate", "{out}", "-n", "50000", "--overwrite"), old=short),
+    Writer("ingest", INGEST),
+    Writer("ingest ordered", (*INGEST, "--order")),
+    Writer("ingest float32", (*INGEST, "--float32")),
+    Writer("append", (*INGEST, "--append"), old=short),
+    Writer("append unique", (*INGEST, "--row-id", "id", "--append", "--unique"), old=nights),
+    Writer("withdraw", ("withdraw", "{out}", "--rows", "{scene}/withdrawn.txt"), old=nights),
+    Writer("withdraw ordered", ("withdraw", "{out}", "--rows", "{scene}/withdrawn.txt"), old=ordered_nights),
+    Writer("compact", ("compact", "{out}"), old=nights),
+    Writer("compact ordered", ("compact", "{out}"), old=ordered_nights),
+    Writer("overwrite", (*INGEST, "--overwrite", "--order"), old=short),
+    Writer("predict", ("predict", "{scene}/x.run", "{scene}/ordered.zarr", "{out}", "--responsibilities")),
+    Writer("sample", ("sample", "{scene}/x.run", "40000", "{out}")),
+    Writer("sample over", ("sample", "{scene}/x.run", "40000", "{out}", "--overwrite"), old=short),
+)
 
 
 def set_scene(folder: Path) -> None:
     """What the commands read: a table, an ordered survey, a run."""
     points, noise = rows(N_ROWS, 1)
-    np.savez(folder / "source.npz", points=points, noise=noise)
+    ids = np.arange(N_ROWS // 2, N_ROWS // 2 + N_ROWS)
+    np.savez(folder / "source.npz", points=points, noise=noise, id=ids)
+    (folder / "withdrawn.txt").write_text("".join(f"{number}\n" for number in range(0, N_ROWS, 10)))
     store(folder / "ordered.zarr", N_ROWS, 2, order=True)
     write_run(folder / "x.run", run(np.eye(3)))
 
@@ -89,7 +111,9 @@ def run(means: np.ndarray) -> Run:
 
 
 def content(path: Path) -> Content | None:
-    """All that a reader sees at a path: the rows of a survey in the order of the catalogue, or a prediction."""
+    """All that a reader sees at a path: the rows of a survey in the order of the catalogue, and how many the segments
+    have; or a prediction.
+    """
     if not path.exists():
         return None
     group = zarr.open_group(path, mode="r")
@@ -97,8 +121,9 @@ def content(path: Path) -> Content | None:
         return {name: np.asarray(array[...]) for name, array in group.arrays()}
     data = Dataset.open(path)
     order = np.argsort(data.catalogue_rows.compute())
-    found = {}
-    for name in data.schema.arrays:
+    found = {"segments": np.array([segment.n_rows for segment in data.segments])}
+    names = [*data.schema.arrays, *(["row_id"] if data.segments[0].row_ids else [])]
+    for name in names:
         found[name] = np.concatenate([reference.read(name) for reference in data.references])[order]
     return found
 

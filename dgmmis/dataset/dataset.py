@@ -69,7 +69,7 @@ class Dataset:
         """
         if self.identities[: len(segments)] != tuple(segments):
             raise StoreError(
-                f"the survey '{self.path}' is not the one that it was",
+                f"the survey '{self.path}' is not the one that it was: written over, joined, or rows were withdrawn",
                 expected=f"segments {', '.join(name for name, _ in segments)} as they were written",
                 do="fit it anew, with `dgmmis fit --overwrite`",
             )
@@ -120,7 +120,7 @@ class Dataset:
 
     @property
     def provenance(self) -> list[dict[str, Any]]:
-        """Where each segment came from."""
+        """The catalogues that were ingested, and the rows that were withdrawn, one after the other."""
         return [dict(entry) for entry in self._manifest.provenance]
 
     @property

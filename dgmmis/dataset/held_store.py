@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from dgmmis.dataset.disk import writing
+from dgmmis.dataset.disk import refused, writing
 from dgmmis.dataset.lock import Lock
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, is_segment_name, read_attributes
 from dgmmis.dataset.publish import replace_file, sync, sync_tree
@@ -68,7 +68,7 @@ class HeldStore:
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise StoreError(f"'{folder}' cannot be made", got=error, do="see what is there") from error
+            raise refused(f"'{folder}' cannot be made", error) from error
         self._made.append(folder)
         return folder
 

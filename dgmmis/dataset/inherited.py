@@ -77,9 +77,21 @@ def inherited_schema(
     return replace(found, measured=measured, units=units, storage=storage or schema.storage)
 
 
+def row_id_column(manifest: Manifest) -> str | None:
+    """What the column of row ids was called in the last catalogue; None where that is not known."""
+    columns = _last(manifest)
+    name = columns.get("row_id") if isinstance(columns, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _last(manifest: Manifest) -> Any:
+    """The columns that the provenance notes last; None where it notes none."""
+    return next((entry["columns"] for entry in reversed(manifest.provenance) if "columns" in entry), None)
+
+
 def _known(path: Path, manifest: Manifest) -> dict[str, Any]:
     """The columns of the last catalogue, as arguments; its features and no more where it came from no file."""
-    attributes = next((entry["columns"] for entry in reversed(manifest.provenance) if "columns" in entry), None)
+    attributes = _last(manifest)
     if attributes is None:
         return {} if manifest.schema.measured is not None else {"features": manifest.schema.features}
     try:  # the noise that is shared is in the schema

@@ -81,7 +81,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """Schema, segments in order, one provenance entry a segment, and the truth of a simulation where known."""
+    """Schema, segments in order, what became of the survey, and the truth of a simulation where known.
+
+    The provenance has an entry for each catalogue that was ingested, and for each list of rows that was withdrawn, in
+    that order; segments may have been joined since.
+    """
 
     schema: Schema
     segments: tuple[Segment, ...] = ()
