@@ -80,13 +80,17 @@ class Slurm:
         words = self.call("scontrol", "--oneliner", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, job: str, is_there: Callable[[dict[str, str]], bool], seconds: float = 120) -> dict[str, str]:
-        """What is known of a job once it is what it should be: the controller tells nobody, so it is asked."""
+    def until(self, is_there: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait for something; the controller tells nobody, so it is asked."""
         until = time.monotonic() + seconds
-        while not is_there(about := self.about(job)):
-            assert time.monotonic() < until, about
+        while not is_there():
+            assert time.monotonic() < until, f"waited for {what}"
             time.sleep(0.1)
-        return about
+
+    def wait(self, job: str, is_there: Callable[[dict[str, str]], bool], seconds: float = 120) -> dict[str, str]:
+        """What is known of a job once it is what it should be."""
+        self.until(lambda: is_there(self.about(job)), f"job {job}", seconds)
+        return self.about(job)
 
     def ended(self, job: str, seconds: float = 120) -> dict[str, str]:
         """What is known of a job once it is over."""
@@ -114,11 +118,11 @@ def slurm(folder: Path) -> Iterator[Slurm]:
     munge.append(f"--socket={folder}/munge.sock")
     with ExitStack() as daemons:
         daemons.enter_context(_daemon(here, ["munged", "--foreground", "--force", *munge]))
-        _until(lambda: (folder / "munge.sock").exists(), "munged")
+        here.until(lambda: (folder / "munge.sock").exists(), "munged")
         daemons.enter_context(_daemon(here, ["slurmctld", "-D"]))
         daemons.enter_context(_daemon(here, ["slurmd", "-D", "-N", host]))
         daemons.callback(_emptied, here)
-        _until(lambda: _says(here, "sinfo", "--noheader", "--format=%T", "--partition=low") == "idle", "slurmctld")
+        here.until(lambda: _says(here, "sinfo", "--noheader", "--format=%T", "--partition=low") == "idle", "slurmctld")
         yield here
 
 
@@ -150,19 +154,12 @@ def _emptied(here: Slurm) -> None:
     """Cancel all jobs, and wait for what they started."""
     with suppress(AssertionError):
         here.call("scancel", "--user", "root", "--full")
-    _until(lambda: _says(here, "squeue", "--noheader", "--format=%A") == "", "its jobs to end", 30)
+    here.until(lambda: _says(here, "squeue", "--noheader", "--format=%A") == "", "its jobs to end", 30)
 
 
 def _says(here: Slurm, *command: str) -> str | None:
     done = subprocess.run(command, env=here.environment, capture_output=True, text=True, timeout=60)
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _until(is_there: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not is_there():
-        assert time.monotonic() < until, f"waited for {what}"
-        time.sleep(0.1)
 
 
 def _free_ports(n: int) -> list[int]:

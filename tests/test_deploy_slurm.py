@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,65 @@ def test_an_array_of_surveys(cluster: Slurm, undisturbed: tuple[Path, Run], tmp_
     assert '[cluster] needs kind = "scheduler-file" and address = "three.scheduler.json"' in logs[2]
     assert "has no line 4" in logs[3]
     assert not is_run(files[2].with_suffix(".run"))
+
+
+def at_home(cluster: Slurm, folder: Path) -> dict[str, str]:
+    """The environment of a fit that starts its workers as jobs, which log to a folder; all on this machine only."""
+    where = "['--host', '127.0.0.1', '--no-dashboard']"
+    config = {"SCHEDULER_OPTIONS": "{'host': '127.0.0.1'}", "WORKER_EXTRA_ARGS": where, "LOG_DIRECTORY": str(folder)}
+    return {**cluster.environment, **{f"DASK_JOBQUEUE__SLURM__{key}": value for key, value in config.items()}}
+
+
+def queued(cluster: Slurm) -> list[str]:
+    """The numbers of the workers' jobs that wait or run."""
+    return cluster.call("squeue", "--noheader", "--format=%A", "--name=dask-worker").split()
+
+
+@contextmanager
+def working(
+    cluster: Slurm, command: Sequence[str | Path], environment: dict[str, str], out: Path, after: int = 0, jobs: int = 1
+) -> Iterator["subprocess.Popen[str]"]:
+    """A fit that has made some passes, more than it had, on the workers of some jobs."""
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        while passes(out) <= after or len(queued(cluster)) < jobs:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_fit_starts_its_workers_as_jobs(
+    cluster: Slurm, undisturbed: tuple[Path, Run], tmp_path: Path, survived: Callable[[str], None]
+) -> None:
+    """A plan starts none; a fit that is interrupted takes its jobs with it; one that is cancelled is replaced; what is
+    said is encrypted; none is left in the end."""
+    pytest.importorskip("dask_jobqueue", reason="no dask-jobqueue: pip install 'dgmmis[slurm]'")
+    path, whole = undisturbed
+    file = on_slurm(path, tmp_path, kind="slurm", queue="low", memory="1GiB", walltime="00:10:00")
+    text = file.read_text().replace('address = "survey.scheduler.json"', "cores = 1\nminimum = 2\nmaximum = 3")
+    files = "".join(f'{key} = "{value}"\n' for key, value in certificate(tmp_path).items())
+    file.write_text(text.replace("[cluster]\n", f"[cluster]\n{files}"))
+    program = [sys.executable, "-m", "dgmmis"]
+    environment = at_home(cluster, tmp_path / "logs")
+    plan = subprocess.run([*program, "plan", "--json", file], env=environment, capture_output=True, check=True)
+    assert json.loads(plan.stdout)["n_workers"] == 3
+    assert queued(cluster) == []
+    out, fit = file.with_suffix(".run"), [*program, "fit", file]
+    with working(cluster, fit, environment, out) as first:
+        first.terminate()
+        first.communicate(timeout=120)
+    assert first.returncode == 75
+    cluster.until(lambda: queued(cluster) == [], "its jobs to end")
+    with working(cluster, fit, environment, out, passes(out), 2) as second:
+        lost = queued(cluster)[0]
+        cluster.call("scancel", lost)
+        _, errors = second.communicate(timeout=120)
+    assert second.returncode == 0, errors
+    assert "tls://127.0.0.1" in errors
+    assert numbers(read_run(out)) == numbers(whole)
+    assert cluster.ended(lost)["JobState"] == "CANCELLED"
+    cluster.until(lambda: queued(cluster) == [], "its jobs to end")
+    survived("jobs of workers cancelled")
