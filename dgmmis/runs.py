@@ -18,7 +18,7 @@ from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, unfinished
 from dgmmis.errors import DivergedError, StoreError
-from dgmmis.execution.cluster import connect, local_resources
+from dgmmis.execution.cluster import connect, foreseen
 from dgmmis.execution.executor import Executor
 from dgmmis.fit import Fit, check_start, fit
 from dgmmis.information import StandardErrors
@@ -41,11 +41,12 @@ MOST_PARAMETERS = 500
 
 
 def planned(job: Job) -> Plan:
-    """The plan of a job's fit on the cluster it asks for; a local cluster is not started for it."""
+    """The plan of a job's fit on the cluster it asks for; none is started for it whose resources can be foreseen."""
     given, spec = given_by(job), job.cluster_spec()
     data, work = given.data, given.work
-    if spec.kind == "local" or (spec.kind == "auto" and not work.is_small):
-        return make_plan(data.references, work, local_resources(spec))
+    resources = foreseen(spec, small=work.is_small)
+    if resources is not None:
+        return make_plan(data.references, work, resources)
     executor = connect(spec, small=True)
     try:
         return make_plan(data.references, work, executor.resources)

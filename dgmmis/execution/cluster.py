@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from dgmmis.errors import ClusterError, DgmmisError, JobError, nearest_name
+from dgmmis.execution.elastic import Elastic
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tls import Tls
 from dgmmis.interruption import unwarned_children
 
-CLUSTER_KINDS = ("auto", "local", "threads", "serial", "address", "scheduler-file", "active")
+CLUSTER_KINDS = ("auto", "local", "threads", "serial", "address", "scheduler-file", "active", "slurm", "class")
+ELASTIC_KINDS = ("slurm", "class")
+
+TIMEOUT, QUEUE_TIMEOUT = 60.0, 3600.0
+"""Seconds to wait for a cluster; and for one whose workers wait in a queue."""
 
 SILENT_SECONDS = 60.0
 """A worker of a local cluster whose heartbeats stop for so long is restarted; elsewhere dask's own setting holds."""
@@ -23,24 +28,28 @@ class ClusterSpec:
 
     Args:
         kind: "local": a LocalCluster of processes with one thread each; "threads", "serial": this process; "address",
-            "scheduler-file": a running cluster; "active": the dask client in use; "auto": the active client if there
-            is one, else threads for small work and a local cluster for the rest.
+            "scheduler-file": a running cluster; "active": the dask client in use; "slurm", "class": one that starts its
+            workers where there is work; "auto": the active client if there is one, else threads for small work and a
+            local cluster for the rest.
         workers: processes or threads; None: one a core.
         memory_limit: of each worker, as dask writes it ("4GiB"); None: its share of the machine.
         address: of the scheduler ("tcp://host:8786"), or the path of its scheduler file.
-        timeout: seconds to wait for the cluster, also when all of its workers have gone.
+        timeout: seconds to wait for the cluster, also when all of its workers have gone; None: a minute, or an hour for
+            workers that wait in a queue.
         patience: seconds in which some task must end, else the workers that hold any are restarted, and then the
             cluster is given up; 20 times the longest pass so far where that is more.
-        tls: certificates, for a cluster at tls://.
+        tls: certificates, for a cluster at tls://, or for one that starts its workers.
+        elastic: what starts them.
     """
 
     kind: str = "auto"
     workers: int | None = None
     memory_limit: str | None = None
     address: str | None = None
-    timeout: float = 60.0
+    timeout: float | None = None
     patience: float = 300.0
     tls: Tls | None = None
+    elastic: Elastic | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in CLUSTER_KINDS:
@@ -51,26 +60,41 @@ class ClusterSpec:
             ("address", self.address, ("address", "scheduler-file")),
             ("workers", self.workers, ("auto", "local", "threads")),
             ("memory_limit", self.memory_limit, ("auto", "local")),
-            ("tls_ca_file", self.tls, ("address", "scheduler-file")),
+            ("tls_ca_file", self.tls, ("address", "scheduler-file", *ELASTIC_KINDS)),
+            ("maximum", self.elastic, ELASTIC_KINDS),
         ):
             if value is not None and self.kind not in kinds:
                 raise JobError(f"cluster kind '{self.kind}' takes no `{name}`", do=f"it goes with {', '.join(kinds)}")
-        if self.memory_limit is not None:
-            from dask.utils import parse_bytes  # small fits in threads do without dask, and without its import
-
-            try:
-                parse_bytes(self.memory_limit)
-            except ValueError as error:
-                raise JobError(
-                    "memory_limit is not a size", expected="such as '4GiB'", got=self.memory_limit
-                ) from error
-        for name, seconds in (("timeout", self.timeout), ("patience", self.patience)):
+        if self.kind in ELASTIC_KINDS and self.elastic is None:
+            raise JobError(f"cluster kind '{self.kind}' needs what starts its workers", do="give `elastic`")
+        memory = None if self.elastic is None else self.elastic.arguments.get("memory")
+        for name, size in (("memory_limit", self.memory_limit), ("memory", memory)):
+            _check_size(name, size)
+        for name, seconds in (("timeout", self.seconds), ("patience", self.patience)):
             if not seconds > 0:
                 raise JobError(f"cluster `{name}` must be positive", got=seconds)
         if self.tls is not None and self.kind == "address" and not str(self.address).startswith("tls://"):
             raise JobError("certificates go with a tls:// address", got=self.address, do="give tls://host:port")
         if self.workers is not None and self.workers < 1:
             raise JobError("cluster `workers` must be at least one", got=self.workers)
+
+    @property
+    def seconds(self) -> float:
+        """The timeout."""
+        if self.timeout is not None:
+            return self.timeout
+        return QUEUE_TIMEOUT if self.kind in ELASTIC_KINDS else TIMEOUT
+
+
+def _check_size(name: str, size: Any) -> None:
+    if size is None:
+        return
+    from dask.utils import parse_bytes  # small fits in threads do without dask, and without its import
+
+    try:
+        parse_bytes(size)
+    except (TypeError, ValueError) as error:
+        raise JobError(f"{name} is not a size", expected="such as '4GiB'", got=size) from error
 
 
 def local_resources(spec: ClusterSpec) -> Resources:
@@ -81,6 +105,13 @@ def local_resources(spec: ClusterSpec) -> Resources:
     n_workers = spec.workers or len(os.sched_getaffinity(0))
     memory = parse_bytes(spec.memory_limit) if spec.memory_limit else MEMORY_LIMIT // n_workers
     return Resources(n_workers, n_workers, memory)
+
+
+def foreseen(spec: ClusterSpec, *, small: bool) -> Resources | None:
+    """What a cluster will have that would be started for the work; None: one has to connect to know."""
+    if spec.kind == "local" or (spec.kind == "auto" and not small):
+        return local_resources(spec)
+    return None if spec.elastic is None else spec.elastic.foreseen()
 
 
 def connect(spec: ClusterSpec, *, small: bool) -> Executor:
@@ -122,7 +153,7 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
         client = _active_client()
         if client is None:
             raise ClusterError("there is no active dask client", do="make a distributed.Client first")
-        return Distributed(client, timeout=spec.timeout, patience=spec.patience)
+        return Distributed(client, timeout=spec.seconds, patience=spec.patience)
     if kind == "scheduler-file" and not Path(str(spec.address)).exists():
         raise ClusterError(f"no scheduler file '{spec.address}'", do="start the scheduler with --scheduler-file")
     if kind == "address":
@@ -143,12 +174,16 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
                 )
             owned.append(cluster)
             where: dict[str, Any] = {"address": cluster}
+        elif spec.elastic is not None:
+            with unwarned_children():
+                owned.append(spec.elastic.start(spec.tls))
+            where = {"address": owned[0]}
         else:
             where = {"address": spec.address} if kind == "address" else {"scheduler_file": spec.address}
             where["security"] = None if spec.tls is None else spec.tls.security()
-        client = Client(**where, timeout=spec.timeout, set_as_default=False)
+        client = Client(**where, timeout=spec.seconds, set_as_default=False)
         owned.insert(0, client)
-        executor = Distributed(client, owned=owned, timeout=spec.timeout, patience=spec.patience)
+        executor = Distributed(client, owned=owned, timeout=spec.seconds, patience=spec.patience)
         executor.wake()
     except BaseException as error:
         for one in owned:

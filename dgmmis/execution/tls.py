@@ -1,4 +1,4 @@
-"""Tls: the certificates with which a client speaks to a cluster that encrypts what it says."""
+"""Tls: the certificates with which a client and a cluster speak that encrypt what they say."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ class Tls:
 
     Args:
         ca_file: of the authority that signed the scheduler's certificate.
-        cert: of this client.
+        cert: of this client, and of what it starts.
         key: private, of that certificate.
     """
 
@@ -22,7 +22,8 @@ class Tls:
     key: str
 
     def security(self) -> Any:
-        """For a distributed.Client; it speaks to nobody in the clear.
+        """For a distributed.Client, and for a scheduler and workers that are started with it; they speak to nobody in
+        the clear.
 
         Raises:
             JobError: a file is missing, or is not what it should be; it is named.
@@ -32,9 +33,11 @@ class Tls:
         for name, path in (("tls_ca_file", self.ca_file), ("tls_cert", self.cert), ("tls_key", self.key)):
             if not Path(path).is_file():
                 raise JobError(f"no file '{path}' for [cluster] {name}", do="give its path, relative to the job file")
-        security = Security(
-            require_encryption=True, tls_ca_file=self.ca_file, tls_client_cert=self.cert, tls_client_key=self.key
-        )
+        roles = ("client", "scheduler", "worker")
+        files = {
+            f"tls_{role}_{what}": path for role in roles for what, path in (("cert", self.cert), ("key", self.key))
+        }
+        security = Security(require_encryption=True, tls_ca_file=self.ca_file, **files)
         try:
             security.get_connection_args("client")
         except (OSError, ValueError) as error:  # of ssl: it does not say which file

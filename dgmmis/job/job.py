@@ -15,8 +15,8 @@ from dgmmis.dataset.checkpoint import read_run
 from dgmmis.em import Stopping
 from dgmmis.errors import DgmmisError, JobError, nearest_name
 from dgmmis.execution.cluster import ClusterSpec
-from dgmmis.execution.tls import Tls
 from dgmmis.initialize import START_METHODS, Start
+from dgmmis.job.cluster_spec import cluster_spec, read_cluster
 from dgmmis.job.job_tables import (
     BackgroundTable,
     ClusterTable,
@@ -130,27 +130,8 @@ class Job:
         return Search(self.fit.n_starts, self.fit.split_merge)
 
     def cluster_spec(self) -> ClusterSpec:
-        table, address = self.cluster, self.cluster.address
-        if table.kind == "scheduler-file" and address is not None:
-            address = str(self.resolve(address))
-        return ClusterSpec(
-            table.kind,
-            table.workers,
-            table.memory_limit,
-            address,
-            timeout=float(table.timeout),
-            patience=float(table.patience),
-            tls=self._tls(),
-        )
-
-    def _tls(self) -> Tls | None:
-        table = self.cluster
-        files = {"tls_ca_file": table.tls_ca_file, "tls_cert": table.tls_cert, "tls_key": table.tls_key}
-        given = [str(self.resolve(path)) for path in files.values() if path is not None]
-        if given and len(given) < len(files):
-            lacking = ", ".join(name for name, path in files.items() if path is None)
-            raise JobError(f"[cluster] lacks {lacking}", do=f"certificates are three files: {', '.join(files)}")
-        return Tls(*given) if given else None
+        """Where the work runs; the paths of its files are relative to the job file."""
+        return cluster_spec(self.cluster, folder=self.path.parent, allow_code=self.allow_code)
 
 
 MOST_BYTES = 16 * 2**20
@@ -174,7 +155,8 @@ def read_job(path: str | Path, *, allow_code: bool = False) -> Job:
 
     Args:
         path: of the file.
-        allow_code: whether it may name functions to import and call: selections, noise laws, backgrounds.
+        allow_code: whether it may name functions and classes to import and call: selections, noise laws, backgrounds,
+            clusters.
 
     Raises:
         JobError: it cannot be read, is not TOML, lacks or has too many keys, or a value is wrong; it says which.
@@ -202,6 +184,8 @@ def parse_job(text: str, path: Path, *, allow_code: bool = False) -> Job:
                 tables[name] = values
             case table if table is BackgroundTable:
                 tables[name] = BackgroundTable.read(values)
+            case table if table is ClusterTable:
+                tables[name] = read_cluster(values)
             case table:
                 tables[name] = read_table(name, values, table)
     for name in ("data", "model"):

@@ -81,17 +81,26 @@ class FitTable:
 
 @dataclass(frozen=True, slots=True)
 class ClusterTable:
-    """[cluster]: where the work runs (see ClusterSpec)."""
+    """[cluster]: where the work runs (see ClusterSpec, and Elastic for what starts its own workers)."""
 
     kind: str = _key(str, "auto")
     workers: int | None = _key(int, None)
     memory_limit: str | None = _key(str, None)
     address: str | None = _key(str, None)
-    timeout: float = _key(NUMBER, 60.0)
+    timeout: float | None = _key(NUMBER, None)
     patience: float = _key(NUMBER, 300.0)
     tls_ca_file: str | None = _key(str, None)
     tls_cert: str | None = _key(str, None)
     tls_key: str | None = _key(str, None)
+    minimum: int | None = _key(int, None)
+    maximum: int | None = _key(int, None)
+    queue: str | None = _key(str, None)
+    account: str | None = _key(str, None)
+    cores: int | None = _key(int, None)
+    memory: str | None = _key(str, None)
+    walltime: str | None = _key(str, None)
+    path: str | None = _key(str, None)
+    arguments: Mapping[str, Any] | None = _key(dict, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Functions that a file names: imported and called only where that is allowed, and never without a word."""
+"""Functions and classes that a file names: imported and called only where that is allowed, and never without a word."""
 
 import logging
 from collections.abc import Mapping
@@ -26,13 +26,25 @@ def named_function(of: str, table: Mapping[str, Any], *, allow_code: bool) -> tu
     if not isinstance(path, str) or not isinstance(parameters, Mapping):
         expected = "path = 'module:name', parameters = a table"
         raise JobError(f"{of} `function` has the wrong types", expected=expected, got=dict(table))
+    require_allowed(of, path, what="function", allow_code=allow_code)
+    return path, dict(parameters)
+
+
+def require_allowed(of: str, path: str, *, what: str, allow_code: bool) -> None:
+    """Say that something which a file names will run, or raise JobError where it must not.
+
+    Args:
+        of: the table that names it.
+        path: where it is found.
+        what: the key that names it.
+        allow_code: whether it may be imported and called.
+    """
     if not allow_code:
         raise JobError(
-            f"{of} `function` would import and run '{path}'",
+            f"{of} `{what}` would import and run '{path}'",
             do="if you trust where this file is from, allow it with --allow-code",
         )
     _say(of, path)
-    return path, dict(parameters)
 
 
 @cache
