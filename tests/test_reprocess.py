@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.compact import compact
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.model_store import ModelStore
+from dgmmis.dataset.withdraw import withdraw
 from dgmmis.errors import JobError, LockedError
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import evaluate
@@ -141,7 +143,7 @@ def test_a_set_aside_source_that_a_killed_process_left_in_the_survey_goes(folder
     shutil.rmtree(store.path / "versions" / "000002")  # as if it had been refused
     store._point_to("000001")
     with store.held():
-        store.leave_out([{**data.provenance[1], "segment": data.identities[1], "why": "killed"}])
+        store.leave_out([{**data.provenance[1], "why": "killed"}])
     assert again(folder).outcome == "nothing new"
     assert rows(folder) == 2000
 
@@ -231,6 +233,19 @@ def test_another_job_is_fitted_anew(folder: Path) -> None:
     report = again(folder)
     assert report.outcome in ("published", "refused")
     assert store_of(folder).newest().manifest["starts_from"] is None
+
+
+def test_a_survey_that_was_compacted_or_lost_rows_is_fitted_again(folder: Path) -> None:
+    again(folder)
+    night(folder, 2)
+    again(folder)
+    assert compact(folder / "survey.zarr").n_made == 1
+    joined = again(folder)
+    assert (joined.outcome, joined.version, joined.exit_code) == ("published", "000003", 0)
+    assert again(folder).outcome == "nothing new"
+    withdraw(folder / "survey.zarr", np.arange(20_000, 20_010))
+    assert (again(folder).outcome, rows(folder)) == ("published", 2390)
+    assert again(folder).outcome == "nothing new"  # and the rows do not come back
 
 
 def test_two_at_once_are_one_after_the_other(folder: Path) -> None:

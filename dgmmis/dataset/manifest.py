@@ -83,8 +83,8 @@ class Segment:
 class Manifest:
     """Schema, segments in order, what became of the survey, and the truth of a simulation where known.
 
-    The provenance has an entry for each catalogue that was ingested, and for each list of rows that was withdrawn, in
-    that order; segments may have been joined since.
+    The provenance has an entry for each catalogue that was ingested, with name and identity of the segment that it
+    became, and for each list of rows that was withdrawn, in that order; segments may have been joined since.
     """
 
     schema: Schema

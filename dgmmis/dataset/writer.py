@@ -39,7 +39,7 @@ class SurveyWriter:
         order: put the rows along a k-d tree, so that rows that follow one another lie near one another, and keep their
             numbers. Rows appended to a survey that is ordered are ordered whether asked for or not.
         on_ordered: called while rows are ordered, in the end, with those that are in their place, and those in all.
-        provenance: where the rows come from, as JSON values; version, time and number of rows are added.
+        provenance: where the rows come from, as JSON values; segment, version, time and number of rows are added.
         truth: what a simulated survey was drawn from, as JSON values; only for a new survey.
 
     Raises:
@@ -220,7 +220,12 @@ class SurveyWriter:
         sync(self.path.parent)
 
     def _manifest(self, segment: Segment) -> Manifest:
-        entry = {"rows": segment.n_rows, "dgmmis": __version__, "written": datetime.now(UTC).isoformat("T", "seconds")}
+        entry = {
+            "segment": [segment.name, segment.identity],
+            "rows": segment.n_rows,
+            "dgmmis": __version__,
+            "written": datetime.now(UTC).isoformat("T", "seconds"),
+        }
         before = self._before
         provenance = (*before.provenance, {**self.provenance, **entry})
         return Manifest(self.schema, (*before.segments, segment), provenance, before.truth)

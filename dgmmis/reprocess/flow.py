@@ -23,8 +23,8 @@ from dgmmis.job import Job
 from dgmmis.job.job_tables import ReprocessTable
 from dgmmis.model_selection.cross_validation import CrossValidation, HeldOut
 from dgmmis.reprocess.gate import Finding, compared_with
-from dgmmis.reprocess.intake import Intake, OnBatch, drop, take_in
-from dgmmis.reprocess.screening import Screened, Segment, screened
+from dgmmis.reprocess.intake import Intake, OnBatch, Segment, drop, segment_of, take_in
+from dgmmis.reprocess.screening import Screened, screened
 from dgmmis.reprocess.software import software
 from dgmmis.runs import Given, given_by, run_job
 
@@ -224,8 +224,9 @@ class _Reprocessing:
     def _leave_out(self, why: Mapping[Segment, str]) -> None:
         """Set the sources of segments aside, and take their rows out of the survey."""
         entries: list[dict[str, Any]] = []
-        for segment, entry in zip(self._data.identities, self._data.provenance, strict=True):
-            if segment in why:
+        for entry in self._data.provenance:
+            segment = segment_of(entry)
+            if segment is not None and segment in why:
                 of_origin = {key: value for key, value in entry.items() if key in ORIGIN}
                 entries.append({**of_origin, "segment": segment, "why": why[segment]})
         if entries:
@@ -259,12 +260,11 @@ class _Reprocessing:
     def _manifest(self, run: Run, findings: Sequence[Finding]) -> dict[str, Any]:
         """What made a run."""
         new, document = self._new(), run.document
-        pairs = zip(self._data.identities, self._data.provenance, strict=True)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         results = ("status", "log_likelihood", "completeness", "n_samples", "n_objects", "background_fraction")
         return {
             "fitted": self._fitted(),
-            "inputs": [{"segment": list(one), "is_new": one in new, **entry} for one, entry in pairs],
+            "inputs": [{"is_new": segment_of(entry) in new, **entry} for entry in self._data.provenance],
             "starts_from": None if self._cold or self._holds is None else self._holds.name,
             "job": self._job.text,
             "job_path": str(self._job.path),
@@ -291,8 +291,8 @@ def _segments_of(version: Version) -> list[Segment]:
     return [(str(name), str(identity)) for name, identity in version.manifest["fitted"]["segments"]]
 
 
-def _segments(entries: Sequence[dict[str, Any]]) -> list[Segment]:
-    return [(str(name), str(identity)) for name, identity in (entry["segment"] for entry in entries)]
+def _segments(entries: Sequence[Mapping[str, Any]]) -> list[Segment]:
+    return [segment for entry in entries if (segment := segment_of(entry)) is not None]
 
 
 def _sentence(version: Version, run: Run, intake: Intake, findings: Sequence[Finding]) -> str:

@@ -13,6 +13,9 @@ from dgmmis.errors import DgmmisError, LockedError
 from dgmmis.job import Job
 from dgmmis.reprocess.sources import Problem, found, new_sources
 
+Segment = tuple[str, str]
+"""Name and identity."""
+
 OnBatch = Callable[[int, int | None], object]
 
 
@@ -72,16 +75,21 @@ def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Int
     return Intake(tuple(taken), tuple(problems), tuple(str(entry.get("source")) for entry in aside))
 
 
-def drop(path: Path, segments: Collection[tuple[str, str]]) -> None:
+def segment_of(entry: Mapping[str, Any]) -> Segment | None:
+    """The segment that a source became, of which an entry of the provenance tells."""
+    found = entry.get("segment")
+    return (str(found[0]), str(found[1])) if isinstance(found, (list, tuple)) and len(found) == 2 else None
+
+
+def drop(path: Path, segments: Collection[Segment]) -> None:
     """Take segments, by name and identity, out of a survey, in one step; those that are not there are no matter."""
     if not any(one in segments for one in Dataset.open(path).identities):
         return
     with HeldStore(path) as held:
         manifest = held.manifest
-        pairs = zip(manifest.segments, manifest.provenance, strict=True)
-        kept = [(one, entry) for one, entry in pairs if (one.name, one.identity) not in segments]
-        of, entries = [one for one, _ in kept], [entry for _, entry in kept]
-        held.publish(replace(manifest, segments=tuple(of), provenance=tuple(entries)))
+        kept = tuple(one for one in manifest.segments if (one.name, one.identity) not in segments)
+        entries = tuple(entry for entry in manifest.provenance if segment_of(entry) not in segments)
+        held.publish(replace(manifest, segments=kept, provenance=entries))
 
 
 def _origins(data: Dataset | None) -> list[Mapping[str, Any]]:

@@ -19,10 +19,8 @@ from dgmmis.moments import Moments
 from dgmmis.mstep import maximize
 from dgmmis.prior import Constraints
 from dgmmis.reprocess.gate import Finding, arrivals, unreadable
+from dgmmis.reprocess.intake import Segment, segment_of
 from dgmmis.survey import Survey
-
-Segment = tuple[str, str]
-"""Name and identity."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,12 +70,12 @@ def screened(
         survey: how the rows came to be seen.
         executor: that does the work.
     """
-    found = Screened({})
+    found, names = Screened({}), {segment_of(entry): entry.get("source") for entry in data.provenance}
     for segment in segments:
         rows = _fitted(data.part([segment]), fold)
         if rows is None:
             continue
-        name = str(data.provenance[data.identities.index(segment)].get("source", segment[0]))
+        name = str(names.get(segment) or f"segment {segment[0]}")
         try:
             arrived = evaluate(rows, model, survey=survey, seed=fold.seed, executor=executor)
         except (DataError, NumericalError, UnseenError) as error:
