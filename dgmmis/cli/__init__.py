@@ -1,0 +1,9 @@
+"""The program: `dgmmis --help` lists the commands.
+
+Heavy libraries are imported in the commands that need them, so that `dgmmis --help` is quick.
+"""
+
+from dgmmis.cli import described, fits, published, runs, surveys
+from dgmmis.cli.program import main, program
+
+__all__ = ["described", "fits", "main", "program", "published", "runs", "surveys"]

@@ -1,0 +1,88 @@
+"""info: what is in a store or a run."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dgmmis.cli.output import readable, show_rows, tell
+from dgmmis.cli.program import allow_code_option, common, program
+
+if TYPE_CHECKING:
+    from dgmmis.dataset.checkpoint import Run
+
+
+@program.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Read every byte of a survey store, and list the files that are damaged.")
+@allow_code_option
+@common
+def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool) -> None:
+    """Describe a survey store or a run.
+
+    \b
+    Example:
+      dgmmis info survey.zarr
+      dgmmis info --verify survey.zarr
+    """
+    from dgmmis.dataset.checkpoint import is_run, is_unfinished, read_run
+    from dgmmis.dataset.dataset import Dataset
+    from dgmmis.dataset.under_way import last_checkpoint
+
+    if verify:
+        _verified(path, as_json, quiet)
+    elif is_unfinished(path):
+        last = last_checkpoint(path, allow_code=allow_code)
+        if last is None:
+            status = f"not finished, and without a checkpoint yet: `dgmmis resume {path}` goes on"
+            tell({"status": status, "converged": False}, as_json)
+        else:
+            _describe(last, path, as_json)
+        if not as_json and is_run(path):
+            click.echo("(an earlier run is there, and stays until this one is finished)")
+    elif is_run(path):
+        _describe(read_run(path, allow_code=allow_code), path, as_json)
+    else:
+        tell(Dataset.open(path).describe(), as_json)
+
+
+def _describe(run: "Run", path: Path, as_json: bool) -> None:
+    """All that there is to know of a run, but for its history."""
+    from dgmmis.summary import document_lines, model_table, survey_lines
+
+    document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
+    if as_json:
+        tell({**document, **run.numbers()}, as_json)
+        return
+    said = ("survey", "selection", "background", "completeness", "completeness_error")
+    with readable(path):
+        lines = document_lines({k: v for k, v in document.items() if k not in said})
+        if run.record.tables or "data" in document:  # a checkpoint does not keep the survey
+            lines += survey_lines(run)
+        table = model_table(run)
+    show_rows(lines)
+    click.echo("\n" + table)
+
+
+def _verified(path: Path, as_json: bool, quiet: bool) -> None:
+    """Say which files of a store are damaged; an error if any is."""
+    from dataclasses import asdict
+
+    from dgmmis.dataset.dataset import Dataset
+    from dgmmis.dataset.verify import damages
+    from dgmmis.errors import StoreError
+    from dgmmis.progress import bar
+
+    with bar("verifying", shown=not quiet) as on_rows:
+        found = damages(path, on_rows)
+    if as_json:
+        click.echo(json.dumps({"path": str(path), "damaged": [asdict(one) for one in found]}, indent=1))
+    else:
+        show_rows([(one.file, f"rows {one.first_row} to {one.last_row}: {one.what}") for one in found])
+    if found:
+        files = len({one.file for one in found})
+        raise StoreError(f"{files} damaged file{'s' if files > 1 else ''} in '{path}'", do="restore, or ingest again")
+    is_old = any(segment.checksums is None for segment in Dataset.open(path).segments)
+    if not as_json:
+        click.echo("every chunk is whole" + (", but of old segments it is not known which" if is_old else ""))

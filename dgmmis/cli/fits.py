@@ -1,0 +1,122 @@
+"""plan, fit, resume: a job becomes a run."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dgmmis.cli.output import readable, show_rows
+from dgmmis.cli.program import allow_code_option, common, program
+
+if TYPE_CHECKING:
+    from dgmmis.dataset.checkpoint import Run
+    from dgmmis.job import Job
+
+
+@program.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@allow_code_option
+@common
+def plan(job: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
+    """Say what the fit of a job file would take: tasks, bytes, memory per task. Nothing runs.
+
+    \b
+    Example:
+      dgmmis plan survey.toml
+    """
+    del quiet
+    from dataclasses import asdict
+
+    from dgmmis.job import read_job
+    from dgmmis.runs import planned
+
+    plan = planned(read_job(job, allow_code=allow_code))
+    if as_json:
+        click.echo(json.dumps(asdict(plan), indent=1))
+    else:
+        show_rows(plan.lines())
+    plan.check()
+
+
+@program.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where the run is written; default: the job's [output].")
+@click.option("--overwrite", is_flag=True, help="Give up the fit of something else that was interrupted there.")
+@allow_code_option
+@common
+def fit(job: Path, out: Path | None, overwrite: bool, allow_code: bool, as_json: bool, quiet: bool) -> None:
+    """Fit the model of a job file to its data, on its cluster, and write a run.
+
+    While it runs, what it has found is kept in the run's folder. SIGTERM, SIGUSR1 and Ctrl-C end it in order, with exit
+    code 75; whatever ends it, `dgmmis resume` goes on from there and ends with the same bits, and so does the same
+    command, as long as the survey has the same rows.
+
+    \b
+    Example:
+      dgmmis fit survey.toml --out survey.run
+    """
+    from dgmmis.job import read_job
+
+    parsed = read_job(job, allow_code=allow_code)
+    _fit(parsed, out or parsed.output_path, as_json=as_json, quiet=quiet, overwrite=overwrite)
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@allow_code_option
+@common
+def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
+    """Go on with the fit in the folder RUN that was interrupted, to the same bits as if it had not been.
+
+    What passes over the data found is taken from RUN/journal. Rows that were appended to the survey meanwhile are left
+    out. A run that is finished is shown. Where another version or processor takes other steps, it says so, and begins
+    again from the last model.
+
+    \b
+    Example:
+      dgmmis resume survey.run
+    """
+    from dgmmis.dataset.checkpoint import read_run
+    from dgmmis.runs import resumed
+
+    job = resumed(run, allow_code=allow_code)
+    if job is None:
+        show_run(read_run(run, allow_code=allow_code), run, as_json)
+    else:
+        _fit(job, run, as_json=as_json, quiet=quiet)
+
+
+def _fit(job: "Job", out: Path, *, as_json: bool, quiet: bool, overwrite: bool = False) -> None:
+    from dgmmis.progress import Progress
+    from dgmmis.runs import run_job
+
+    def announce(lines: list[tuple[str, str]]) -> None:
+        if not quiet:
+            show_rows(lines, err=True)
+
+    run = run_job(job, out, callbacks=[] if quiet else [Progress()], announce=announce, overwrite=overwrite)
+    show_run(run, out, as_json)
+
+
+def show_run(run: "Run", path: Path, as_json: bool) -> None:
+    """A run, and the exit code that it stands for."""
+    from dgmmis.summary import fit_lines, model_table
+
+    document = run.document
+    if as_json:
+        click.echo(json.dumps({**document, **run.numbers()}))
+    else:
+        with readable(path):
+            lines, table = fit_lines(run), model_table(run)
+        show_rows(lines)
+        click.echo("\n" + table)
+        click.echo(f"\nwritten to {path}")
+    with readable(path):
+        notes, converged, status = [str(one) for one in document["repairs"]], document["converged"], document["status"]
+    for sentence in notes:
+        click.echo(f"note: {sentence}", err=True)
+    if not converged:
+        click.echo(status, err=True)
+        sys.exit(3)

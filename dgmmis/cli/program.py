@@ -1,0 +1,77 @@
+"""The program: the options that its commands share, and errors as one message and an exit code."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+EXIT_CODES = """\b
+Exit codes:
+   0  done                             69  the cluster was lost or cannot be reached
+   1  failed                           74  input/output error
+   2  usage or a bad job file          75  interrupted or locked: run again
+   3  stopped without convergence (the model is written)
+  65  bad data
+"""
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, for machines.")(
+        command
+    )
+    command = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
+    return click.option("--quiet", is_flag=True, help="No progress on stderr.")(command)
+
+
+def allow_code_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--allow-code",
+        is_flag=True,
+        help="Let a job or a run import the functions that it names (selection, noise law, background), and call them "
+        "as you: for files that you trust.",
+    )(command)
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="dgmmis", message="dgmmis %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def program(debug: bool) -> None:
+    """Fit Gaussian mixtures to noisy, truncated, incomplete surveys, chunk by chunk on a dask cluster.
+
+    \b
+    Example:
+      dgmmis simulate survey.zarr --preset box-with-hole
+      dgmmis fit survey.toml
+    """
+    del debug
+
+
+def main() -> None:
+    """The program: commands, and errors as one message and an exit code."""
+    from dgmmis.errors import DgmmisError
+    from dgmmis.interruption import Interrupted, interruptible
+
+    try:
+        with interruptible():
+            program(standalone_mode=False)
+    except (Interrupted, click.exceptions.Abort) as error:
+        _fail(error, 75, str(error) or "interrupted", do="Run again.")
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except DgmmisError as error:
+        _fail(error, error.exit_code, str(error))
+    except UnicodeDecodeError as error:
+        _fail(error, 65, f"the file is not UTF-8 text: {error}. Convert it, for example with iconv.")
+    except OSError as error:
+        _fail(error, 74, str(error))
+
+
+def _fail(error: BaseException, exit_code: int, what: str, do: str = "") -> None:
+    """Say what happened, and what is left of it."""
+    if "--debug" in sys.argv:
+        raise error
+    notes = getattr(error, "__notes__", [])
+    click.echo("\n".join([f"dgmmis: {what}", *(notes or ([do] if do else []))]), err=True)
+    sys.exit(exit_code)

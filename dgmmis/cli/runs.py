@@ -1,0 +1,94 @@
+"""score, predict, sample: what a run is for."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dgmmis.cli.output import tell
+from dgmmis.cli.program import allow_code_option, common, program
+
+WHICH = ("population", "seen", "unseen")
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@allow_code_option
+@common
+def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
+    """Mean log-likelihood per object of the survey DATA under the model of RUN, normalised under its selection.
+
+    \b
+    Example:
+      dgmmis score survey.run other.zarr
+    """
+    del quiet
+    from dgmmis.prediction import score_run
+
+    tell(score_run(run, data, allow_code=allow_code), as_json)
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--responsibilities", is_flag=True, help="Write those of every component too (n, k).")
+@allow_code_option
+@common
+def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write the most probable component of each object of the survey DATA under the model of RUN (`label`; -1: the
+    background), and its log density as the fit counts it, normalised under the selection (`log_density`), to a zarr
+    group OUT, in the order of the catalogue.
+
+    Whether the survey could have seen an object at its measured values is not looked at (`dgmmis score` does). One
+    whose missing or true values could not have been selected, whatever they were, has -1 and -inf.
+
+    \b
+    Example:
+      dgmmis predict survey.run survey.zarr labels.zarr
+    """
+    from dgmmis.prediction import predict_run
+    from dgmmis.progress import bar
+
+    with bar("predicting", shown=not quiet) as on_batch:
+        document = predict_run(run, data, out, on_batch=on_batch, **options)
+    tell(document, as_json)
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("n", type=click.IntRange(min=1))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--which",
+    type=click.Choice(WHICH),
+    default="population",
+    show_default=True,
+    help="All objects, those that the survey sees, or those that it misses.",
+)
+@click.option(
+    "--noise/--no-noise",
+    default=None,
+    help="Measured with the noise of the survey, or true positions; default: true positions of the population, "
+    "measured values of the others.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
+@click.option("--overwrite", is_flag=True, help="Replace a survey that is there.")
+@allow_code_option
+@common
+def sample(run: Path, n: int, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Draw N objects from the model of RUN into a survey store OUT: of the population before selection, or a catalogue
+    as its survey would make it, or what that would miss.
+
+    \b
+    Example:
+      dgmmis sample survey.run 1000000 population.zarr
+      dgmmis sample survey.run 100000 again.zarr --which seen
+    """
+    from dgmmis.drawing import sample_run
+    from dgmmis.progress import bar
+
+    with bar("drawing", shown=not quiet) as on_batch:
+        dataset = sample_run(run, n, out, on_batch=on_batch, **options)
+    tell(dataset.describe(), as_json)
