@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Both make .venv and install into it.
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -20,10 +21,10 @@ demo: $(READY)  ## the main job: simulate, fit on a local cluster, compare with 
 	$(BIN)/dgmmis fit demo/survey.toml
 	$(BIN)/python examples/is_the_truth_recovered.py demo/survey.zarr demo/survey.run demo/recovery.png
 
-test: $(READY)  ## the tests, in under ten minutes on two cores
-	$(BIN)/python -m pytest
+test: $(READY)  ## the tests, two files at a time
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
-test-all: $(READY)  ## the slow ones as well: statistics, large memory, kernels in every dimension
+test-all: $(READY)  ## the slow ones as well, one after the other: statistics, large memory, faults, kernels of every size
 	$(BIN)/python -m pytest --runslow
 
 lint: $(READY)

@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SURVIVED] = Counter()
+    config.pluginmanager.register(Tallying(config.stash[SURVIVED]))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,6 +43,23 @@ def survived(pytestconfig: pytest.Config) -> Callable[[str], None]:
         pytestconfig.stash[SURVIVED][kind] += 1
 
     return count
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes says what it has counted (pytest-xdist)."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["survived"] = dict(session.config.stash[SURVIVED])
+
+
+class Tallying:
+    """Adds up what the processes have counted; for the one that started them."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        self._counts.update(getattr(node, "workeroutput", {}).get("survived", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
