@@ -10,7 +10,7 @@ worth: begin with a fit to some first rows, and the more components overlap, the
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dgmmis.chunk import LEAF_ROWS
 from dgmmis.dataset.arrays import Catalogue, Reference, as_catalogue
@@ -76,6 +76,25 @@ class OnlineStep:
     repairs: tuple[Repair, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OnlineState:
+    """Where a stream is, so that it can be gone on with later (`OnlineEM.state`, `OnlineEM.restored`).
+
+    Args:
+        mixture: of the last model.
+        background_fraction: of it.
+        running, averaged: the statistics of an object.
+        n_steps, n_samples: so far.
+    """
+
+    mixture: GaussianMixture
+    background_fraction: float
+    running: Expected
+    averaged: Expected
+    n_steps: int
+    n_samples: float
+
+
 class OnlineEM:
     """A model that follows a stream; stateful on purpose.
 
@@ -126,6 +145,27 @@ class OnlineEM:
         # of an object, as if the first model were true
         self._running = Expected(weight, 0.0 * mixture.means, weight[:, None, None] * mixture.covariances, nu)
         self._averaged = self._running
+
+    @property
+    def state(self) -> OnlineState:
+        """Where the stream is."""
+        model = self.model
+        of_model = (model.mixture, model.background_fraction)
+        return OnlineState(*of_model, self._running, self._averaged, self.n_steps, self.n_samples)
+
+    def restored(self, state: OnlineState) -> "OnlineEM":
+        """This one, gone on with from where a stream of the same kind was.
+
+        Raises:
+            ShapeError: of another number of components or features.
+        """
+        if state.mixture.means.shape != self.model.mixture.means.shape:
+            expected, got = self.model.mixture.means.shape, state.mixture.means.shape
+            raise ShapeError("the state of a stream", expected=expected, got=got, do="begin anew")
+        self.model = replace(self.model, mixture=state.mixture, background_fraction=state.background_fraction)
+        self._running, self._averaged = state.running, state.averaged
+        self.n_steps, self.n_samples = state.n_steps, state.n_samples
+        return self
 
     def update(self, batch: Catalogue) -> OnlineStep:
         """Take one step with a batch: an ArrayDataset, or the Dataset of a survey store.

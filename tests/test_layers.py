@@ -37,7 +37,7 @@ search
 preparation online
 fit
 uncertainty job model_selection
-simulate runs prediction drawing
+simulate runs prediction drawing stream
 reprocess
 progress summary
 estimator cli plotting dashboard report testing

@@ -10,7 +10,7 @@ from dgmmis.cli.output import tell
 from dgmmis.cli.program import common, program
 
 
-class _Names(click.ParamType[tuple[str, ...]]):
+class Names(click.ParamType[tuple[str, ...]]):
     """Names separated by commas."""
 
     name = "a,b,c"
@@ -20,7 +20,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-class _Factors(click.ParamType[dict[str, float]]):
+class Factors(click.ParamType[dict[str, float]]):
     """name=factor pairs separated by commas."""
 
     name = "a=0.1,b=2"
@@ -80,12 +80,12 @@ def simulate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 @program.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--features", type=_Names(), default=(), help="Columns that are features.")
-@click.option("--errors", type=_Names(), default=(), help="Columns of one-sigma errors, one a feature.")
-@click.option("--variances", type=_Names(), default=(), help="Columns of variances, one a feature.")
-@click.option("--covariances", type=_Names(), default=(), help="Columns of the lower triangle: aa,ba,bb,ca,cb,cc.")
-@click.option("--units", type=_Names(), default=(), help="Units of the features.")
-@click.option("--scale", type=_Factors(), default={}, help="Factors for columns; a feature's applies to its noise too.")
+@click.option("--features", type=Names(), default=(), help="Columns that are features.")
+@click.option("--errors", type=Names(), default=(), help="Columns of one-sigma errors, one a feature.")
+@click.option("--variances", type=Names(), default=(), help="Columns of variances, one a feature.")
+@click.option("--covariances", type=Names(), default=(), help="Columns of the lower triangle: aa,ba,bb,ca,cb,cc.")
+@click.option("--units", type=Names(), default=(), help="Units of the features.")
+@click.option("--scale", type=Factors(), default={}, help="Factors for columns; a feature's applies to its noise too.")
 @click.option("--weight", help="Column of sample weights.")
 @click.option("--row-id", help="Column of whole numbers that name the rows.")
 @click.option("--points", help="npz and zarr: the array (n, m) of all features.")

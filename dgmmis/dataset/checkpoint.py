@@ -33,8 +33,9 @@ FORMAT = "dgmmis-run"
 VERSION = 2
 READABLE = (1, VERSION)
 
-MODEL, UNFINISHED = "model.npz", "job.json"
-"""The file that is the run, and the one that is there while, or until, it is made (`under_way`)."""
+MODEL, UNFINISHED, STREAM = "model.npz", "job.json", "stream"
+"""The file that is the run; the one that is there while, or until, it is made (`under_way`); and where a stream is that
+it follows (`stream`)."""
 
 VERSIONS, LATEST = "versions", "latest"
 """Of a model store (`model_store`): the folder of its runs, and the file that names the one that holds."""
@@ -104,7 +105,7 @@ def require_place_for_run(path: str | Path) -> None:
 
 def _is_for_runs(folder: Path) -> bool:
     """Whether a run is there, or may be: what is hidden is the lock's, or was left by a writer that was killed."""
-    is_one = any((folder / name).exists() for name in (MODEL, UNFINISHED))
+    is_one = any((folder / name).exists() for name in (MODEL, UNFINISHED, STREAM))
     return is_one or all(entry.name.startswith(".") for entry in folder.iterdir())
 
 

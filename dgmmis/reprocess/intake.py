@@ -9,9 +9,9 @@ from dgmmis.dataset.append import append
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.held_store import HeldStore
 from dgmmis.dataset.model_store import ModelStore
+from dgmmis.dataset.new_sources import Problem, found, new_sources
 from dgmmis.errors import DgmmisError, LockedError
 from dgmmis.job import Job
-from dgmmis.reprocess.sources import Problem, found, new_sources
 
 Segment = tuple[str, str]
 """Name and identity."""
