@@ -1,6 +1,7 @@
 """Segments that are joined: the same rows, with the same numbers, along one tree where they were ordered."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,71 @@ def test_several_steps_under_one_lock(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "s.zarr").iterdir() if entry.name.startswith(".")] == []
 
 
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from writers import SCHEMA, rows
+from dgmmis.dataset.compact import compact
+from dgmmis.dataset.withdraw import withdraw
+from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.errors import LockedError
+path, what, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def done(number):
+    try:
+        if what == "append":
+            with SurveyWriter(path, SCHEMA, append=True) as writer:
+                writer.write(*rows(100, number), row_ids=np.arange(100 * number, 100 * number + 100))
+        elif what == "withdraw":
+            return withdraw(path, [100 * number + 5, 100 * number + 6], missing_ok=True).n_rows == 2
+        else:
+            compact(path)
+    except LockedError:
+        return False
+    return True
+for number in range(1, count + 1):
+    while not done(number):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_writers_of_every_kind_exclude_one_another(tmp_path: Path) -> None:
+    """Three processes at once; a reader never sees a mixture, and in the end every row is what it must be."""
+    path, count = tmp_path / "s.zarr", 15
+    nights(path, n=100, count=1)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), what, str(count)], env=environment, cwd=Path(__file__).parents[1]
+        )
+        for what in ("append", "withdraw", "compact")
+    ]
+    clean, refused = 0, []
+    while any(process.poll() is None for process in processes):
+        try:
+            data = Dataset.open(path)
+            ids = np.concatenate([reference.read("row_id") for reference in data.references])
+        except StoreError as error:
+            refused.append(str(error))
+            continue
+        missing = [number for number in range(len(ids) // 100 + 1) if np.sum(ids // 100 == number) not in (0, 98, 100)]
+        assert missing == []
+        assert (np.diff(ids) > 0).all()
+        clean += 1
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert clean > 5
+    assert [sentence for sentence in refused if "was replaced or removed while it was read" not in sentence] == []
+    expected = [number for number in range(100 * (count + 1)) if number < 100 or number % 100 not in (5, 6)]
+    data = Dataset.open(path)
+    assert table_of(data)["row_id"].tolist() == expected
+    assert damages(path) == []
+    assert segments_on_disk(path) == {segment.name for segment in data.segments}
+    assert [entry.name for entry in path.iterdir() if entry.name.startswith(".")] == []
+    assert sum(entry.get("withdrawn", 0) for entry in data.provenance) == 2 * count
+    assert sum(entry.get("rows", 0) for entry in data.provenance) == 100 * (count + 1)
+
+
 def test_the_command(tmp_path: Path) -> None:
     nights(tmp_path / "s.zarr", n=100)
 
@@ -248,7 +314,7 @@ sys.stdout.write(f"{done.n_joined} {peak() - before}")
 @pytest.mark.parametrize("order", [False, True])
 def test_memory_does_not_grow_with_the_survey(tmp_path: Path, order: bool) -> None:
     peaks = []
-    for count in (10, 40):
+    for count in (20, 60):
         nights(tmp_path / f"{count}.zarr", n=2 * CHUNK_ROWS, count=count, order=order)
         command = [sys.executable, "-c", MEASURE, str(tmp_path / f"{count}.zarr")]
         n_joined, megabytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -183,6 +183,10 @@ def test_without_ids_a_source_that_changed_is_refused_or_read_on(folder: Path) -
     (folder / "job.toml").write_text(text.replace("held_out", "grows = true\nheld_out"))
     assert again(folder).outcome == "published"
     assert rows(folder) == 2400
+    file.write_text("\n".join(file.read_text().splitlines()[:100]) + "\n")
+    lost = again(folder)
+    assert (lost.outcome, lost.exit_code, rows(folder)) == ("nothing new", 65, 2400)
+    assert "has lost rows: expected 2,400 or more, got 99" in str(lost.intake.problems[0].error)
 
 
 def test_one_bad_file_does_not_keep_the_others_out(folder: Path) -> None:

@@ -19,8 +19,10 @@ from interrupted import Interrupts, bits, fitted, job_at
 
 from dgmmis.callback import Callback, Step
 from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, read_file, read_run
+from dgmmis.dataset.compact import compact
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.under_way import last_checkpoint, unfinished
+from dgmmis.dataset.withdraw import withdraw
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, LockedError, NumericalError, StoreError
 from dgmmis.execution.serial import Serial
@@ -192,6 +194,28 @@ def test_a_survey_that_was_replaced_is_an_error(tmp_path: Path) -> None:
     assert again is not None
     with pytest.raises(StoreError, match="is not the one that it was"):
         run_job(again, out)
+
+
+@pytest.mark.parametrize("kind", ["withdraw", "compact"])
+def test_a_survey_that_was_joined_or_thinned_out_is_an_error(tmp_path: Path, kind: str) -> None:
+    """Never a fit of some of the old rows and some of the new."""
+    job, out, survey = read_job(job_at(tmp_path, "background", 3000)), tmp_path / "survey.run", tmp_path / "survey.zarr"
+    schema = Dataset.open(survey).schema
+    for night, options in enumerate(({"overwrite": True}, {"append": True})):
+        points = np.random.default_rng(night).uniform(0, 10, (400, 2))
+        with SurveyWriter(survey, schema, **options) as writer:
+            writer.write(points, np.full((400, 2), 0.01), row_ids=np.arange(400) + 400 * night)
+    with pytest.raises(Interrupted):
+        run_job(job, out, callbacks=[Interrupts(3)])
+    if kind == "withdraw":
+        withdraw(survey, [3, 500])
+    else:
+        compact(survey)
+    again = resumed(out)
+    assert again is not None
+    with pytest.raises(StoreError, match=r"is not the one that it was: .*withdrawn.*dgmmis fit --overwrite"):
+        run_job(again, out)
+    assert fitted(job, out, overwrite=True).document["n_samples"] == Dataset.open(survey).n_rows
 
 
 def test_where_steps_differ_the_last_model_goes_on(out: Path, job: Job, tmp_path: Path) -> None:

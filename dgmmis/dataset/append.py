@@ -17,6 +17,7 @@ from dgmmis.dataset.first_rows import first_rows
 from dgmmis.dataset.held_store import HeldStore, held_store, is_there, path_of
 from dgmmis.dataset.inherited import inherited_columns, inherited_schema
 from dgmmis.dataset.publish import temporary_sibling
+from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.sources import open_source
 from dgmmis.dataset.spill import Spill
 from dgmmis.dataset.writer import SurveyWriter
@@ -74,19 +75,12 @@ def append(
     if batch_rows < 1:
         raise JobError("batch_rows", expected="at least 1", got=batch_rows)
     path, out = Path(source).absolute(), path_of(store)
-    table = open_source(path)
     roles = columns.to_attributes() if isinstance(columns, Columns) else dict(columns or {})
     with ExitStack() as stack:
         held = stack.enter_context(held_store(store)) if is_there(out) else None
-        if held is None:
-            bound = BoundSource(path, table, Columns(**roles), skip=skip)
-            schema = replace(bound.binding.schema, storage=storage or "float64")
-        else:
-            held.clear()
-            manifest = held.manifest
-            bound = BoundSource(path, table, inherited_columns(out, manifest, roles), skip=skip)
-            units_given = bool(roles.get("units"))
-            schema = inherited_schema(out, manifest.schema, bound, storage=storage, units_given=units_given)
+        bound, schema = _bound(path, roles, held)
+        bound.skip = skip
+        schema = replace(schema, storage=storage or schema.storage)
         provenance, kept, n_left_out = bound.provenance(), None, 0
         if unique:
             if bound.columns.row_id is None:
@@ -111,6 +105,18 @@ def append(
                 raise _changed(path)
             writer.provenance["source_rows"] = skip + done
         return Appended(Dataset.open(out), writer.n_rows, n_left_out)
+
+
+def _bound(path: Path, roles: Mapping[str, Any], held: HeldStore | None) -> tuple[BoundSource, Schema]:
+    """The catalogue with its columns, and the schema of its rows, as they are in a survey that is there."""
+    table = open_source(path)
+    if held is None:
+        bound = BoundSource(path, table, Columns(**roles))
+        return bound, bound.binding.schema
+    held.clear()
+    manifest = held.manifest
+    bound = BoundSource(path, table, inherited_columns(held.path, manifest, roles))
+    return bound, inherited_schema(held.path, manifest.schema, bound, units_given=bool(roles.get("units")))
 
 
 @contextmanager

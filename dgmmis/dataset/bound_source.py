@@ -11,20 +11,21 @@ import numpy as np
 from dgmmis.dataset.binding import Binding
 from dgmmis.dataset.columns import Columns
 from dgmmis.dataset.sources import Source
+from dgmmis.errors import DataError
 
 HASH_BYTES = 64 * 2**20
 """Sources up to this size are identified by their SHA-256; larger ones by size and time."""
 
 
 class BoundSource:
-    """A source at a path, with the columns that were asked for, from row `skip` on.
+    """A source at a path, with the columns that were asked for, from row `skip` on: 0, or as it is set.
 
     Raises:
         JobError, DataError, ShapeError: columns that are not there, or not of the right kind.
     """
 
-    def __init__(self, path: Path, table: Source, columns: Columns, *, skip: int = 0) -> None:
-        self.path, self.columns, self.skip = path, columns, skip
+    def __init__(self, path: Path, table: Source, columns: Columns) -> None:
+        self.path, self.columns, self.skip = path, columns, 0
         self.binding = Binding(columns, table.fields)
         self._table = table
 
@@ -43,6 +44,9 @@ class BoundSource:
             done += n
             if first < n:
                 yield {name: values[first:] for name, values in arrays.items()} if first else arrays
+        if done < self.skip:
+            do = "put new rows into a new file, or restore this one"
+            raise DataError(f"'{self.path}' has lost rows", expected=f"{self.skip:,} or more", got=f"{done:,}", do=do)
 
     def row_ids(self, rows: int) -> Iterator[np.ndarray]:
         """The row ids alone, about so many at a time."""

@@ -15,8 +15,8 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.row_ids import Page, pages
 from dgmmis.dataset.spill import Spill
 
-BLOCK_ROWS = 1 << 22
-"""Numbers that are sorted in memory at a time: 32 MB, and a few times as much to do so."""
+BLOCK_ROWS = 1 << 21
+"""Numbers that are sorted in memory at a time: 16 MB, and several times as much to do so."""
 
 
 def first_rows(batches: Iterable[np.ndarray], data: Dataset | None, folder: Path) -> Spill:
@@ -62,14 +62,15 @@ def _all(data: Dataset | None, earlier: Iterable[Page]) -> Iterator[Page]:
 
 
 def _blocks(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same numbers, BLOCK_ROWS at a time, but for the last."""
+    """The same numbers, at least BLOCK_ROWS at a time, but for the last."""
     waiting: list[np.ndarray] = []
     n_waiting = 0
     for batch in batches:
         waiting.append(batch)
         n_waiting += len(batch)
         if n_waiting >= BLOCK_ROWS:
-            yield np.concatenate(waiting)
+            block = np.concatenate(waiting)
             waiting, n_waiting = [], 0
+            yield block
     if n_waiting:
         yield np.concatenate(waiting)

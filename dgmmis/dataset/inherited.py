@@ -1,6 +1,6 @@
 """What a catalogue that is appended inherits of the survey: columns, noise, units and storage, where none are given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def inherited_columns(path: Path, manifest: Manifest, given: Mapping[str, Any]) 
         JobError: not all that the survey has is known, or given; it is named. Or roles that do not go together.
     """
     schema, known = manifest.schema, _known(path, manifest)
-    given = {name: value for name, value in given.items() if value is not None and len(value)}
+    given = {name: value for name, value in given.items() if _is_given(value)}
     replaced = {*given}
     if "points" in given:
         replaced |= {*BY_COLUMN}
@@ -50,9 +50,7 @@ def inherited_columns(path: Path, manifest: Manifest, given: Mapping[str, Any]) 
     return columns
 
 
-def inherited_schema(
-    path: Path, schema: Schema, bound: BoundSource, *, storage: str | None, units_given: bool
-) -> Schema:
+def inherited_schema(path: Path, schema: Schema, bound: BoundSource, *, units_given: bool) -> Schema:
     """The schema of rows that are appended: storage, and names where the source has none of its own, as the survey's.
 
     Raises:
@@ -74,7 +72,7 @@ def inherited_schema(
     if measured is not None and schema.measured is not None and len(measured) == len(schema.measured):
         measured = schema.measured
     units = schema.units if len(schema.units) == len(found.features) else found.units
-    return replace(found, measured=measured, units=units, storage=storage or schema.storage)
+    return replace(found, measured=measured, units=units, storage=schema.storage)
 
 
 def row_id_column(manifest: Manifest) -> str | None:
@@ -104,7 +102,7 @@ def _require_all(path: Path, manifest: Manifest, columns: Columns) -> None:
     """Whatever the rows of the survey have, these have too."""
     schema = manifest.schema
     with_ids = bool(manifest.segments) and manifest.segments[0].row_ids
-    has_noise = any(getattr(columns, name) is not None and len(getattr(columns, name)) for name in NOISE_FORMS)
+    has_noise = any(_is_given(getattr(columns, name)) for name in NOISE_FORMS)
     wanted = {
         "noise (--errors, --variances, --covariances, --noise)": schema.noise != "none" and not has_noise,
         "weights (--weight)": schema.weighted and columns.weight is None,
@@ -118,3 +116,7 @@ def _require_all(path: Path, manifest: Manifest, columns: Columns) -> None:
         )
     if manifest.segments and columns.row_id is not None and not with_ids:
         raise JobError(f"the rows of '{path}' have no row ids", got=columns.row_id, do="append without them")
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and not (isinstance(value, Sized) and len(value) == 0)

@@ -38,7 +38,11 @@ def read_row_list(path: str | Path, column: str | None = None, *, usual: str | N
         elif len(table.fields) == 1:
             (column,) = table.fields
         else:
-            raise JobError(f"which column of '{path.name}' has the row ids?", do="name it: --column")
+            raise JobError(
+                f"'{path.name}' has {len(table.fields)} columns",
+                expected="row ids alone",
+                do="name their column: --column",
+            )
     bound = BoundSource(path, table, Columns(features=(column,), row_id=column))
     parts = [*bound.row_ids(CHUNK_ROWS)]
     return np.concatenate(parts) if parts else np.empty(0, np.int64)

@@ -474,6 +474,9 @@ def _command(named: tuple[str, str]) -> Case:
             copied(file, folder)
         write_store(folder / "one.zarr", "none", n=20)
         (folder / "job.toml").write_text(JOB)
+        (folder / "rows.txt").write_text("3\n4\n")
+        if "plain.zarr" in line:  # whose rows have no ids
+            ingest(folder / "t.csv", folder / "plain.zarr", Columns(features=("a", "b")))
         called(line.split())
 
     return Case(name, run)
@@ -484,6 +487,13 @@ INGEST = [
     ("`ingest` over a store", "ingest t.csv diagonal.zarr --features a,b"),
     ("`ingest --append --overwrite`", "ingest t.csv diagonal.zarr --features a,b --append --overwrite"),
     ("`ingest --append` of other columns", "ingest t.csv diagonal.zarr --features a,e --append"),
+    ("`ingest --unique` without --append", "ingest t.csv new.zarr --features a,b --row-id i --unique"),
+    ("`ingest --append --unique` without row ids", "ingest t.csv plain.zarr --append --unique"),
+    ("`withdraw` without a list", "withdraw shared.zarr"),
+    ("`withdraw` from a survey without row ids", "withdraw plain.zarr --rows rows.txt"),
+    ("`withdraw` of a list that is not there", "withdraw shared.zarr --rows none.txt"),
+    ("`withdraw` of a table of many columns", "withdraw shared.zarr --rows t.csv"),
+    ("`compact` of a run", "compact selected.run"),
     ("`ingest --overwrite` of a run", "ingest t.csv selected.run --features a,b --overwrite"),
     ("`ingest` into a folder that is not there", "ingest t.csv no/such/new.zarr --features a,b"),
     ("`ingest --scale a`", "ingest t.csv new.zarr --features a,b --scale a"),
