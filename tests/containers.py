@@ -1,4 +1,4 @@
-"""A docker daemon of this machine alone, in a folder, and an image of Debian to build on; neither outlives the block."""
+"""A docker daemon in a folder, and an image of Debian to build on; neither outlives the block."""
 
 import os
 import shutil

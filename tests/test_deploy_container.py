@@ -1,12 +1,13 @@
-"""deploy/container: what the file says; and the image, built and run by a real docker, with as few rights as it needs."""
+"""deploy/container: what the file says; and the image, built and run by a real docker, with few rights."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.checkpoint import Run, is_unfinished, read_run
 from dgmmis.job import read_job
 from tests.containers import Docker, debian, docker, lacking
 from tests.interrupted import fitted, job_at
@@ -45,22 +46,36 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Docker, st
         yield here, "dgmmis:test"
 
 
+def numbers(run: Run) -> list[bytes]:
+    mixture = run.model.mixture
+    return [array.tobytes() for array in (mixture.weights, mixture.means, mixture.covariances)]
+
+
 @needs_docker
 @pytest.mark.slow
 @pytest.mark.timeout(5400)
 def test_a_fit_in_a_container_without_rights(image: tuple[Docker, str], tmp_path: Path) -> None:
-    """A survey on a volume of the user's: the same bits as outside; the image has no pip, and its user is not root."""
+    """A survey on a volume of the user's, stopped and run again: the same bits as outside. The image has no pip, and its
+    user is not root."""
     here, name = image
-    path = job_at(tmp_path, "background", 3000)
-    whole = fitted(read_job(path), tmp_path / "whole.run").model.mixture
+    path = job_at(tmp_path, "background", 3000, "bootstrap = 200")
+    whole = fitted(read_job(path), tmp_path / "whole.run")
     for entry in (tmp_path, *tmp_path.rglob("*")):
         entry.chmod(0o777 if entry.is_dir() else 0o666)
-    run = ("run", "--rm", *RIGHTS, f"--volume={tmp_path}:/surveys")
-    assert here.call(*run, "--entrypoint=id", name, "--user") == "1000"
+    run = ("run", *RIGHTS, f"--volume={tmp_path}:/surveys")
+    stopped = here.call(*run, "--detach", name, "fit", "--quiet", "survey.toml")
+    until = time.monotonic() + 120
+    while not list((tmp_path / "survey.run" / "checkpoints").glob("*.npz")):
+        assert time.monotonic() < until, here.tried("logs", stopped).stderr
+        time.sleep(0.05)
+    here.call("stop", "--time=60", stopped)
+    assert here.call("wait", stopped) == "75"
+    assert is_unfinished(tmp_path / "survey.run")
+    run = (*run, "--rm")
     here.call(*run, name, "fit", "--quiet", "survey.toml")
-    mixture = read_run(tmp_path / "survey.run").model.mixture
-    for array in ("weights", "means", "covariances"):
-        assert getattr(mixture, array).tobytes() == getattr(whole, array).tobytes()
+    assert numbers(read_run(tmp_path / "survey.run")) == numbers(whole)
+    assert here.call(*run, "--entrypoint=id", name, "--user") == "1000"
+    assert "version" in here.call(*run, "--entrypoint=dask", name, "worker", "--version")
     refused = here.tried(*run, name, "fit", "no.toml")
     assert refused.returncode == 2
     assert "no job file" in refused.stderr
