@@ -55,8 +55,7 @@ def numbers(run: Run) -> list[bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(5400)
 def test_a_fit_in_a_container_without_rights(image: tuple[Docker, str], tmp_path: Path) -> None:
-    """A survey on a volume of the user's, stopped and run again: the same bits as outside. The image has no pip, and its
-    user is not root."""
+    """On a volume of the user's, stopped and run again: the same bits as outside; no pip, and no root."""
     here, name = image
     path = job_at(tmp_path, "background", 3000, "bootstrap = 200")
     whole = fitted(read_job(path), tmp_path / "whole.run")
