@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dgmmis.errors import ClusterError, DgmmisError, JobError, nearest_name
-from dgmmis.execution.elastic import Elastic
+from dgmmis.execution.elastic import Elastic, require_size
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tls import Tls
@@ -67,9 +67,8 @@ class ClusterSpec:
                 raise JobError(f"cluster kind '{self.kind}' takes no `{name}`", do=f"it goes with {', '.join(kinds)}")
         if self.kind in ELASTIC_KINDS and self.elastic is None:
             raise JobError(f"cluster kind '{self.kind}' needs what starts its workers", do="give `elastic`")
-        memory = None if self.elastic is None else self.elastic.arguments.get("memory")
-        for name, size in (("memory_limit", self.memory_limit), ("memory", memory)):
-            _check_size(name, size)
+        if self.memory_limit is not None:
+            require_size("memory_limit", self.memory_limit)
         for name, seconds in (("timeout", self.seconds), ("patience", self.patience)):
             if not seconds > 0:
                 raise JobError(f"cluster `{name}` must be positive", got=seconds)
@@ -84,17 +83,6 @@ class ClusterSpec:
         if self.timeout is not None:
             return self.timeout
         return QUEUE_TIMEOUT if self.kind in ELASTIC_KINDS else TIMEOUT
-
-
-def _check_size(name: str, size: Any) -> None:
-    if size is None:
-        return
-    from dask.utils import parse_bytes  # small fits in threads do without dask, and without its import
-
-    try:
-        parse_bytes(size)
-    except (TypeError, ValueError) as error:
-        raise JobError(f"{name} is not a size", expected="such as '4GiB'", got=size) from error
 
 
 def local_resources(spec: ClusterSpec) -> Resources:

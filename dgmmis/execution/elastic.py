@@ -78,6 +78,8 @@ class Elastic:
         ):
             if value is not None and form.fullmatch(value) is None:
                 raise JobError(f"cluster `{name}` is none that SLURM takes", expected=example, got=value)
+        if memory is not None:
+            require_size("memory", memory)
         if cores is not None and cores < 1:
             raise JobError("cluster `cores` must be at least one", got=cores)
         given = {"queue": queue, "account": account, "cores": cores, "memory": memory, "walltime": walltime}
@@ -150,3 +152,13 @@ class Elastic:
         import dask
 
         return {"dashboard_address": "127.0.0.1:0", **dask.config.get("jobqueue.slurm.scheduler-options", {})}
+
+
+def require_size(name: str, size: str) -> None:
+    """Raise JobError unless a key holds a size of memory."""
+    from dask.utils import parse_bytes  # small fits in threads do without dask, and without its import
+
+    try:
+        parse_bytes(size)
+    except ValueError as error:
+        raise JobError(f"{name} is not a size", expected="such as '4GiB'", got=size) from error

@@ -202,6 +202,10 @@ JOBS = [
     ("memory_limit is no size", "", '[cluster]\nkind = "local"\nmemory_limit = "much"\n'),
     ("memory_limit too small for the work", "", '[cluster]\nkind = "local"\nmemory_limit = "100MB"\n'),
     ("workers = 0", "", '[cluster]\nkind = "threads"\nworkers = 0\n'),
+    ("a secret", "", '[cluster]\nkind = "slurm"\nmaximum = 1\npassword = "hunter2"\n'),
+    ("a queue of any size", "", '[cluster]\nkind = "slurm"\n'),
+    ("a queue with an option", "", '[cluster]\nkind = "slurm"\nmaximum = 1\nqueue = "debug --wrap=ls"\n'),
+    ("a class that is not allowed", "", '[cluster]\nkind = "class"\nmaximum = 1\npath = "mine:Cluster"\n'),
 ]
 
 JOB_FILES = [

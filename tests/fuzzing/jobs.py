@@ -23,7 +23,7 @@ KEYS = {
     "noise": ("unseen", "law", "function", "nearest", "regression"),
     "background": ("lower", "upper", "uniform", "mixture", "function", "fraction", "bounds"),
     "fit": ("tol", "max_iter", "imputation_error", "n_starts", "split_merge", "bootstrap", "seed"),
-    "cluster": ("kind", "workers", "memory_limit", "address", "timeout"),
+    "cluster": ("kind", "workers", "memory_limit", "address", "timeout", "queue", "maximum", "path", "arguments"),
     "output": ("path",),
 }
 INNER = (
