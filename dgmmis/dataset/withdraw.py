@@ -47,8 +47,8 @@ def withdraw(
     provenance: Mapping[str, Any] | None = None,
     on_rows: Callable[[int, int], object] | None = None,
 ) -> Withdrawn:
-    """Take rows out of a survey store, all of them in one step. The others keep their order: segments that lose rows are
-    written anew, chunk by chunk, and those that lose all of them go.
+    """Take rows out of a survey store, all of them in one step. The others keep their order: segments that lose some
+    are written anew, chunk by chunk, and those that lose all of theirs go.
 
     A row id that several rows have stands for all of them. Whoever reads the survey meanwhile ends with an error, as
     when it is written over, unless what is read did not change. A row that is appended again is there again.
