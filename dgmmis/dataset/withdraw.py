@@ -47,8 +47,8 @@ def withdraw(
     provenance: Mapping[str, Any] | None = None,
     on_rows: Callable[[int, int], object] | None = None,
 ) -> Withdrawn:
-    """Take rows out of a survey store. The others keep their order; what is read of segments that change is written
-    anew, chunk by chunk, and readers see all of the rows gone or none.
+    """Take rows out of a survey store, all of them in one step. The others keep their order: segments that lose some
+    are written anew, chunk by chunk, and those that lose all of theirs go.
 
     A row id that several rows have stands for all of them. Whoever reads the survey meanwhile ends with an error, as
     when it is written over, unless what is read did not change. A row that is appended again is there again.
@@ -88,7 +88,7 @@ def withdraw(
                 f"no rows of '{held.path}' have the row ids {', '.join(map(str, unknown[:5].tolist()))}{more}",
                 do="check the list, or leave out what is not there with --missing-ok (missing_ok=True)",
             )
-        if n_gone == data.n_rows and n_gone:
+        if 0 < n_gone == data.n_rows:
             raise RefusedError(f"no rows of '{held.path}' would be left", do="check the list, or remove the survey")
         if n_gone == 0:
             return Withdrawn(data, 0, len(unknown))
