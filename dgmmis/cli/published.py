@@ -83,7 +83,7 @@ def versions(models: Path, as_json: bool, quiet: bool) -> None:
     del quiet
     from dgmmis.dataset.model_store import ModelStore
 
-    store = ModelStore(models)
+    store = ModelStore(models).require()
     holds = store.latest()
     found = [store.version(name) for name in store.names()]
     if as_json:
@@ -113,7 +113,7 @@ def rollback(models: Path, to: str | None, as_json: bool, quiet: bool) -> None:
     del quiet
     from dgmmis.dataset.model_store import ModelStore
 
-    store = ModelStore(models)
+    store = ModelStore(models).require()
     with store.held():
         chosen = store.roll_back(to)
     click.echo(json.dumps({"latest": chosen.name}) if as_json else f"{chosen.name} of {chosen.published} holds")

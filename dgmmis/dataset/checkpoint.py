@@ -188,7 +188,11 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
         return read_file(Path(path) / MODEL, allow_code=allow_code)
     latest = latest_name(path)
     if latest is not None:
-        return read_file(Path(path) / VERSIONS / latest / MODEL, allow_code=allow_code)
+        version = Path(path) / VERSIONS / latest
+        if not is_run(version):
+            do = f"`dgmmis rollback --to VERSION {path}` chooses another"
+            raise StoreError(f"the version that holds in '{path}', {latest}, is not there", do=do)
+        return read_file(version / MODEL, allow_code=allow_code)
     if is_unfinished(path):
         raise StoreError(f"the run '{path}' is not finished", do=f"`dgmmis resume {path}` goes on with it")
     raise StoreError(f"no run at '{path}'", expected=f"a folder with {MODEL}", do="`dgmmis fit JOB.toml` writes one")
@@ -208,7 +212,7 @@ def latest_name(path: str | Path) -> str | None:
             raise ValueError(f"'{name}' is no version")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(
-            f"'{Path(path) / LATEST}' is damaged", got=error, do="`dgmmis rollback` writes it anew"
+            f"'{Path(path) / LATEST}' is damaged", got=error, do=f"`dgmmis rollback --to VERSION {path}` writes it anew"
         ) from error
     return name
 

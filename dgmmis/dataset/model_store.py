@@ -55,6 +55,16 @@ class ModelStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
 
+    def require(self) -> "ModelStore":
+        """This one, if it is there.
+
+        Raises:
+            StoreError: nothing is, or something else.
+        """
+        if not (self.path / VERSIONS).is_dir():
+            raise StoreError(f"no model store at '{self.path}'", do="`dgmmis reprocess` makes one beside its job file")
+        return self
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the store against others, and finish what a process that was killed had begun to publish.

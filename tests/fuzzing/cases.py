@@ -18,6 +18,7 @@ import numpy as np
 from dgmmis.background import FixedDensity, Uniform
 from dgmmis.dataset.columns import Columns
 from dgmmis.dataset.ingest import ingest
+from dgmmis.dataset.model_store import ModelStore
 from dgmmis.errors import DgmmisError
 from dgmmis.estimator import GMMis
 from dgmmis.job import read_job
@@ -27,7 +28,7 @@ from dgmmis.prior import InverseWishart
 from dgmmis.runs import planned
 from dgmmis.selection import Ball, Box, Grid, HalfSpace, Injections
 from fuzzing.commands import called
-from fuzzing.material import N_ROWS, copied, good, npz, run_arrays, write_store
+from fuzzing.material import N_ROWS, copied, good, npz, run_arrays, write_model, write_store
 
 X = np.random.default_rng(5).normal(size=(40, 2))
 I = np.eye(2)
@@ -47,6 +48,7 @@ def cases() -> list[tuple[str, list[Case]]]:
     """All of them, in groups."""
     return [
         ("Job files", [*map(_job, JOBS), *JOB_FILES]),
+        ("Model stores", [*map(_published, PUBLISHED)]),
         ("Columns and ingest", [*map(_columns, COLUMNS), *map(_command, INGEST)]),
         ("Tables to read", [*map(_csv, CSV), *map(_file, FILES)]),
         ("Survey stores", [Case(name, _store(spoil)) for name, spoil in STORES]),
@@ -205,6 +207,14 @@ JOBS = [
     ("a secret", "", '[cluster]\nkind = "slurm"\nmaximum = 1\npassword = "hunter2"\n'),
     ("a queue of any size", "", '[cluster]\nkind = "slurm"\n'),
     ("a queue with an option", "", '[cluster]\nkind = "slurm"\nmaximum = 1\nqueue = "debug --wrap=ls"\n'),
+    ("reprocess without sources", "", "[reprocess]\nheld_out = 0.1\n"),
+    ("reprocess from nowhere", "", "[reprocess]\nsources = []\n"),
+    ("reprocess with a source that is a number", "", "[reprocess]\nsources = [1]\n"),
+    ("reprocess with all rows held out", "", '[reprocess]\nsources = ["a.csv"]\nheld_out = 1.0\n'),
+    ("reprocess with a limit of nothing", "", '[reprocess]\nsources = ["a.csv"]\ngate = { jumps = 1 }\n'),
+    ("reprocess with a limit below zero", "", '[reprocess]\nsources = ["a.csv"]\ngate = { jump = -1 }\n'),
+    ("reprocess with a column of nothing", "", '[reprocess]\nsources = ["a.csv"]\ncolumns = { feature = ["a"] }\n'),
+    ("reprocess that keeps nothing", "", '[reprocess]\nsources = ["a.csv"]\nkeep = 0\n'),
     ("a class that is not allowed", "", '[cluster]\nkind = "class"\nmaximum = 1\npath = "mine:Cluster"\n'),
 ]
 
@@ -486,6 +496,34 @@ def _command(named: tuple[str, str]) -> Case:
     return Case(name, run)
 
 
+def _published(named: tuple[str, str, bytes]) -> Case:
+    """A model store with one version, and one file of it that holds something else."""
+    name, file, content = named
+
+    def run(folder: Path) -> None:
+        store = ModelStore(folder / "m.models")
+        with store.held():
+            write_model(store.candidate)
+            store.publish({"fitted": {"segments": []}})
+        (store.path / file).write_bytes(content)
+        with store.held():
+            store.set_aside()
+            store.prune(1, None)
+        called(["score", str(store.path), str(copied("diagonal.zarr", folder))])
+
+    return Case(name, run)
+
+
+PUBLISHED = [
+    ("`latest` is empty", "latest", b""),
+    ("`latest` is of nothing", "latest", b'{"version": "000007"}'),
+    ("`latest` points elsewhere", "latest", b'{"version": "../../other.run"}'),
+    ("`set_aside.json` is no list", "set_aside.json", b"{}"),
+    ("a manifest that is no JSON", "versions/000001/manifest.json", b"{"),
+    ("a manifest without a time", "versions/000001/manifest.json", b"{}"),
+    ("a version that is damaged", "versions/000001/model.npz", b"PK"),
+]
+
 INGEST = [
     ("`ingest` without --features", "ingest t.csv new.zarr"),
     ("`ingest` over a store", "ingest t.csv diagonal.zarr --features a,b"),
@@ -516,6 +554,14 @@ COMMANDS = [
     ("`predict` into a folder that is not there", "predict selected.run shared.zarr no/such/labels.zarr"),
     ("`sample` over a store", "sample selected.run 5 shared.zarr"),
     ("`sample` of more rows than disks hold", "sample selected.run 99999999999999999999 new.zarr"),
+    ("`reprocess` of a job for one fit", "reprocess job.toml"),
+    ("`versions` of a survey", "versions shared.zarr"),
+    ("`versions` of nothing", "versions none.models"),
+    ("`rollback` of a survey", "rollback shared.zarr"),
+    ("`rollback` of nothing", "rollback none.models"),
+    ("`follow` from nowhere", "follow new.run t.csv"),
+    ("`follow` into a run", "follow selected.run t.csv"),
+    ("`follow` from a run with a selection", "follow new.run t.csv --start selected.run"),
     ("`sample --which` of neither", "sample selected.run 5 new.zarr --which lost"),
 ]
 
