@@ -22,7 +22,7 @@ from dgmmis.execution.executor import Executor
 from dgmmis.job import Job
 from dgmmis.job.job_tables import ReprocessTable
 from dgmmis.model_selection.cross_validation import CrossValidation, HeldOut
-from dgmmis.reprocess.gate import Finding, compared_with
+from dgmmis.reprocess.gate import Finding, compared_with, jump
 from dgmmis.reprocess.intake import Intake, OnBatch, Segment, drop, segment_of, take_in
 from dgmmis.reprocess.screening import Screened, screened
 from dgmmis.reprocess.software import software
@@ -160,10 +160,12 @@ class _Reprocessing:
         findings = list(seen.findings.values())
         if self._published is not None and usual is not None and compared is not None:
             findings += compared_with(run, self._published, compared - usual, usual.n_samples, limits)
+            if not self._cold:  # then components have the numbers that they had
+                findings += jump(run.model, self._published.model, self._published.document, limits)
         if not self._accept and not all(finding.is_fine for finding in findings):
             return self._refused(run, findings, intake)
         version = store.publish(self._manifest(run, findings))
-        return Report(PUBLISHED, _sentence(version, run, intake, findings), intake, version.name, tuple(findings))
+        return Report(PUBLISHED, _sentence(version, run, findings), intake, version.name, tuple(findings))
 
     def _held_out(self, run: Run | None, executor: Executor) -> CrossValidation | None:
         """A run on rows of before that no run has seen; None where there is none, or of other features."""
@@ -282,7 +284,7 @@ class _Reprocessing:
 
     def _nothing_new(self, intake: Intake) -> str:
         holds = "nothing is published" if self._holds is None else f"{self._holds.name} holds"
-        looked = f"{_count(intake, '')} without new rows, " if intake.taken else ""
+        looked = f"{_count(len(intake.taken), '')} without new rows, " if intake.taken else ""
         aside = f", {len(intake.set_aside)} set aside" if intake.set_aside else ""
         return f"nothing new: {looked}{self._data.n_rows:,} rows{aside}; {holds}"
 
@@ -295,19 +297,18 @@ def _segments(entries: Sequence[Mapping[str, Any]]) -> list[Segment]:
     return [segment for entry in entries if (segment := segment_of(entry)) is not None]
 
 
-def _sentence(version: Version, run: Run, intake: Intake, findings: Sequence[Finding]) -> str:
-    rows = sum(taken.n_rows for taken in intake.taken)
-    left_out = sum(taken.n_left_out for taken in intake.taken)
+def _sentence(version: Version, run: Run, findings: Sequence[Finding]) -> str:
+    """A line about what was published. Its sources may have been taken in before this process was begun."""
+    new = [entry for entry in version.manifest["inputs"] if entry["is_new"]]
+    rows, left_out = (sum(entry.get(name, 0) for entry in new) for name in ("rows", "left_out"))
     known = f" ({left_out:,} were there)" if left_out else ""
-    costs, document = version.manifest["costs"], run.document
-    gate = "; ".join(finding.about for finding in findings)
+    costs, gate = version.manifest["costs"], "; ".join(finding.about for finding in findings)
     return (
-        f"published {version.name}: {_count(intake, 'new ')}, {rows:,} rows{known}; "
-        f"log-likelihood {document['log_likelihood']:.5f}; {costs['passes']} passes, {costs['seconds']:.1f} s"
+        f"published {version.name}: {_count(len(new), 'new ')}, {rows:,} rows{known}; "
+        f"log-likelihood {run.document['log_likelihood']:.5f}; {costs['passes']} passes, {costs['seconds']:.1f} s"
         f"{'; ' + gate if gate else ''}"
     )
 
 
-def _count(intake: Intake, kind: str) -> str:
-    n = len(intake.taken)
+def _count(n: int, kind: str) -> str:
     return f"{n} {kind}source{'' if n == 1 else 's'}"

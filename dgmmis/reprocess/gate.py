@@ -69,29 +69,27 @@ def completeness(new: float, old: float, limits: GateTable) -> Finding:
     return Finding("completeness", abs(new - old), limits.completeness, f"completeness from {old:.5f} to {new:.5f}")
 
 
-def jump(new: Model, old: Model, errors: Mapping[str, Any] | None, limits: GateTable) -> Finding | None:
-    """The largest jump of a parameter in units of its standard error (`Run.document`); None where these are not known,
-    or the components are others."""
+def jump(new: Model, old: Model, document: Mapping[str, Any], limits: GateTable) -> list[Finding]:
+    """The largest jump of a parameter in units of the standard errors that a run's document has; empty where it has
+    none, of a model of many parameters."""
+    errors = document.get("standard_errors")
     if errors is None or new.mixture.means.shape != old.mixture.means.shape:
-        return None
-    largest, where = 0.0, "no parameter was free"
+        return []
+    largest, where = 0.0, "no parameter moved"
     for name in PARAMETERS:
         error = np.asarray(errors[name], dtype=float)
         change = np.abs(getattr(new.mixture, name) - getattr(old.mixture, name))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            units = np.where(error > 0, change / error, 0.0)
+        units = np.divide(change, error, out=np.zeros_like(change), where=error > 0)
         place = np.unravel_index(int(np.argmax(units)), units.shape)
         if units[place] > largest:
             largest = float(units[place])
             where = f"{name.removesuffix('s')} of component {place[0]} moved by {largest:.2g} of its standard errors"
-    return Finding("jump", largest, limits.jump, where)
+    return [Finding("jump", largest, limits.jump, where)]
 
 
 def compared_with(new: Run, old: Run, held_out: Difference, n: float, limits: GateTable) -> list[Finding]:
-    """A new run against the one that holds: on n held-out objects, in its completeness, in its parameters."""
-    found = [
+    """A new run against the one that holds: on n held-out objects, and in its completeness."""
+    return [
         fall(held_out.value, held_out.standard_error, n, limits),
         completeness(new.completeness, old.completeness, limits),
     ]
-    jumped = jump(new.model, old.model, old.document.get("standard_errors"), limits)
-    return found if jumped is None else [*found, jumped]
