@@ -62,7 +62,7 @@ def docker(folder: Path) -> Iterator[Docker]:
     finally:
         process.terminate()
         process.wait(60)
-        for line in Path("/proc/self/mounts").read_text().splitlines():  # a network of none is one that stays
+        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):  # that of no network stays
             place = line.split()[1]
             if place.startswith(f"{folder}/"):
                 subprocess.run(["umount", "--lazy", place], check=True, timeout=60)
