@@ -62,7 +62,12 @@ def docker(folder: Path) -> Iterator[Docker]:
     finally:
         process.terminate()
         process.wait(60)
-        shutil.rmtree(folder / "data-root", ignore_errors=True)  # pytest keeps folders of some runs
+        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):  # that of no network stays
+            place = line.split()[1]
+            if place.startswith(f"{folder}/"):
+                subprocess.run(["umount", "--lazy", place], check=True, timeout=60)
+        for name in ("data-root", "exec-root"):  # pytest keeps the folders of some runs
+            shutil.rmtree(folder / name)
 
 
 def debian(here: Docker, folder: Path) -> str:
