@@ -28,8 +28,8 @@ def allow_code_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--allow-code",
         is_flag=True,
-        help="Let a job or a run import the functions and classes that it names (selection, noise law, background, cluster), "
-        "and call them as you: for files that you trust.",
+        help="Let a job or a run import the functions and classes that it names (selection, noise law, background, "
+        "cluster), and call them as you: for files that you trust.",
     )(command)
 
 
