@@ -49,17 +49,22 @@ class Ending:
     peak_bytes_of_a_child: int
 
     def __str__(self) -> str:
-        parts = [self.status, f"exit {self.exit_code}", f"{self.passes} passes", f"{self.seconds:.1f} s"]
+        parts = [self.status, f"exit {self.exit_code}", _count(self.passes, "pass", "passes"), f"{self.seconds:.1f} s"]
         if self.rows_per_second is not None:
             parts.append(f"{self.rows_per_second:,.0f} rows/s")
         if self.workers_lost:
-            parts.append(f"survived {self.workers_lost} lost workers ({self.tasks_again} tasks done again)")
+            lost, again = _count(self.workers_lost, "lost worker"), _count(self.tasks_again, "task")
+            parts.append(f"survived {lost} ({again} done again)")
         child = f" (a worker {_size(self.peak_bytes_of_a_child)})" if self.peak_bytes_of_a_child else ""
         return "; ".join([*parts, f"peak memory {_size(self.peak_bytes)}{child}"])
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def _count(n: int, what: str, many: str | None = None) -> str:
+    return f"{n:,} {what if n == 1 else many or what + 's'}"
 
 
 def _size(n_bytes: int) -> str:
