@@ -12,8 +12,12 @@ from dgmmis.account import Account
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.disk import refused
 from dgmmis.ending import Ending
+from dgmmis.errors import StoreError
 
 STDERR = "-"
+
+FIRST = b'{"time": "'
+"""How a log begins."""
 
 
 class EventLog(Callback):
@@ -27,7 +31,7 @@ class EventLog(Callback):
         account: what is known of the run; it hears of events before the log does.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: the file cannot be written, or is something else.
     """
 
     def __init__(self, path: str | Path, account: Account) -> None:
@@ -38,8 +42,11 @@ class EventLog(Callback):
         self._stream: TextIO | None = sys.stderr
         if self._name != STDERR:
             try:
+                _require_place(Path(path))
                 # line by line, so that whoever follows it sees whole objects, and a kill leaves whole ones
                 self._stream = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            except StoreError:
+                raise
             except OSError as error:
                 raise refused(f"the log '{path}' cannot be written", error) from error
 
@@ -89,6 +96,14 @@ class EventLog(Callback):
         except (OSError, ValueError) as error:
             self._stream = None
             sys.stderr.write(f"dgmmis: the log '{self._name}' ends here: {error}\n")
+
+
+def _require_place(path: Path) -> None:
+    """Refuse what is there and is no log: a job from somebody else may name any file."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(FIRST)) not in (b"", FIRST):
+                raise StoreError(f"'{path}' is there and is not a log", do="choose another path, or move it away")
 
 
 def _plain(value: Any) -> Any:

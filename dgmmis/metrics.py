@@ -11,6 +11,7 @@ from dgmmis.account import Account
 from dgmmis.callback import Callback, Record, Step
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.publish import replace_file
+from dgmmis.errors import StoreError
 from dgmmis.execution.executor import Gauge
 
 INTERVAL = 10.0
@@ -38,6 +39,9 @@ HELP: Mapping[str, str] = {
     ENDED: "When the last run ended, unix time.",
     SUCCESS: "When a run last ended well, unix time: a fit converged, or nothing new, or a new version.",
 }
+
+FIRST = b"# HELP dgmmis_"
+"""How a file of them begins."""
 
 SAMPLE = re.compile(r'^(\w+)\{job="((?:[^"\\]|\\.)*)"\} (\S+)$', re.ASCII)
 
@@ -84,11 +88,12 @@ class MetricsFile(Callback):
         account: what is known of the run; it hears of events before.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: the file cannot be written, or is something else.
     """
 
     def __init__(self, path: Path, account: Account) -> None:
         self._path, self._account = path, account
+        _require_place(path)
         kept = _read(path, account.job)
         self._kept = {name: kept[name] for name in (EXIT_CODE, SUCCESS, VERSION, ENDED) if name in kept}
         self._written, self._is_lost = time.monotonic(), False
@@ -124,6 +129,18 @@ class MetricsFile(Callback):
         gauges = [] if record is None else of_record(self._account, record)
         gauges += [gauge(name, value) for name, value in self._kept.items()]
         replace_file(self._path, text(gauges, self._account.job).encode())
+
+
+def _require_place(path: Path) -> None:
+    """Refuse what is there and is something else: a job from somebody else may name any file."""
+    with writing(f"the metrics '{path}'"):
+        if not path.exists():
+            return
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(FIRST)) in (b"", b"\n", FIRST):
+                    return
+        raise StoreError(f"'{path}' is there and is not metrics", do="choose another path, or move it away")
 
 
 def _read(path: Path, job: str) -> dict[str, float]:

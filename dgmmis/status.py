@@ -16,8 +16,8 @@ from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.under_way import CHECKPOINTS, JOURNAL, unfinished
 from dgmmis.errors import StoreError
 
-WRITING = ".{}.writing-*"
-"""Folders beside a survey store that is being made (`publish`)."""
+WRITING = ".{}.writing-"
+"""How the names of folders begin that are beside a survey store that is being made (`publish`)."""
 
 NEEDS_A_LOOK, NOT_CONVERGED, RUN_AGAIN = 1, 3, 75
 """What a monitor is told; the first of those that hold counts: what only people can mend comes before what mends itself
@@ -177,7 +177,8 @@ def _of_last(last: LastRun, said: str, has_aside: bool) -> tuple[Complaint, ...]
 
 def _survey(path: Path) -> _Seen:
     if not path.exists():
-        making = [folder for folder in path.parent.glob(WRITING.format(path.name)) if folder.is_dir()]
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        making = [folder for folder in beside if folder.name.startswith(WRITING.format(path.name))]
         if not making:
             raise StoreError(
                 f"nothing is at '{path}'", expected="a run, a model store or a survey", do="check the path"

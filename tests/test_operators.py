@@ -144,6 +144,19 @@ def test_a_log_or_metrics_that_cannot_be_written_are_said_before_any_work(job: P
     assert not out.exists()
 
 
+def test_no_other_file_is_written_to(job: Path, tmp_path: Path) -> None:
+    """Whatever a job from somebody else names."""
+    other = tmp_path / ".profile"
+    for key in ("log", "metrics"):
+        other.write_text("export PATH\n")
+        path = tmp_path / "survey.toml"
+        text = job.read_text().replace('"survey.zarr"', f'"{job.parent / "survey.zarr"}"')
+        path.write_text(text.replace("[output]\n", f'[output]\n{key} = ".profile"\n'))
+        done = dgmmis("fit", path, cwd=tmp_path)
+        assert (done.returncode, "is there and is not" in done.stderr) == (74, True)
+        assert other.read_text() == "export PATH\n"
+
+
 def test_a_log_on_a_disk_that_fills_does_not_end_the_fit(job: Path, tmp_path: Path) -> None:
     done = dgmmis("fit", job, "--out", "full.run", "--log", "/dev/full", "--quiet", cwd=tmp_path)
     assert done.returncode == 0
