@@ -1,7 +1,8 @@
 """Events out: what happens during a fit, as frozen values, to callbacks that may do nothing, keep, show or save."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from dgmmis.model import Model
 
@@ -50,6 +51,21 @@ class Step:
     model: Model
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Notice:
+    """Something that operators are told of, beside the passes.
+
+    Args:
+        event: "start", "checkpoint", "begins again", "faults", "taken in", or the outcome of a `reprocess`.
+        values: about it, as JSON values.
+        level: "info", "warning" or "error".
+    """
+
+    event: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    level: str = "info"
+
+
 class Callback:
     """Receives events; every method may be left as it is."""
 
@@ -58,6 +74,9 @@ class Callback:
 
     def on_step(self, step: Step) -> None:
         """After every pass."""
+
+    def on_notice(self, notice: Notice) -> None:
+        """When something happened between the passes."""
 
     def on_end(self, sentence: str) -> None:
         """After the last pass, with the status."""
@@ -86,6 +105,10 @@ class Callbacks(Callback):
     def on_step(self, step: Step) -> None:
         for callback in self._callbacks:
             callback.on_step(step)
+
+    def on_notice(self, notice: Notice) -> None:
+        for callback in self._callbacks:
+            callback.on_notice(notice)
 
     def on_end(self, sentence: str) -> None:
         for callback in self._callbacks:

@@ -7,7 +7,6 @@ number in each dimension, it is another net of the same quality for the price of
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import qmc
 
 from dgmmis.address import Purpose, generator
 
@@ -30,6 +29,8 @@ def nets(dimensions: int, log_count: int, n: int, rng: np.random.Generator) -> n
 @lru_cache(maxsize=32)
 def _scrambled(dimensions: int, log_count: int) -> np.ndarray:
     """The points as whole numbers; the scrambling is the same for all."""
+    from scipy.stats import qmc  # where it is used: most commands do without, and loading it takes half a second
+
     rng = generator(0, Purpose.NET, dimensions)
     points = qmc.Sobol(dimensions, scramble=True, bits=BITS, rng=rng).random_base2(log_count)
     digits: np.ndarray = np.floor(points * SHIFTS).astype(np.int64)

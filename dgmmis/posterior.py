@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from dgmmis.address import Purpose, generator
 from dgmmis.chunk import Chunk
@@ -148,6 +147,8 @@ def _posterior(
 
 def remeasured(chunk: Chunk, x: np.ndarray, fill: Matrix, rng: np.random.Generator) -> np.ndarray:
     """All m measured values (n, j, m) of objects at x (n, j, d): as the catalogue has them, or drawn given those."""
+    from scipy.stats import qmc  # where it is used: most commands do without, and loading it takes half a second
+
     z = np.array(x if chunk.projection is None else np.einsum("nmd,njd->njm", chunk.projection, x))
     covariances = unpack(filled_noise(chunk, fill).packed(range(z.shape[2])).T)
     covariances = np.broadcast_to(covariances, (len(z), *covariances.shape[1:]))

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dgmmis.dataset.journal import Journal
-from dgmmis.execution.executor import Executor, Resources, Task
+from dgmmis.execution.executor import Executor, Gauge, Resources, Survived, Task
 from dgmmis.execution.tree import Partial
 from dgmmis.imputation import Unseen
 from dgmmis.information import Information
@@ -50,6 +50,12 @@ class Remembered:
 
     def about(self) -> list[tuple[str, str]]:
         return self.executor.about()
+
+    def survived(self) -> Survived:
+        return self.executor.survived()
+
+    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
+        self.executor.show(job, gauges)
 
     def close(self) -> None:
         self.executor.close()

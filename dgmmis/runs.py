@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dgmmis.callback import Callback
+from dgmmis.account import Account
+from dgmmis.callback import Callback, Callbacks, Notice
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.dataset.checkpoint import Run, read_run, require_place_for_run, write_run
 from dgmmis.dataset.dataset import Dataset
@@ -28,9 +29,11 @@ from dgmmis.linalg import packed_size
 from dgmmis.noise_law import FromCatalogue
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.remembered import SUMMANDS, Remembered
+from dgmmis.software import software
 from dgmmis.steadiness import require_steady
 from dgmmis.survey import Survey
 from dgmmis.tables import background_to_table
+from dgmmis.telemetry import Telemetry
 from dgmmis.uncertainty import Bootstrap, bootstrap
 
 FIRST_ROWS = 4096
@@ -63,6 +66,7 @@ def run_job(
     callbacks: Sequence[Callback] = (),
     announce: Callable[[list[tuple[str, str]]], None] | None = None,
     overwrite: bool = False,
+    run_id: str = "",
 ) -> Run:
     """Fit a job and write its run to `out`; go on with a fit of the same job that was interrupted there.
 
@@ -74,6 +78,7 @@ def run_job(
         callbacks: that follow the fit.
         announce: receives the plan, and where the dashboard is, before the fit begins.
         overwrite: give up the fit of something else that was interrupted there.
+        run_id: of a run that is new; empty: a random one.
 
     Raises:
         DgmmisError: as in `fit` and `UnderWay`, with a note that says how to go on.
@@ -81,14 +86,17 @@ def run_job(
     given = given or given_by(job)
     data, work = given.data, given.work
     require_place_for_run(out)
+    account = Account(job.path.stem, run_id)
+    follower = Callbacks([account, *callbacks])
     with UnderWay(
         out,
-        given.undertaking(job),
+        replace(given.undertaking(job), run_id=run_id),
         classes=SUMMANDS,
         interval=float(job.output.checkpoint_seconds),
         schema=data.schema,
         overwrite=overwrite,
         allow_code=job.allow_code,
+        follower=follower,
     ) as under_way:
         working = executor or connect(job.cluster_spec(), small=work.is_small)
         try:
@@ -96,18 +104,23 @@ def run_job(
             if announce is not None:
                 goes_on = [("goes on with", f"the fit that was begun in {out}")] if under_way.replays else []
                 announce([*goes_on, *plan.lines(), *working.about()])
+            follower.on_notice(_start(job, under_way, plan, working))
             plan.check()
+            following = [Telemetry(working, follower, account, lambda: under_way.replays), *callbacks]
             try:
-                result, replicates = _fitted(job, given, working, under_way, callbacks)
+                result, replicates = _fitted(job, given, working, under_way, following)
             except DivergedError:
                 under_way.begin_again()
+                why = "from the last model: another version, processor, or function takes other steps"
+                follower.on_notice(Notice("begins again", {"message": why}, "warning"))
                 if announce is not None:
-                    why = "another version, processor, or function takes other steps"
-                    announce([("begins again", f"from the last model: {why}")])
-                result, replicates = _fitted(job, given, working, under_way, callbacks)
+                    announce([("begins again", why)])
+                result, replicates = _fitted(job, given, working, under_way, following)
             run = _run(job, data, result, replicates, under_way)
             write_run(out, run)
             under_way.finish()
+            written = ("status", "converged", "objective", "completeness", "n_samples", "n_passes", "seconds")
+            follower.on_notice(Notice("written", {name: run.document[name] for name in written}))
         finally:
             if executor is None:
                 working.close()
@@ -126,6 +139,21 @@ def resumed(out: Path, *, allow_code: bool = False) -> Job | None:
         return None
     job = parse_job(task.text, Path(task.path), allow_code=allow_code)
     return replace(job, segments=task.segments)
+
+
+def _start(job: Job, under_way: UnderWay, plan: Plan, executor: Executor) -> Notice:
+    """What is about to begin, for machines."""
+    values = {
+        "run": under_way.task.run_id,
+        "sitting": under_way.task.n_sittings,
+        "goes_on": under_way.replays,
+        "job_file": str(job.path),
+        "out": str(under_way.out),
+        "plan": asdict(plan),
+        "software": software(),
+        **{what.replace(" ", "_"): where for what, where in executor.about()},
+    }
+    return Notice("start", values)
 
 
 def _fitted(
@@ -176,6 +204,7 @@ def _run(job: Job, data: Dataset, result: Fit, replicates: Bootstrap | None, und
         "sittings": under_way.task.n_sittings,
         "repairs": list(result.repairs),
         "dropped_by_cutoff": result.dropped,
+        "run_id": under_way.task.run_id,
         "data": str(data.path),
         "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,

@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from dgmmis.interruption import Interrupted
 from dgmmis.job import Job
 from dgmmis.runs import run_job
 from dgmmis.simulate import simulate
+
+PROGRAM = (sys.executable, "-m", "dgmmis")
 
 
 def job_at(folder: Path, preset: str, n: int, *fit: str, kind: str = "threads") -> Path:
@@ -26,7 +31,7 @@ def job_at(folder: Path, preset: str, n: int, *fit: str, kind: str = "threads") 
 
 def bits(run: Run) -> tuple[Any, ...]:
     """All that a run says, but for how long it took."""
-    timed = ("seconds", "compile_seconds", "sittings")
+    timed = ("seconds", "compile_seconds", "sittings", "run_id")
     document = {name: value for name, value in run.document.items() if name not in timed}
     document["history"] = [{k: v for k, v in record.items() if k != "seconds"} for record in document["history"]]
     mixture = run.model.mixture
@@ -50,3 +55,21 @@ class Interrupts(Callback):
         self.left -= 1
         if self.left < 0:
             raise Interrupted("SIGTERM")
+
+
+def begun(path: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
+    """A fit by the program, in a process group of its own, that has made some passes."""
+    names = {file.name for file in (out / "checkpoints").glob("*.npz")}
+    process = subprocess.Popen(
+        [*PROGRAM, "fit", str(path), "--out", str(out), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 120
+    while {file.name for file in (out / "checkpoints").glob("*.npz")} <= names:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return process

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address interruption
-linalg nets npz ordering reals asking
+linalg nets npz ordering reals asking ending software
 truncation
 noise selection
 mixture box_integral chunk noise_law
@@ -30,6 +30,9 @@ monte_carlo invariants
 dataset execution em
 quasi_newton split_merge observed subsample
 plan
+account
+metrics event_log
+telemetry
 readings scoring remembered
 passes
 rounds
@@ -39,7 +42,7 @@ fit
 uncertainty job model_selection
 simulate runs prediction drawing stream
 reprocess
-progress summary
+progress summary status
 estimator cli plotting dashboard report testing
 __main__
 """

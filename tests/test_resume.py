@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from interrupted import Interrupts, bits, fitted, job_at
+from interrupted import PROGRAM, Interrupts, begun, bits, fitted, job_at
 
 from dgmmis.callback import Callback, Step
 from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, read_file, read_run
@@ -30,8 +29,6 @@ from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.runs import resumed, run_job
 from dgmmis.simulate import simulate
-
-PROGRAM = (sys.executable, "-m", "dgmmis")
 
 
 class Counts(Serial):
@@ -310,24 +307,6 @@ def longer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """The same, with a million imputed points in the end: no machine is so busy that it ends before it is stopped."""
     path = job_at(tmp_path_factory.mktemp("longer"), "box-with-hole", 20_000, "imputation_error = 0.02")
     return path, fitted(read_job(path), path.parent / "whole.run")
-
-
-def begun(path: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
-    """A fit by the program, in a process group of its own, that has made some passes."""
-    names = {file.name for file in (out / "checkpoints").glob("*.npz")}
-    process = subprocess.Popen(
-        [*PROGRAM, "fit", str(path), "--out", str(out), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    until = time.monotonic() + 120
-    while {file.name for file in (out / "checkpoints").glob("*.npz")} <= names:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return process
 
 
 def is_gone(group: int) -> bool:

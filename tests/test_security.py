@@ -310,7 +310,12 @@ def declared() -> dict[str, list[str]]:
     return {"dgmmis": project["dependencies"], **project["optional-dependencies"]}
 
 
-DISTRIBUTION = {"sklearn": "scikit-learn", "dask_jobqueue": "dask-jobqueue", "llvmlite": "numba"}
+DISTRIBUTION = {
+    "sklearn": "scikit-learn",
+    "dask_jobqueue": "dask-jobqueue",
+    "llvmlite": "numba",
+    "prometheus_client": "prometheus-client",
+}
 """Of a name that is imported, where they differ; llvmlite comes with numba, of one version of it."""
 
 

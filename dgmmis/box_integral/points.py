@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import qmc
 
 GAUSS_NODES = {1: (24, 64, 128), 2: (12, 20, 48)}
 """Gauss-Legendre nodes a dimension, in one and two dimensions, for smooth integrands, steep ones, and
@@ -22,6 +21,8 @@ def scattered(n: int, dimensions: int) -> Float[np.ndarray, "n s"]:
 
 def scrambled(n: int, dimensions: int, replicate: int) -> Float[np.ndarray, "n s"]:
     """The same with another scrambling for each replicate."""
+    from scipy.stats import qmc  # where it is used: most commands do without, and loading it takes half a second
+
     sequence = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng([dimensions, replicate]))
     points = np.clip(sequence.random_base2(max(n - 1, 1).bit_length())[:n], 1e-15, 1 - 1e-15)
     points.flags.writeable = False

@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgmmis.cli.operations import Operation, operators
 from dgmmis.cli.output import readable, show_rows
 from dgmmis.cli.program import allow_code_option, common, program
 
@@ -44,9 +45,12 @@ def plan(job: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where the run is written; default: the job's [output].")
 @click.option("--overwrite", is_flag=True, help="Give up the fit of something else that was interrupted there.")
+@operators
 @allow_code_option
 @common
-def fit(job: Path, out: Path | None, overwrite: bool, allow_code: bool, as_json: bool, quiet: bool) -> None:
+def fit(
+    job: Path, out: Path | None, overwrite: bool, allow_code: bool, as_json: bool, quiet: bool, **files: Any
+) -> None:
     """Fit the model of a job file to its data, on its cluster, and write a run.
 
     While it runs, what it has found is kept in the run's folder. SIGTERM, SIGUSR1 and Ctrl-C end it in order, with exit
@@ -56,18 +60,21 @@ def fit(job: Path, out: Path | None, overwrite: bool, allow_code: bool, as_json:
     \b
     Example:
       dgmmis fit survey.toml --out survey.run
+      dgmmis fit survey.toml --quiet --log survey.jsonl --metrics /var/lib/node_exporter/survey.prom
     """
     from dgmmis.job import read_job
 
-    parsed = read_job(job, allow_code=allow_code)
-    _fit(parsed, out or parsed.output_path, as_json=as_json, quiet=quiet, overwrite=overwrite)
+    with Operation(job.stem, quiet=quiet, **files) as operation:
+        parsed = read_job(job, allow_code=allow_code)
+        _fit(parsed, out or parsed.output_path, operation, as_json=as_json, quiet=quiet, overwrite=overwrite)
 
 
 @program.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@operators
 @allow_code_option
 @common
-def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
+def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool, **files: Any) -> None:
     """Go on with the fit in the folder RUN that was interrupted, to the same bits as if it had not been.
 
     What passes over the data found is taken from RUN/journal. Rows that were appended to the survey meanwhile are left
@@ -77,6 +84,7 @@ def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
     \b
     Example:
       dgmmis resume survey.run
+      dgmmis resume survey.run --log survey.jsonl
     """
     from dgmmis.dataset.checkpoint import read_run
     from dgmmis.runs import resumed
@@ -84,19 +92,22 @@ def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
     job = resumed(run, allow_code=allow_code)
     if job is None:
         show_run(read_run(run, allow_code=allow_code), run, as_json)
-    else:
-        _fit(job, run, as_json=as_json, quiet=quiet)
+        return
+    with Operation(job.path.stem, quiet=quiet, **files) as operation:
+        _fit(job, run, operation, as_json=as_json, quiet=quiet)
 
 
-def _fit(job: "Job", out: Path, *, as_json: bool, quiet: bool, overwrite: bool = False) -> None:
-    from dgmmis.progress import Progress
+def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, quiet: bool, overwrite: bool = False) -> None:
     from dgmmis.runs import run_job
+
+    operation.follows(job)
 
     def announce(lines: list[tuple[str, str]]) -> None:
         if not quiet:
             show_rows(lines, err=True)
 
-    run = run_job(job, out, callbacks=[] if quiet else [Progress()], announce=announce, overwrite=overwrite)
+    options: dict[str, Any] = {"run_id": operation.account.run, "overwrite": overwrite}
+    run = run_job(job, out, callbacks=operation.callbacks, announce=announce, **options)
     show_run(run, out, as_json)
 
 

@@ -49,6 +49,7 @@ def program(debug: bool) -> None:
 
 def main() -> None:
     """The program: commands, and errors as one message and an exit code."""
+    from dgmmis.ending import INTERRUPTED, exit_code_of
     from dgmmis.errors import DgmmisError
     from dgmmis.interruption import Interrupted, interruptible
 
@@ -56,16 +57,16 @@ def main() -> None:
         with interruptible():
             program(standalone_mode=False)
     except (Interrupted, click.exceptions.Abort) as error:
-        _fail(error, 75, str(error) or "interrupted", do="Run again.")
+        _fail(error, INTERRUPTED, str(error) or "interrupted", do="Run again.")
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except DgmmisError as error:
-        _fail(error, error.exit_code, str(error))
+        _fail(error, exit_code_of(error), str(error))
     except UnicodeDecodeError as error:
-        _fail(error, 65, f"the file is not UTF-8 text: {error}. Convert it, for example with iconv.")
+        _fail(error, exit_code_of(error), f"the file is not UTF-8 text: {error}. Convert it, for example with iconv.")
     except OSError as error:
-        _fail(error, 74, str(error))
+        _fail(error, exit_code_of(error), str(error))
 
 
 def _fail(error: BaseException, exit_code: int, what: str, do: str = "") -> None:

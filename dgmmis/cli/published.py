@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dgmmis.cli.operations import Operation, operators
 from dgmmis.cli.output import show_rows
 from dgmmis.cli.program import allow_code_option, common, program
 
@@ -19,9 +20,10 @@ from dgmmis.cli.program import allow_code_option, common, program
     help="Publish whatever the gate finds, and take in again what was set aside.",
 )
 @click.option("--cold", is_flag=True, help="Begin where the job says, not with the model that holds.")
+@operators
 @allow_code_option
 @common
-def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: bool, cold: bool) -> None:
+def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: bool, cold: bool, **files: Any) -> None:
     """Let a published model follow a survey that grows: one command for a scheduler, safe to run again at any time.
 
     It takes the new files of [reprocess] into the survey, fits on from the model that holds, compares the two on rows
@@ -47,10 +49,12 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
     
     Example:
       dgmmis reprocess survey.toml
+      dgmmis reprocess survey.toml --quiet --log survey.jsonl --metrics /var/lib/node_exporter/survey.prom
+      dgmmis status survey.models --max-age 36h  # for a monitor
       dgmmis score survey.models other.zarr      # the model that holds
     """
     from dgmmis.job import read_job
-    from dgmmis.progress import Progress, bar
+    from dgmmis.progress import bar
     from dgmmis.reprocess import reprocess as run
 
     def announce(lines: list[tuple[str, str]]) -> None:
@@ -58,16 +62,19 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
             show_rows(lines, err=True)
 
     options: dict[str, Any] = {"accept": accept, "cold": cold, "announce": announce}
-    with bar("taking in", shown=not quiet) as on_batch:
-        options |= {"on_batch": on_batch, "callbacks": [] if quiet else [Progress()]}
-        report = run(read_job(job, allow_code=allow_code), **options)
-    if as_json:
-        click.echo(json.dumps(report.document()))
-    else:
-        click.echo(report.sentence)
-    for problem in report.intake.problems:
-        click.echo(f"dgmmis: {problem.path.name} was not taken in: {problem.error}", err=True)
-    sys.exit(report.exit_code)
+    with Operation(job.stem, quiet=quiet, **files) as operation:
+        parsed = read_job(job, allow_code=allow_code)
+        operation.follows(parsed)
+        with bar("taking in", shown=not quiet) as on_batch:
+            options |= {"on_batch": on_batch, "callbacks": operation.callbacks, "run_id": operation.account.run}
+            report = run(parsed, **options)
+        if as_json:
+            click.echo(json.dumps(report.document()))
+        else:
+            click.echo(report.sentence)
+        for problem in report.intake.problems:
+            click.echo(f"dgmmis: {problem.path.name} was not taken in: {problem.error}", err=True)
+        sys.exit(report.exit_code)
 
 
 @program.command()

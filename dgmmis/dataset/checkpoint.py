@@ -247,6 +247,20 @@ def read_file(path: Path, *, allow_code: bool = False) -> Run:
     return Run(model, features, units, document, record, classes, by_class, moments)
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """What a run says of itself, from the file that holds it, without its model: no function is imported for it.
+
+    Raises:
+        StoreError: it cannot be read, or another version wrote it.
+    """
+    try:
+        return _document(path, read_npz(path, {"document"}))
+    except StoreError:
+        raise
+    except Exception as error:
+        raise StoreError(f"the run '{path}' is damaged", got=repr(error), do="fit it again") from error
+
+
 def _moment_arrays(moments: Moments | None) -> dict[str, Any]:
     return {} if moments is None else {f"moments_{of.name}": getattr(moments, of.name) for of in fields(moments)}
 

@@ -6,6 +6,7 @@ to the same bits), and RUN/checkpoints the last few models, whole runs each. The
 
 import json
 import math
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dgmmis.callback import Callback, Record, Step
+from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.checkpoint import UNFINISHED, Run, read_file, run_bytes
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.encoding import Classes
@@ -46,6 +47,7 @@ class Undertaking:
         segments: name and identity of each of its segments when the fit began.
         starts_from: whether the fit begins with the model in START, since its journal could not be gone on with.
         n_sittings: how often it was begun.
+        run_id: a short random word that it keeps for life.
     """
 
     text: str
@@ -56,9 +58,11 @@ class Undertaking:
     segments: tuple[tuple[str, str], ...]
     starts_from: bool = False
     n_sittings: int = 0
+    run_id: str = ""
 
     def __post_init__(self) -> None:
-        words = (self.text, self.path, self.essence, self.inputs, self.data)  # read from a file, they may be anything
+        # read from a file, they may be anything
+        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id)
         if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
             raise TypeError("a value of another type")
 
@@ -114,6 +118,7 @@ class UnderWay(Callback):
         schema: of the survey; checkpoints have its features.
         overwrite: whether a fit of something else that is there may be given up.
         allow_code: whether a checkpoint may name functions to import.
+        follower: is told of checkpoints.
 
     Raises:
         JobError: an unfinished fit of something else is there.
@@ -131,7 +136,9 @@ class UnderWay(Callback):
         schema: Schema,
         overwrite: bool = False,
         allow_code: bool = False,
+        follower: Callback | None = None,
     ) -> None:
+        self._follower = follower or Callback()
         self.out, self._classes, self._interval, self._schema = out, classes, interval, schema
         self._overwrite, self._allow_code = overwrite, allow_code
         self.task = task
@@ -241,8 +248,10 @@ class UnderWay(Callback):
                 )
             earlier = last_checkpoint(self.out, allow_code=self._allow_code)
             self.seconds_before = 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
-            self.task = replace(self.task, starts_from=there.starts_from, n_sittings=there.n_sittings)
-        self.task = replace(self.task, n_sittings=self.task.n_sittings + 1)
+            begun = there.n_sittings
+            self.task = replace(self.task, starts_from=there.starts_from, n_sittings=begun, run_id=there.run_id)
+        n_sittings, run_id = self.task.n_sittings + 1, self.task.run_id or new_run_id()
+        self.task = replace(self.task, n_sittings=n_sittings, run_id=run_id)
         self._write_task()
 
     def _write_task(self) -> None:
@@ -287,6 +296,7 @@ class UnderWay(Callback):
             "n_passes": record.iteration + 1,
             "seconds": self.seconds,
             "repairs": list(record.repairs),
+            "run_id": self.task.run_id,
             "job": self.task.text,
             "history": [finite(asdict(one)) for one in self._records[record.candidate]],
         }
@@ -296,6 +306,7 @@ class UnderWay(Callback):
             replace_file(folder / f"{self.journal.n_answers:06d}.npz", run_bytes(run))
             for file in _checkpoints(self.out)[:-KEPT]:
                 file.unlink()
+        self._follower.on_notice(Notice("checkpoint", {"iteration": record.iteration, "objective": record.objective}))
 
     def _is_whole(self, file: Path) -> bool:
         with suppress(StoreError, FileNotFoundError):
@@ -312,6 +323,11 @@ class UnderWay(Callback):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+def new_run_id() -> str:
+    """A short random word."""
+    return secrets.token_hex(4)
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:

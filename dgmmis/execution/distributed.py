@@ -20,8 +20,10 @@ from distributed import Client
 
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import FAN_IN, Resources, Task, grouped
+from dgmmis.execution.executor import FAN_IN, Gauge, Resources, Survived, Task, grouped
 from dgmmis.execution.failure import working_on
+from dgmmis.execution.gauges import Display
+from dgmmis.execution.losses import Losses
 from dgmmis.execution.tree import Partial
 from dgmmis.execution.watch import Tasks, Watch
 
@@ -52,6 +54,7 @@ class Distributed:
     ) -> None:
         self.client = client
         self._watch = Watch(client, timeout=timeout, patience=patience)
+        self._losses, self._display = Losses(self._watch), Display(self._watch)
         self._owned = list(owned)
         self._known: list[str] = []
         self._asked = 0.0
@@ -132,6 +135,12 @@ class Distributed:
             ("runs on", f"{len(identity['workers'])} worker processes at {identity['address']}"),
             ("dashboard", str(self.client.dashboard_link)),
         ]
+
+    def survived(self) -> Survived:
+        return self._losses.counted()
+
+    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
+        self._display.show(job, gauges)
 
     def close(self) -> None:
         with _quietly(), ExitStack() as owned:  # each is closed, whatever another one raises

@@ -24,6 +24,28 @@ class Resources:
     process_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Survived:
+    """Faults that did no harm.
+
+    Args:
+        workers_lost: that nobody had asked to stop.
+        tasks_again: that were done again, on other workers.
+    """
+
+    workers_lost: int = 0
+    tasks_again: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A number for Prometheus: its name, what it is, and its value."""
+
+    name: str
+    help: str
+    value: float
+
+
 Task = Callable[[Any, Any], Partial]
 """(shared, item) -> sums over the item's leaves; it may read items ahead (`ahead.ReadsAhead`)."""
 
@@ -57,6 +79,12 @@ class Executor(Protocol):
 
     def about(self) -> list[tuple[str, str]]:
         """Where the work runs, in words, as (what, where)."""
+
+    def survived(self) -> Survived:
+        """The faults of so far, as far as they are known."""
+
+    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
+        """Show the numbers of a job where those of the cluster are shown; nothing where there is no such place."""
 
     def close(self) -> None:
         """Give back what was started; nothing if it was given."""

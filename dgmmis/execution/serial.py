@@ -13,7 +13,7 @@ import psutil
 
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import Resources, Task
+from dgmmis.execution.executor import Gauge, Resources, Survived, Task
 from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
 
@@ -41,6 +41,12 @@ class Serial:
     def about(self) -> list[tuple[str, str]]:
         n = self.resources.n_workers
         return [("runs in", f"this process, {n} thread{'s' if n > 1 else ''}")]
+
+    def survived(self) -> Survived:
+        return Survived()
+
+    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -71,6 +71,15 @@ class Job:
         return self.resolve(self.output.path) if self.output.path else self.path.with_suffix(".run").absolute()
 
     @property
+    def log_path(self) -> str | None:
+        """Where what happens is logged; "-": stderr."""
+        return self.output.log if self.output.log in (None, "-") else str(self.resolve(str(self.output.log)))
+
+    @property
+    def metrics_path(self) -> Path | None:
+        return None if self.output.metrics is None else self.resolve(self.output.metrics)
+
+    @property
     def models_path(self) -> Path:
         """Of the model store that reprocessing publishes in."""
         named = None if self.reprocess is None else self.reprocess.models

@@ -106,9 +106,12 @@ class ClusterTable:
 @dataclass(frozen=True, slots=True)
 class OutputTable:
     """[output]: where the run is written, relative to the job file; left out: beside it, with the suffix .run. And how
-    many seconds of work may be lost at most by what kills it; 0: no pass over the data."""
+    many seconds of work may be lost at most by what kills it; 0: no pass over the data. And where its log ("-": stderr)
+    and its metrics go, also of `dgmmis reprocess`."""
 
     path: str | None = _key(str, None)
+    log: str | None = _key(str, None)
+    metrics: str | None = _key(str, None)
     checkpoint_seconds: float = _key(NUMBER, 10.0)
 
 

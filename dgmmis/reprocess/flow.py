@@ -7,14 +7,14 @@ model. So the same command, run again after whatever ended it, goes on; run agai
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from dgmmis.callback import Callback
+from dgmmis.callback import Callback, Callbacks
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.folds import Fold, held_out
 from dgmmis.dataset.model_store import ModelStore, Version
-from dgmmis.dataset.under_way import unfinished
+from dgmmis.dataset.under_way import new_run_id, unfinished
 from dgmmis.em import Status
 from dgmmis.errors import JobError
 from dgmmis.execution.cluster import connect
@@ -24,60 +24,18 @@ from dgmmis.job.job_tables import ReprocessTable
 from dgmmis.model_selection.cross_validation import CrossValidation, HeldOut
 from dgmmis.reprocess.gate import Finding, compared_with, jump
 from dgmmis.reprocess.intake import Intake, OnBatch, Segment, drop, segment_of, take_in
+from dgmmis.reprocess.noted import Noted
+from dgmmis.reprocess.report import NOT_CONVERGED, NOTHING_NEW, PUBLISHED, REFUSED, Report
 from dgmmis.reprocess.screening import Screened, screened
-from dgmmis.reprocess.software import software
 from dgmmis.runs import Given, given_by, run_job
+from dgmmis.software import software
 
 Announce = Callable[[list[tuple[str, str]]], None]
-
-PUBLISHED, REFUSED, NOT_CONVERGED, NOTHING_NEW = "published", "refused", "not converged", "nothing new"
 
 ORIGIN = ("source", "path", "bytes", "modified", "sha256")
 """Of what is said of a source that was taken in, what identifies it."""
 
 ACCEPT = "`dgmmis reprocess --accept` takes it all the same"
-
-EXIT_CODES = {PUBLISHED: 0, NOTHING_NEW: 0, REFUSED: 1, NOT_CONVERGED: 3}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Report:
-    """What was done.
-
-    Args:
-        outcome: "published", "refused", "not converged" or "nothing new".
-        sentence: a line that says so.
-        intake: what became of the sources.
-        version: that holds now; None where none was ever published.
-        findings: of the gate.
-        n_set_aside: sources that were set aside this time.
-    """
-
-    outcome: str
-    sentence: str
-    intake: Intake
-    version: str | None = None
-    findings: tuple[Finding, ...] = ()
-    n_set_aside: int = 0
-
-    @property
-    def exit_code(self) -> int:
-        """What a scheduler should be told."""
-        code = EXIT_CODES[self.outcome] or int(self.n_set_aside > 0)
-        return code or max((problem.error.exit_code for problem in self.intake.problems), default=0)
-
-    def document(self) -> dict[str, Any]:
-        """As JSON values."""
-        intake = self.intake
-        return {
-            "outcome": self.outcome,
-            "sentence": self.sentence,
-            "version": self.version,
-            "taken": [asdict(taken) for taken in intake.taken],
-            "problems": [{"source": str(one.path), "error": str(one.error)} for one in intake.problems],
-            "set_aside": list(intake.set_aside),
-            "gate": [finding.document() for finding in self.findings],
-        }
 
 
 def reprocess(
@@ -88,6 +46,7 @@ def reprocess(
     callbacks: Sequence[Callback] = (),
     announce: Announce | None = None,
     on_batch: OnBatch | None = None,
+    run_id: str = "",
 ) -> Report:
     """Let the published model of a job follow its sources.
 
@@ -98,6 +57,7 @@ def reprocess(
         callbacks: that follow the fit.
         announce: receives the plan of the fit.
         on_batch: called while rows are taken in.
+        run_id: of this run; empty: a random one. That of a fit which was interrupted comes before it.
 
     Raises:
         JobError: the job has no [reprocess].
@@ -107,25 +67,33 @@ def reprocess(
     table = job.reprocess
     if table is None:
         raise JobError(f"'{job.path}' has no table [reprocess]", do="add it, with `sources`; or use `dgmmis fit`")
-    store = ModelStore(job.models_path)
+    store, follower = ModelStore(job.models_path), Callbacks(callbacks)
     with store.held():
-        if accept:
-            store.take_back()
-        elif store.set_aside():  # as far as a process came that was killed
-            drop(job.resolve(job.data.path), _segments(store.set_aside()))
-        intake = take_in(job, store, on_batch)
-        if not job.resolve(job.data.path).exists() and intake.problems:
-            raise intake.problems[0].error
-        report = _Reprocessing(job, table, store, accept=accept, cold=cold).report(intake, callbacks, announce)
-        store.prune(table.keep, None if table.keep_days is None else float(table.keep_days))
-        return report
+        there = unfinished(store.candidate)
+        run = (there.run_id if there is not None else "") or run_id or new_run_id()
+        with Noted(store, run, follower) as noted:
+            if accept:
+                store.take_back()
+            elif store.set_aside():  # as far as a process came that was killed
+                drop(job.resolve(job.data.path), _segments(store.set_aside()))
+            intake = take_in(job, store, on_batch)
+            noted.takes_in(intake)
+            if not job.resolve(job.data.path).exists() and intake.problems:
+                raise intake.problems[0].error
+            work = _Reprocessing(job, table, store, accept=accept, cold=cold, run=run)
+            report = work.report(intake, callbacks, announce)
+            store.prune(table.keep, None if table.keep_days is None else float(table.keep_days))
+            noted.reports(report)
+            return report
 
 
 class _Reprocessing:
     """One run of it, after the sources were taken in."""
 
-    def __init__(self, job: Job, table: ReprocessTable, store: ModelStore, *, accept: bool, cold: bool) -> None:
-        self._job, self._table, self._store, self._accept = job, table, store, accept
+    def __init__(
+        self, job: Job, table: ReprocessTable, store: ModelStore, *, accept: bool, cold: bool, run: str
+    ) -> None:
+        self._job, self._table, self._store, self._accept, self._run = job, table, store, accept, run
         self._began = time.monotonic()
         self._given = given_by(job)
         self._data = self._given.data
@@ -192,6 +160,7 @@ class _Reprocessing:
             job = replace(job, fit=replace(job.fit, n_starts=1, split_merge=0))
         there = unfinished(out)
         options: dict[str, Any] = {"callbacks": callbacks, "announce": announce, "executor": executor}
+        options["run_id"] = self._run
         options["overwrite"] = there is not None and there.difference(given.undertaking(job)) is not None
         return run_job(job, out, given=given, **options)
 
@@ -204,7 +173,7 @@ class _Reprocessing:
     ) -> Report:
         """Leave segments out that are not as before, and go on with the others."""
         self._leave_out({segment: finding.about for segment, finding in bad.items()})
-        other = _Reprocessing(self._job, self._table, self._store, accept=False, cold=self._cold)
+        other = _Reprocessing(self._job, self._table, self._store, accept=False, cold=self._cold, run=self._run)
         report = other.report(intake, callbacks, announce)
         findings = (*bad.values(), *report.findings)
         sentence = f"set aside: {'; '.join(finding.about for finding in bad.values())} ({ACCEPT}); {report.sentence}"

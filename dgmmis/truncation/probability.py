@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
-from scipy.stats import qmc
 
 from dgmmis.linalg import logsumexp
 from dgmmis.truncation.bivariate import DEPTH, log_bivariate
@@ -145,6 +144,8 @@ def _quantile(below: np.ndarray, above: np.ndarray, inside: np.ndarray, share: n
 
 def unit_points(r: int, n: int, seed: int, rotation: int) -> np.ndarray:
     """Scrambled Sobol points (n, r - 1) inside the unit cube; each rotation is an independent scrambling."""
+    from scipy.stats import qmc  # where it is used: most commands do without, and loading it takes half a second
+
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(rotation,)))
     points = qmc.Sobol(r - 1, rng=rng).random(n)
     return np.asarray(np.clip(points, 1e-12, 1 - 1e-12))

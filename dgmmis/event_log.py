@@ -1,0 +1,123 @@
+"""Event log: what happens during a command, for machines: one JSON object a line, as it happens."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from dgmmis.account import Account
+from dgmmis.callback import Callback, Notice, Record, Step
+from dgmmis.dataset.disk import refused
+from dgmmis.ending import Ending
+from dgmmis.errors import StoreError
+
+STDERR = "-"
+
+FIRST = b'{"time": "'
+"""How a log begins."""
+
+
+class EventLog(Callback):
+    """Writes events to a file, appended, or to stderr.
+
+    Each line has `time` (UTC), `level`, `event`, `run` (an id, kept across resumes) and `job`. A disk that fails later
+    on does not end the fit: it is said once, and the log ends there.
+
+    Args:
+        path: of the file, which may be there; "-": stderr.
+        account: what is known of the run; it hears of events before the log does.
+
+    Raises:
+        StoreError: the file cannot be written, or is something else.
+    """
+
+    def __init__(self, path: str | Path, account: Account) -> None:
+        self._account = account
+        self._name = str(path)
+        self._round: tuple[str, int] | None = None
+        self._repairs: tuple[str, ...] = ()
+        self._stream: TextIO | None = sys.stderr
+        if self._name != STDERR:
+            try:
+                _require_place(Path(path))
+                # line by line, so that whoever follows it sees whole objects, and a kill leaves whole ones
+                self._stream = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            except StoreError:
+                raise
+            except OSError as error:
+                raise refused(f"the log '{path}' cannot be written", error) from error
+
+    def on_notice(self, notice: Notice) -> None:
+        self._write(notice.event, notice.level, notice.values)
+
+    def on_step(self, step: Step) -> None:
+        record = step.record
+        numbers = self._account.numbers(record)
+        repairs = numbers.pop("repairs", ())
+        if (record.candidate, record.round) != self._round:
+            self._round = (record.candidate, record.round)
+            self._write("round", "info", _of_round(record))
+        for sentence in repairs:
+            if sentence not in self._repairs:
+                about = {"iteration": record.iteration, "candidate": record.candidate, "message": sentence}
+                self._write("repair", "warning", about)
+        self._repairs = record.repairs
+        self._write("step", "info", numbers)
+
+    def on_end(self, sentence: str) -> None:
+        self._write("settled", "info", {"message": sentence})
+
+    def failed(self, error: BaseException, exit_code: int) -> None:
+        """An error, or a signal, that ends the command."""
+        notes = list(getattr(error, "__notes__", []))
+        about = {"kind": type(error).__name__, "message": str(error), "notes": notes, "exit_code": exit_code}
+        self._write("error", "error", about)
+
+    def ended(self, ending: Ending) -> None:
+        """The last line of a command."""
+        self._write("end", "info" if ending.exit_code == 0 else "warning", ending.document())
+
+    def close(self) -> None:
+        if self._stream is not None and self._stream is not sys.stderr:
+            self._stream.close()
+        self._stream = None
+
+    def _write(self, event: str, level: str, values: Mapping[str, Any]) -> None:
+        if self._stream is None:
+            return
+        at = datetime.now(UTC).isoformat("T", "milliseconds").replace("+00:00", "Z")
+        line = {"time": at, "level": level, "event": event, "run": self._account.run, "job": self._account.job}
+        try:
+            self._stream.write(json.dumps(_plain({**line, **values}), default=str) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._stream = None
+            sys.stderr.write(f"dgmmis: the log '{self._name}' ends here: {error}\n")
+
+
+def _require_place(path: Path) -> None:
+    """Refuse what is there and is no log: a job from somebody else may name any file."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(FIRST)) not in (b"", FIRST):
+                raise StoreError(f"'{path}' is there and is not a log", do="choose another path, or move it away")
+
+
+def _plain(value: Any) -> Any:
+    """Without what JSON does not know: NaN and infinities."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {str(key): _plain(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+    return value
+
+
+def _of_round(record: Record) -> dict[str, Any]:
+    named = {"candidate": record.candidate} if record.candidate else {}
+    return {"round": record.round, "iteration": record.iteration, **named}

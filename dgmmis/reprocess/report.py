@@ -1,0 +1,56 @@
+"""Report: what a run of `reprocess` did, and the exit code that it stands for."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dgmmis.reprocess.gate import Finding
+from dgmmis.reprocess.intake import Intake
+
+PUBLISHED, REFUSED, NOT_CONVERGED, NOTHING_NEW = "published", "refused", "not converged", "nothing new"
+
+EXIT_CODES = {PUBLISHED: 0, NOTHING_NEW: 0, REFUSED: 1, NOT_CONVERGED: 3}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """What was done.
+
+    Args:
+        outcome: "published", "refused", "not converged" or "nothing new".
+        sentence: a line that says so.
+        intake: what became of the sources.
+        version: that holds now; None where none was ever published.
+        findings: of the gate.
+        n_set_aside: sources that were set aside this time.
+    """
+
+    outcome: str
+    sentence: str
+    intake: Intake
+    version: str | None = None
+    findings: tuple[Finding, ...] = ()
+    n_set_aside: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """What a scheduler should be told."""
+        code = EXIT_CODES[self.outcome] or int(self.n_set_aside > 0)
+        return code or max((problem.error.exit_code for problem in self.intake.problems), default=0)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the model that holds is of all that could be taken in."""
+        return self.outcome in (PUBLISHED, NOTHING_NEW)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        intake = self.intake
+        return {
+            "outcome": self.outcome,
+            "sentence": self.sentence,
+            "version": self.version,
+            "taken": [asdict(taken) for taken in intake.taken],
+            "problems": [{"source": str(one.path), "error": str(one.error)} for one in intake.problems],
+            "set_aside": list(intake.set_aside),
+            "gate": [finding.document() for finding in self.findings],
+        }
