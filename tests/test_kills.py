@@ -126,7 +126,10 @@ def test_the_same_command_again(tmp_path: Path, scene: Path, name: str) -> None:
     """Killed in the middle, it does what it would have done; and clears up."""
     (writer,) = (writer for writer in WRITERS if writer.name == name)
     _, new, seconds = undisturbed(tmp_path / "whole", writer, scene)
-    out = killed(tmp_path / "killed", writer, scene, 0.3 * seconds)
+    for share in (0.3, 0.1, 0.03):  # on a busy machine it may be done before it is killed
+        out = killed(tmp_path / f"killed-{share}", writer, scene, share * seconds)
+        if not out.exists():
+            break
     assert not out.exists()
     assert said(writer.command(out, scene)) == (0, "")
     assert same(content(out), new)
