@@ -56,8 +56,8 @@ def require_room(path: Path, n_bytes: int) -> None:
     if n_bytes > 4 * free:
         raise StoreError(
             f"there is no room for '{path}'",
-            expected=f"up to {n_bytes / 1e9:,.0f} GB",
-            got=f"{free / 1e9:,.0f} GB free",
+            expected=f"up to {n_bytes / 1e9:,.3g} GB",
+            got=f"{free / 1e9:,.3g} GB free",
             do="write fewer rows, or to another disk",
         )
 
