@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dgmmis.errors import DgmmisError
+from dgmmis.errors import DgmmisError, size_named
 from dgmmis.interruption import Interrupted
 
 INTERRUPTED, NOT_TEXT, INPUT_OUTPUT = 75, 65, 74
@@ -55,8 +55,8 @@ class Ending:
         if self.workers_lost:
             lost, again = _count(self.workers_lost, "lost worker"), _count(self.tasks_again, "task")
             parts.append(f"survived {lost} ({again} done again)")
-        child = f" (a worker {_size(self.peak_bytes_of_a_child)})" if self.peak_bytes_of_a_child else ""
-        return "; ".join([*parts, f"peak memory {_size(self.peak_bytes)}{child}"])
+        child = f" (a worker {size_named(self.peak_bytes_of_a_child)})" if self.peak_bytes_of_a_child else ""
+        return "; ".join([*parts, f"peak memory {size_named(self.peak_bytes)}{child}"])
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
@@ -65,7 +65,3 @@ class Ending:
 
 def _count(n: int, what: str, many: str | None = None) -> str:
     return f"{n:,} {what if n == 1 else many or what + 's'}"
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 2**20:,.0f} MiB"

@@ -30,6 +30,7 @@ __all__ = [
     "in_one_line",
     "nearest_name",
     "rows_named",
+    "size_named",
 ]
 
 
@@ -143,6 +144,15 @@ class NotConvergedWarning(UserWarning):
 
 class RepairWarning(UserWarning):
     """A component collapsed or starved and was repaired; the message names it."""
+
+
+def size_named(n_bytes: float) -> str:
+    """A number of bytes, for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.3g} TB"
 
 
 def rows_named(rows: Iterable[int] | np.ndarray, limit: int = 5) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dgmmis.chunk import LEAF_ROWS
 from dgmmis.dataset.arrays import Catalogue, Reference
-from dgmmis.errors import PlanError
+from dgmmis.errors import PlanError, size_named
 from dgmmis.estep.components import MOST_BYTES
 from dgmmis.estep.noisy_kernel import SMALLEST_LANE
 from dgmmis.estep.pruning import PANEL
@@ -162,23 +162,24 @@ class Plan:
         return [
             ("rows x features, components", f"{self.n_rows:,} x {self.n_features}, {self.n_components}"),
             ("chunks, tasks, workers", f"{self.n_chunks:,}, {self.n_tasks:,}, {self.n_workers}"),
-            ("bytes per pass", f"{_size(self.pass_bytes)} as loaded, {keep}"),
+            ("bytes per pass", f"{size_named(self.pass_bytes)} as loaded, {keep}"),
             (
                 "memory of a process",
-                f"{_size(self.task_bytes)} for tasks, {_size(self.kept_bytes)} for chunks it keeps",
+                f"{size_named(self.task_bytes)} for tasks, {size_named(self.kept_bytes)} for chunks it keeps",
             ),
-            ("allowed to a process", _size(self.process_bytes)),
-            ("memory of the driver", _size(self.driver_bytes)),
+            ("allowed to a process", size_named(self.process_bytes)),
+            ("memory of the driver", size_named(self.driver_bytes)),
             ("computing per pass", f"about {self.seconds:.2g} s on one core"),
         ]
 
     def check(self) -> None:
         """Raise PlanError if the tasks cannot fit into a process."""
         if self.task_bytes > USABLE * self.process_bytes:
+            usable, whole = size_named(USABLE * self.process_bytes), size_named(self.process_bytes)
             raise PlanError(
                 "the tasks do not fit into a worker's memory",
-                expected=f"at most {_size(USABLE * self.process_bytes)} ({USABLE:.0%} of {_size(self.process_bytes)})",
-                got=_size(self.task_bytes),
+                expected=f"at most {usable} ({USABLE:.0%} of {whole})",
+                got=size_named(self.task_bytes),
                 do="give workers more memory (memory_limit, or fewer workers), or fit fewer components",
             )
 
@@ -268,11 +269,3 @@ def _driver_bytes(work: Work, n_chunks: int) -> int:
     known = 10 * p**2 + 4 * LEAF_ROWS * p if p <= LARGEST else 0
     numbers = DRIVER_COPIES * k * d**2 + (2 * memory_for(p) + 12) * p + known
     return DRIVER_BYTES + REFERENCE_BYTES * n_chunks + 4 * SAMPLE_ROWS * work.row_bytes + 8 * numbers
-
-
-def _size(n: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"

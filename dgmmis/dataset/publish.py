@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.lock import Lock, held, is_at
-from dgmmis.errors import LockedError, StoreError
+from dgmmis.errors import LockedError, StoreError, size_named
 
 
 def temporary_sibling(path: Path) -> tuple[Path, Lock]:
@@ -56,8 +56,8 @@ def require_room(path: Path, n_bytes: int) -> None:
     if n_bytes > 4 * free:
         raise StoreError(
             f"there is no room for '{path}'",
-            expected=f"up to {n_bytes / 1e9:,.3g} GB",
-            got=f"{free / 1e9:,.3g} GB free",
+            expected=f"up to {size_named(n_bytes)}",
+            got=f"{size_named(free)} free",
             do="write fewer rows, or to another disk",
         )
 

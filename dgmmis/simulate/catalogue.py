@@ -102,8 +102,8 @@ def simulate(
 
 @contextmanager
 def _beside(path: Path, job: Path, text: str) -> Iterator[None]:
-    """Write a job file with its survey: with a new one before it, so that a survey that is there has one, whatever kills
-    the process; with one that is written over after it, so that the old survey keeps its own, or none."""
+    """Write a job file with its survey: before a new one, so that a survey that is there has one, whatever kills the
+    process; after one that is written over, so that the old survey keeps its own, or none."""
     is_new = not (job.exists() or path.exists())
     with writing(f"'{job}'"):
         if is_new:

@@ -114,7 +114,7 @@ def _portable(message: str, error: BaseException, folder: Path) -> str:
                     break
     for place in (str(folder), str(good()), str(Path(sys.prefix))):
         message = message.replace(place, "...")
-    return re.sub(r"[\d,]+ GB free", "... GB free", message).replace("<", "&lt;")
+    return re.sub(r"[\d.,e+]+ [kMGT]?B free", "... free", message).replace("<", "&lt;")
 
 
 def _job(named: tuple[str, str, str]) -> Case:
