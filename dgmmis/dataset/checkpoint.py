@@ -17,9 +17,10 @@ import numpy as np
 from dgmmis import __version__
 from dgmmis.background import Background, Uniform
 from dgmmis.dataset.disk import writing
+from dgmmis.dataset.place import place_of
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
-from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError
+from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError, UnreachableError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -167,7 +168,9 @@ def is_unfinished(path: str | Path) -> bool:
 
 def _holds(path: str | Path, name: str) -> bool:
     try:
-        return (Path(path) / name).is_file()
+        return (place_of(path) / name).is_file()
+    except UnreachableError:
+        raise
     except (OSError, ValueError):  # no path at all
         return False
 
@@ -185,10 +188,10 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
         JobError: its background is a function, and that is not allowed or does not work.
     """
     if is_run(path):
-        return read_file(Path(path) / MODEL, allow_code=allow_code)
+        return read_file(place_of(path) / MODEL, allow_code=allow_code)
     latest = latest_name(path)
     if latest is not None:
-        version = Path(path) / VERSIONS / latest
+        version = place_of(path) / VERSIONS / latest
         if not is_run(version):
             do = f"`dgmmis rollback --to VERSION {path}` chooses another"
             raise StoreError(f"the version that holds in '{path}', {latest}, is not there", do=do)
@@ -207,12 +210,16 @@ def latest_name(path: str | Path) -> str | None:
     if not _holds(path, LATEST):
         return None
     try:
-        name = json.loads((Path(path) / LATEST).read_text(encoding="utf-8"))["version"]
+        name = json.loads((place_of(path) / LATEST).read_text(encoding="utf-8"))["version"]
         if not (isinstance(name, str) and re.fullmatch("[0-9]{6,}", name)):
             raise ValueError(f"'{name}' is no version")
+    except UnreachableError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(
-            f"'{Path(path) / LATEST}' is damaged", got=error, do=f"`dgmmis rollback --to VERSION {path}` writes it anew"
+            f"'{place_of(path) / LATEST}' is damaged",
+            got=error,
+            do=f"`dgmmis rollback --to VERSION {path}` writes it anew",
         ) from error
     return name
 
