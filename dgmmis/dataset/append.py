@@ -1,6 +1,7 @@
 """Append: a catalogue of the same kind added to a survey store; rows that are there already can be left out."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.first_rows import first_rows
 from dgmmis.dataset.held_store import HeldStore, held_store, is_there, path_of
 from dgmmis.dataset.inherited import inherited_columns, inherited_schema
+from dgmmis.dataset.place import BucketPath
 from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.sources import open_source
@@ -124,6 +126,10 @@ def _room(store: HeldStore | Path) -> Iterator[Path]:
     """A folder for what is needed in the meantime, which the next writer removes if this one is killed."""
     if isinstance(store, HeldStore):
         yield store.new_folder()  # goes with the step
+        return
+    if isinstance(store, BucketPath):
+        with tempfile.TemporaryDirectory(prefix="dgmmis-") as name:
+            yield Path(name)
         return
     folder, lock = temporary_sibling(store)
     try:

@@ -4,18 +4,22 @@ itself: what is sent to a worker carries none, and no message has any.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dgmmis.errors import DgmmisError, RefusedError, UnreachableError
+from dgmmis.errors import DgmmisError, RefusedError, StoreError, UnreachableError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+CODE = re.compile(r"<Code>(\w+)</Code>")
+"""Of an error, in the words of S3."""
 
 PATIENCE = timedelta(seconds=60)
 """With a store that does not answer, or asks for time, until it is given up: some tries, further and further apart."""
@@ -64,20 +68,27 @@ def asking(place: object) -> Iterator[None]:
     """Name what is asked for, in the errors of an object store; one that says that nothing is there stays as it is.
 
     Raises:
-        FileNotFoundError: there is no such object, or no such bucket.
+        FileNotFoundError: there is no such object.
+        StoreError: there is no such bucket.
         UnreachableError: the store did not answer, or refused.
     """
+    library()
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     try:
         yield
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise UnreachableError(
-            f"the object store refuses '{place}'",
-            got=_said(error),
-            do="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do there",
-        ) from None  # a store repeats parts of the request that it refuses
-    except BaseError as error:
+    except (BaseError, FileNotFoundError) as error:
+        if CODE.findall(str(error))[:1] == ["NoSuchBucket"]:
+            raise StoreError(f"no bucket for '{place}'", do="make it, or check the URL") from None
+        if isinstance(error, FileNotFoundError):
+            raise
+        # from None: a store repeats parts of a request that it refuses
+        if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+            raise UnreachableError(
+                f"the object store refuses '{place}'",
+                got=_said(error),
+                do="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do there",
+            ) from None
         raise UnreachableError(
             f"the object store does not give '{place}'",
             got=_said(error),
@@ -86,8 +97,9 @@ def asking(place: object) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """The first line, without what the environment keeps."""
-    line = str(error).split("\n", 1)[0]
+    """Status and code, without what the server repeats of the request, nor what the environment keeps."""
+    text = str(error)
+    line = " ".join([text.split("\n", 1)[0].split("<", 1)[0].rstrip(": "), *CODE.findall(text)[:1]])
     for name in SECRETS:
         secret = os.environ.get(name)
         if secret:

@@ -133,11 +133,8 @@ class BucketPath(PosixPath):
     def put(self, content: bytes) -> None:
         """Write the object, in the place of the one that is there."""
         obstore = library()
-        try:
-            with asking(self):
-                obstore.put(client(self.bucket), self.key, content, use_multipart=False)
-        except FileNotFoundError:
-            raise self._no_bucket() from None
+        with asking(self):
+            obstore.put(client(self.bucket), self.key, content, use_multipart=False)
 
     def put_if(self, content: bytes, tag: str | None) -> str | None:
         """Write the object if the one there still has a tag; None: if there is none. The tag of the new one, or None
@@ -154,16 +151,11 @@ class BucketPath(PosixPath):
                 result = obstore.put(
                     client(self.bucket), self.key, content, mode="create" if tag is None else {"e_tag": tag}
                 )
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
-                if tag is None and isinstance(error, FileNotFoundError):
-                    raise self._no_bucket() from None
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 # a try whose answer was lost may have written it, and the next one found it
                 now, its_tag = self._now()
                 return its_tag if now == content else None
         return str(result["e_tag"])
-
-    def _no_bucket(self) -> StoreError:
-        return StoreError(f"no bucket '{self.bucket}' for '{self}'", do="make it, or check the URL")
 
     def _now(self) -> tuple[bytes | None, str | None]:
         try:
