@@ -16,7 +16,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.encoding import encoded
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
-from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, unfinished
+from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, places, unfinished
 from dgmmis.errors import DivergedError, StoreError
 from dgmmis.execution.cluster import connect, foreseen
 from dgmmis.execution.executor import Executor
@@ -68,7 +68,7 @@ def run_job(
 
     Args:
         job: what is fitted.
-        out: the run's folder.
+        out: the run's folder; or its URL in a bucket, or the folder beside the job file where that was begun.
         given: what the job's files hold, or something in its place.
         executor: that does the work; None: the job's own.
         callbacks: that follow the fit.
@@ -80,10 +80,12 @@ def run_job(
     """
     given = given or given_by(job)
     data, work = given.data, given.work
-    require_place_for_run(out)
+    destination, folder = places(out, job.path, overwrite=overwrite)
+    require_place_for_run(destination)
+    task = given.undertaking(job)
     with UnderWay(
-        out,
-        given.undertaking(job),
+        folder,
+        task if destination == folder else replace(task, destination=str(destination)),
         classes=SUMMANDS,
         interval=float(job.output.checkpoint_seconds),
         schema=data.schema,
@@ -94,7 +96,9 @@ def run_job(
         try:
             plan = make_plan(given.rows.references, work, working.resources)
             if announce is not None:
-                goes_on = [("goes on with", f"the fit that was begun in {out}")] if under_way.replays else []
+                goes_on = [("goes on with", f"the fit that was begun in {folder}")] if under_way.replays else []
+                if destination != folder:
+                    goes_on.append(("run", f"{destination}, made in {folder}"))
                 announce([*goes_on, *plan.lines(), *working.about()])
             plan.check()
             try:
@@ -106,7 +110,7 @@ def run_job(
                     announce([("begins again", f"from the last model: {why}")])
                 result, replicates = _fitted(job, given, working, under_way, callbacks)
             run = _run(job, data, result, replicates, under_way)
-            write_run(out, run)
+            write_run(destination, run)
             under_way.finish()
         finally:
             if executor is None:

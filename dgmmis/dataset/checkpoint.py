@@ -17,7 +17,7 @@ import numpy as np
 from dgmmis import __version__
 from dgmmis.background import Background, Uniform
 from dgmmis.dataset.disk import writing
-from dgmmis.dataset.place import place_of
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
 from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError, UnreachableError
@@ -37,6 +37,8 @@ READABLE = (1, VERSION)
 MODEL, UNFINISHED, STREAM = "model.npz", "job.json", "stream"
 """The file that is the run; the one that is there while, or until, it is made (`under_way`); and where a stream is that
 it follows (`stream`)."""
+
+DESCRIBED = "fit.json"
 
 VERSIONS, LATEST = "versions", "latest"
 """Of a model store (`model_store`): the folder of its runs, and the file that names the one that holds."""
@@ -98,9 +100,14 @@ def require_place_for_run(path: str | Path) -> None:
     Raises:
         StoreError: something else is there.
     """
-    path = Path(path)
+    path = place_of(path)
     with writing(f"the run '{path}'"):
-        if path.exists() and not (path.is_dir() and _is_for_runs(path)):
+        if isinstance(path, BucketPath):
+            names = path.names()
+            is_free = MODEL in names or names <= {DESCRIBED}  # which is put first
+        else:
+            is_free = not path.exists() or (path.is_dir() and _is_for_runs(path))
+        if not is_free:
             raise StoreError(f"'{path}' is there and is not a run", do="choose another output, or move it away")
 
 
@@ -116,12 +123,17 @@ def write_run(path: str | Path, run: Run) -> None:
     Raises:
         StoreError: something else is there, or the disk refuses.
     """
-    path = Path(path)
+    path = place_of(path)
     require_place_for_run(path)
+    described = (json.dumps(_described(run) | run.numbers(), indent=1) + "\n").encode()
     with writing(f"the run '{path}'"):
+        if isinstance(path, BucketPath):
+            (path / DESCRIBED).put(described)
+            (path / MODEL).put(run_bytes(run))  # last: with it the run is there
+            return
         path.mkdir(parents=True, exist_ok=True)
         replace_file(path / MODEL, run_bytes(run))
-        replace_file(path / "fit.json", (json.dumps(_described(run) | run.numbers(), indent=1) + "\n").encode())
+        replace_file(path / DESCRIBED, described)
 
 
 def run_bytes(run: Run) -> bytes:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PosixPath
@@ -129,6 +129,9 @@ class BucketPath(PosixPath):
             found = obstore.list_with_delimiter(client(self.bucket), prefix=self.key or None)
         paths = [*found["common_prefixes"], *(one["path"] for one in found["objects"])]
         return {path.rpartition("/")[2] for path in paths}
+
+    def iterdir(self) -> Iterator["BucketPath"]:
+        return (self / name for name in sorted(self.names()))
 
     def put(self, content: bytes) -> None:
         """Write the object, in the place of the one that is there."""
