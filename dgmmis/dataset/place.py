@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PosixPath
@@ -130,7 +130,7 @@ class BucketPath(PosixPath):
         paths = [*found["common_prefixes"], *(one["path"] for one in found["objects"])]
         return {path.rpartition("/")[2] for path in paths}
 
-    def iterdir(self) -> Iterator["BucketPath"]:
+    def iterdir(self) -> Generator["BucketPath", None, None]:
         return (self / name for name in sorted(self.names()))
 
     def put(self, content: bytes) -> None:
