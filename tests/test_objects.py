@@ -183,6 +183,7 @@ def test_a_document_of_another_array_is_not_obeyed(whole: Path, bucket: str) -> 
         Dataset.open(bucket).references[0].load()
 
 
+@pytest.mark.slow
 def test_a_cluster_of_processes_fits_it_to_the_same_bits(whole: Path, bucket: str, object_server: ObjectServer) -> None:
     copied(whole / "s.zarr", bucket)
     on_disk = fit(Dataset.open(whole / "s.zarr"), Start(2), seed=3, stopping=Stopping(max_iter=3))
