@@ -80,6 +80,7 @@ def run_job(
     """
     given = given or given_by(job)
     data, work = given.data, given.work
+    require_place_for_run(out)
     destination, folder = places(out, job.path, overwrite=overwrite)
     require_place_for_run(destination)
     task = given.undertaking(job)
