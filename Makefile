@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group deploy --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group deploy --group objects --group lint
 	touch $(READY)
 
 demo: $(READY)  ## the main job: simulate, fit on a local cluster, compare with the truth, draw the picture

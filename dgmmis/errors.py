@@ -26,6 +26,7 @@ __all__ = [
     "ShapeError",
     "StoreError",
     "TaskError",
+    "UnreachableError",
     "UnseenError",
     "in_one_line",
     "nearest_name",
@@ -98,6 +99,10 @@ class LockedError(StoreError):
     """Another process is writing here: nothing is wrong, run again when it is done."""
 
     exit_code = 75
+
+
+class UnreachableError(StoreError):
+    """An object store did not answer, or refused: what is there may be whole."""
 
 
 class DivergedError(StoreError):

@@ -18,6 +18,7 @@ from dgmmis.background import Background
 from dgmmis.catalogue import Drawn, drawn
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import ArrayDataset, Catalogue
+from dgmmis.dataset.place import place_of
 from dgmmis.em import Stopping
 from dgmmis.errors import JobError, NotConvergedWarning, RefusedError, RepairWarning, ShapeError, nearest_name
 from dgmmis.execution.blas import one_blas_thread
@@ -353,14 +354,14 @@ def _method(init: str | Path | GaussianMixture) -> str | GaussianMixture:
         )
     if str(init) in START_METHODS:
         return str(init)
-    if not (Path(init) / "model.npz").is_file():
+    if not (place_of(init) / "model.npz").is_file():
         raise JobError(
             f"init '{init}' is neither a way to start nor the path of a run",
             do=nearest_name(str(init), START_METHODS),
         )
     from dgmmis.dataset.checkpoint import read_run
 
-    return read_run(Path(init)).model.mixture
+    return read_run(init).model.mixture
 
 
 def _stored(X: Any, *others: Any) -> Catalogue | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dgmmis.errors import DataError
+from dgmmis.errors import DataError, DgmmisError
 
 MOST_BYTES = 2 * 2**30
 """Of the arrays of a file that is read whole, as they are in memory: a compressed file may be a thousandth of it."""
@@ -26,7 +26,7 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
         DataError: no npz file, a damaged one, arrays of Python objects, names that are paths, or more than MOST_BYTES.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = [
                 member
                 for member in archive.infolist()
@@ -34,7 +34,7 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
             ]
             _check_members(path, members)
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
-    except (FileNotFoundError, DataError):
+    except (FileNotFoundError, DgmmisError):
         raise
     except Exception as error:  # whatever zipfile, zlib and numpy make of bytes that mean nothing
         raise _damaged(path, error) from error

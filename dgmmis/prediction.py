@@ -16,8 +16,9 @@ from dgmmis.dataset.catalogue_order import Arrays, part_rows, row_by_row
 from dgmmis.dataset.checkpoint import read_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.disk import writing
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
-from dgmmis.errors import JobError, StoreError
+from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import evaluate
@@ -76,9 +77,12 @@ def predict_run(
 
     Raises:
         JobError: a survey of other features.
+        RefusedError: `out` is in a bucket.
         StoreError: there is something at `out`, or it cannot be written.
     """
-    out = out.absolute()
+    out = place_of(out).absolute()
+    if isinstance(out, BucketPath):
+        raise RefusedError(f"predictions are written to a disk, and '{out}' is in a bucket", do="copy them there")
     try:
         is_there = out.exists()
     except (OSError, ValueError) as error:

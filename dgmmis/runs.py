@@ -17,7 +17,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.encoding import encoded
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
-from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, unfinished
+from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, places, unfinished
 from dgmmis.errors import DivergedError, StoreError
 from dgmmis.execution.cluster import connect, foreseen
 from dgmmis.execution.executor import Executor
@@ -72,7 +72,7 @@ def run_job(
 
     Args:
         job: what is fitted.
-        out: the run's folder.
+        out: the run's folder; or its URL in a bucket, or the folder beside the job file where that was begun.
         given: what the job's files hold, or something in its place.
         executor: that does the work; None: the job's own.
         callbacks: that follow the fit.
@@ -85,12 +85,14 @@ def run_job(
     """
     given = given or given_by(job)
     data, work = given.data, given.work
-    require_place_for_run(out)
     account = Account(job.path.stem, run_id)
     follower = Callbacks([account, *callbacks])
+    destination, folder = places(out, job.path, overwrite=overwrite)
+    require_place_for_run(destination)
+    task = replace(given.undertaking(job), run_id=run_id)
     with UnderWay(
-        out,
-        replace(given.undertaking(job), run_id=run_id),
+        folder,
+        task if destination == folder else replace(task, destination=str(destination)),
         classes=SUMMANDS,
         interval=float(job.output.checkpoint_seconds),
         schema=data.schema,
@@ -102,7 +104,9 @@ def run_job(
         try:
             plan = make_plan(given.rows.references, work, working.resources)
             if announce is not None:
-                goes_on = [("goes on with", f"the fit that was begun in {out}")] if under_way.replays else []
+                goes_on = [("goes on with", f"the fit that was begun in {folder}")] if under_way.replays else []
+                if destination != folder:
+                    goes_on.append(("run", f"{destination}, made in {folder}"))
                 announce([*goes_on, *plan.lines(), *working.about()])
             follower.on_notice(_start(job, under_way, plan, working))
             plan.check()
@@ -117,7 +121,7 @@ def run_job(
                     announce([("begins again", why)])
                 result, replicates = _fitted(job, given, working, under_way, following)
             run = _run(job, data, result, replicates, under_way)
-            write_run(out, run)
+            write_run(destination, run)
             under_way.finish()
             written = ("status", "converged", "objective", "completeness", "n_samples", "n_passes", "seconds")
             follower.on_notice(Notice("written", {name: run.document[name] for name in written}))

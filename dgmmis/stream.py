@@ -23,6 +23,7 @@ from dgmmis.dataset.ingest import ingest
 from dgmmis.dataset.lock import held
 from dgmmis.dataset.manifest import read_attributes
 from dgmmis.dataset.new_sources import Source, found, new_sources
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.schema import FORMAT
 from dgmmis.errors import DataError, JobError, RefusedError, StoreError
@@ -83,7 +84,9 @@ class Stream:
         step_size: StepSize | None = None,
         allow_code: bool = False,
     ) -> None:
-        self.out, self._given = out.absolute(), step_size
+        self.out, self._given = place_of(out).absolute(), step_size
+        if isinstance(self.out, BucketPath):
+            raise RefusedError(f"a stream is kept on a disk, and '{self.out}' is in a bucket", do="copy its run there")
         require_place_for_run(out)
         if is_run(out) and not (out / STREAM).exists():
             raise JobError(f"'{out}' is a run, and no stream", do="give another path; and `--start` to begin with it")

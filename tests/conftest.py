@@ -1,11 +1,14 @@
 """How the tests run: hypothesis without chance, slow tests on request, and a count of the faults that were survived."""
 
 import os
+import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
+from object_server import BUCKET, ObjectServer, serving
 
 # examples come in a fixed order, so that a run can be repeated; `nightly` looks further
 settings.register_profile(
@@ -43,6 +46,24 @@ def survived(pytestconfig: pytest.Config) -> Callable[[str], None]:
         pytestconfig.stash[SURVIVED][kind] += 1
 
     return count
+
+
+@pytest.fixture(scope="session")
+def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """A server that speaks S3; the environment names it, as long as it runs."""
+    if find_spec("obstore") is None or find_spec("moto") is None:
+        pytest.skip("needs the dependency group `objects`: obstore, and moto's server")
+    with pytest.MonkeyPatch.context() as patch, serving(tmp_path_factory.mktemp("objects")) as server:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer) -> str:
+    """The URL of a place in a bucket where nothing is yet."""
+    del object_server
+    return f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,6 +1,7 @@
 """Append: a catalogue of the same kind added to a survey store; rows that are there already can be left out."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.first_rows import first_rows
 from dgmmis.dataset.held_store import HeldStore, held_store, is_there, path_of
 from dgmmis.dataset.inherited import inherited_columns, inherited_schema
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.sources import open_source
@@ -74,7 +76,7 @@ def append(
     require_whole(skip, "skip", 0)
     if batch_rows < 1:
         raise JobError("batch_rows", expected="at least 1", got=batch_rows)
-    path, out = Path(source).absolute(), path_of(store)
+    path, out = place_of(source).absolute(), path_of(store)
     roles = columns.to_attributes() if isinstance(columns, Columns) else dict(columns or {})
     with ExitStack() as stack:
         held = stack.enter_context(held_store(store)) if is_there(out) else None
@@ -124,6 +126,10 @@ def _room(store: HeldStore | Path) -> Iterator[Path]:
     """A folder for what is needed in the meantime, which the next writer removes if this one is killed."""
     if isinstance(store, HeldStore):
         yield store.new_folder()  # goes with the step
+        return
+    if isinstance(store, BucketPath):
+        with tempfile.TemporaryDirectory(prefix="dgmmis-") as name:
+            yield Path(name)
         return
     folder, lock = temporary_sibling(store)
     try:

@@ -17,9 +17,10 @@ import numpy as np
 from dgmmis import __version__
 from dgmmis.background import Background, Uniform
 from dgmmis.dataset.disk import writing
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
-from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError
+from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError, UnreachableError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -36,6 +37,8 @@ READABLE = (1, VERSION)
 MODEL, UNFINISHED, STREAM = "model.npz", "job.json", "stream"
 """The file that is the run; the one that is there while, or until, it is made (`under_way`); and where a stream is that
 it follows (`stream`)."""
+
+DESCRIBED = "fit.json"
 
 VERSIONS, LATEST = "versions", "latest"
 """Of a model store (`model_store`): the folder of its runs, and the file that names the one that holds."""
@@ -97,9 +100,14 @@ def require_place_for_run(path: str | Path) -> None:
     Raises:
         StoreError: something else is there.
     """
-    path = Path(path)
+    path = place_of(path)
     with writing(f"the run '{path}'"):
-        if path.exists() and not (path.is_dir() and _is_for_runs(path)):
+        if isinstance(path, BucketPath):
+            names = path.names()
+            is_free = MODEL in names or names <= {DESCRIBED}  # which is put first
+        else:
+            is_free = not path.exists() or (path.is_dir() and _is_for_runs(path))
+        if not is_free:
             raise StoreError(f"'{path}' is there and is not a run", do="choose another output, or move it away")
 
 
@@ -115,12 +123,17 @@ def write_run(path: str | Path, run: Run) -> None:
     Raises:
         StoreError: something else is there, or the disk refuses.
     """
-    path = Path(path)
+    path = place_of(path)
     require_place_for_run(path)
+    described = (json.dumps(_described(run) | run.numbers(), indent=1) + "\n").encode()
     with writing(f"the run '{path}'"):
+        if isinstance(path, BucketPath):
+            (path / DESCRIBED).put(described)
+            (path / MODEL).put(run_bytes(run))  # last: with it the run is there
+            return
         path.mkdir(parents=True, exist_ok=True)
         replace_file(path / MODEL, run_bytes(run))
-        replace_file(path / "fit.json", (json.dumps(_described(run) | run.numbers(), indent=1) + "\n").encode())
+        replace_file(path / DESCRIBED, described)
 
 
 def run_bytes(run: Run) -> bytes:
@@ -167,7 +180,9 @@ def is_unfinished(path: str | Path) -> bool:
 
 def _holds(path: str | Path, name: str) -> bool:
     try:
-        return (Path(path) / name).is_file()
+        return (place_of(path) / name).is_file()
+    except UnreachableError:
+        raise
     except (OSError, ValueError):  # no path at all
         return False
 
@@ -185,10 +200,10 @@ def read_run(path: str | Path, *, allow_code: bool = False) -> Run:
         JobError: its background is a function, and that is not allowed or does not work.
     """
     if is_run(path):
-        return read_file(Path(path) / MODEL, allow_code=allow_code)
+        return read_file(place_of(path) / MODEL, allow_code=allow_code)
     latest = latest_name(path)
     if latest is not None:
-        version = Path(path) / VERSIONS / latest
+        version = place_of(path) / VERSIONS / latest
         if not is_run(version):
             do = f"`dgmmis rollback --to VERSION {path}` chooses another"
             raise StoreError(f"the version that holds in '{path}', {latest}, is not there", do=do)
@@ -207,12 +222,16 @@ def latest_name(path: str | Path) -> str | None:
     if not _holds(path, LATEST):
         return None
     try:
-        name = json.loads((Path(path) / LATEST).read_text(encoding="utf-8"))["version"]
+        name = json.loads((place_of(path) / LATEST).read_text(encoding="utf-8"))["version"]
         if not (isinstance(name, str) and re.fullmatch("[0-9]{6,}", name)):
             raise ValueError(f"'{name}' is no version")
+    except UnreachableError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(
-            f"'{Path(path) / LATEST}' is damaged", got=error, do=f"`dgmmis rollback --to VERSION {path}` writes it anew"
+            f"'{place_of(path) / LATEST}' is damaged",
+            got=error,
+            do=f"`dgmmis rollback --to VERSION {path}` writes it anew",
         ) from error
     return name
 

@@ -46,8 +46,8 @@ def in_file(file: Path, n_chunks: int, places: Sequence[int] | None = None) -> l
         if n_chunks == 1:
             ends = [content.seek(0, os.SEEK_END)]
         else:  # a shard ends with where each of its chunks begins and how long it is, and a checksum of that
-            content.seek(-(16 * n_chunks + 4), os.SEEK_END)
-            index = np.frombuffer(content.read(16 * n_chunks), "<u8").reshape(n_chunks, 2)
+            content.seek(-index_bytes(n_chunks), os.SEEK_END)
+            index = index_in(content.read(), n_chunks)
             index = index[index[:, 0] != EMPTY] if places is None else index[list(places)]
             ends = [int(start) + int(size) for start, size in index]
         checksums = []
@@ -55,6 +55,37 @@ def in_file(file: Path, n_chunks: int, places: Sequence[int] | None = None) -> l
             content.seek(end - 4)
             checksums.append(int.from_bytes(content.read(4), "little"))
     return checksums
+
+
+def index_bytes(n_chunks: int) -> int:
+    """With which a shard of so many chunks ends."""
+    return 16 * n_chunks + 4
+
+
+def index_in(content: bytes, n_chunks: int) -> np.ndarray:
+    """Where each chunk of a shard begins, and how long it is (c, 2), from the end of the shard.
+
+    Raises:
+        ValueError: it is too short.
+    """
+    return np.frombuffer(content[-index_bytes(n_chunks) : -4], "<u8").reshape(n_chunks, 2)
+
+
+def at_end(content: bytes) -> int:
+    """The checksum with which a chunk ends.
+
+    Raises:
+        ValueError: it is too short.
+    """
+    if len(content) < 4:
+        raise ValueError(f"{len(content)} bytes are no chunk")
+    return int.from_bytes(content[-4:], "little")
+
+
+def of_chunk(file: Path, n_chunks: int, place: int) -> int:
+    """That of one of the chunks in a file; raises as `in_file` does."""
+    (found,) = in_file(file, n_chunks, [place])
+    return found
 
 
 def chunks_a_file(array: "zarr.Array[Any]") -> int:

@@ -3,17 +3,18 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from os import scandir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
 from dgmmis.dataset.arrays import Part
-from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, file_name, read_document
+from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment
+from dgmmis.dataset.missing import missing_files
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, open_array
 from dgmmis.dataset.rounding import rounding_error
 from dgmmis.dataset.schema import Schema
-from dgmmis.errors import StoreError, in_one_line
+from dgmmis.errors import StoreError
 
 if TYPE_CHECKING:
     import dask.array
@@ -41,14 +42,14 @@ class Dataset:
         Raises:
             StoreError: there is nothing, it is not a survey store, of another version, or files are missing (named).
         """
-        path = Path(path).absolute()
+        path = place_of(path).absolute()
         if "\0" in str(path):
             raise StoreError(f"'{path}' is no path", got="a character of zero", do="check the path")
         manifest, missing = Manifest.read(path), None
         while missing is None:
             if manifest.segments and (path / SEGMENTS).is_symlink():
                 raise StoreError(f"'{path / SEGMENTS}' is a link", expected="a folder", do="copy what it points to")
-            found = (file for segment in manifest.segments for file in _missing(path, manifest.schema, segment))
+            found = missing_files(path, manifest)
             missing = [*islice(found, MOST_MISSING)]
             if missing and (now := Manifest.read(path)).identities != manifest.identities:
                 manifest, missing = now, None  # written over in the meantime
@@ -202,10 +203,8 @@ class Dataset:
     def describe(self) -> dict[str, Any]:
         """What there is to know without reading rows, as JSON values."""
         schema, segments = self.schema, self.segments
-        folders = [self.path / SEGMENTS / segment.name for segment in segments]  # others may be about to go, or to come
-        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
         try:
-            stored = sum(file.stat().st_size for file in [self.path / DOCUMENT, *files])
+            stored = _bytes_stored(self.path, segments)
         except FileNotFoundError as error:
             raise StoreError(f"'{self.path}' was replaced or removed meanwhile", do="run again") from error
         columns = []
@@ -237,6 +236,16 @@ class Dataset:
         }
 
 
+def _bytes_stored(path: Path, segments: Sequence[Segment]) -> int:
+    names = [segment.name for segment in segments]  # others may be about to go, or to come
+    if isinstance(path, BucketPath):
+        of = {DOCUMENT: len(path.joinpath(DOCUMENT).read_bytes())}
+        of |= {name: one.size for name, one in (path / SEGMENTS).objects().items() if name.split("/")[0] in names}
+        return sum(of.values())
+    files = [file for name in names for file in (path / SEGMENTS / name).rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in [path / DOCUMENT, *files])
+
+
 def _references(path: Path, manifest: Manifest) -> Iterator[ChunkReference]:
     row = leaf = 0
     for segment in manifest.segments:
@@ -245,44 +254,3 @@ def _references(path: Path, manifest: Manifest) -> Iterator[ChunkReference]:
             place = (row + start, leaf + start // LEAF_ROWS)
             yield ChunkReference(str(path), segment, start, stop, *place, manifest.schema)
         row, leaf = row + segment.n_rows, leaf + LEAVES * segment.n_chunks
-
-
-def _missing(path: Path, schema: Schema, segment: Segment) -> Iterator[str]:
-    for name, tail in array_tails(schema, segment).items():
-        folder = array_folder(path, segment, name)
-        short = folder.relative_to(path)
-        if folder.is_symlink() or folder.parent.is_symlink():
-            yield f"{short} (a link)"
-            continue
-        try:
-            document = read_document(folder / DOCUMENT)
-            shape, grid = document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"]
-            kind, codecs = document["data_type"], document["codecs"]
-            rows, inner = grid[0], codecs[0].get("configuration", {}).get("chunk_shape", grid)
-            there = {file.name for file in scandir(folder) if file.is_file()}
-        except (OSError, KeyError, TypeError, IndexError, AttributeError):
-            yield f"{short}/{DOCUMENT}"
-            continue
-        whole = "int64" if name in ("row_id", "catalogue_row") else schema.storage
-        if shape != [segment.n_rows, *tail]:
-            yield f"{short}/{DOCUMENT} (shape {in_one_line(shape, 60)})"
-            continue
-        if kind != whole:
-            yield f"{short}/{DOCUMENT} (type {in_one_line(kind, 60)})"
-            continue
-        if not _is_grid(grid, inner, segment.n_rows, tail):
-            yield f"{short}/{DOCUMENT} (chunks {in_one_line(grid, 60)} of {in_one_line(inner, 60)})"
-            continue
-        names = (file_name(shard, len(shape)) for shard in range(-(-segment.n_rows // rows)))
-        yield from (f"{short}/{file}" for file in names if file not in there)
-
-
-def _is_grid(grid: Any, inner: Any, n_rows: int, tail: tuple[int, ...]) -> bool:
-    """Whether chunks and shards are of whole rows, not fewer nor more than a writer makes: what is read of an array
-    with billions of chunks, or with a chunk of billions of rows, has no bound.
-    """
-    for shape in (grid, inner):
-        if not isinstance(shape, list) or shape[1:] != list(tail) or not isinstance(shape[0], int):
-            return False
-    most = -(-n_rows // CHUNK_ROWS) * CHUNK_ROWS
-    return bool(min(n_rows, CHUNK_ROWS) <= inner[0] <= CHUNK_ROWS and inner[0] <= grid[0] <= most)

@@ -1,16 +1,15 @@
 """HeldStore: a survey store that this process holds for writing, and the one step in which it becomes another."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from dgmmis.dataset.disk import refused, writing
-from dgmmis.dataset.lock import Lock
-from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, is_segment_name, read_attributes
-from dgmmis.dataset.publish import replace_file, sync, sync_tree
+from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, read_attributes
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.schema import FORMAT
+from dgmmis.dataset.segment_folders import SegmentFolders, Segments
+from dgmmis.dataset.segment_objects import SegmentObjects
 from dgmmis.errors import StoreError
 
 
@@ -31,12 +30,10 @@ class HeldStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = place_of(path).absolute()
         if read_attributes(self.path).get("format") != FORMAT:
             raise StoreError(f"'{self.path}' is not a dgmmis survey", do="give another path; it is left as it is")
-        self._made: list[Path] = []
-        self._number = 0
-        self._lock: Lock | None = Lock(self.path)
+        self._segments: Segments | None = _segments_of(self.path)
 
     def __enter__(self) -> "HeldStore":
         return self
@@ -61,82 +58,51 @@ class HeldStore:
         Raises:
             StoreError: the store was released, or the folder cannot be made.
         """
-        if self._lock is None:
-            raise StoreError(f"'{self.path}' is no longer held", do="use it within `with HeldStore(path) as store:`")
-        self._folders()
-        folder = self.path / SEGMENTS / f"{self._number:06d}"
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise refused(f"'{folder}' cannot be made", error) from error
-        self._made.append(folder)
-        return folder
+        return self._open().new_folder()
 
     def clear(self) -> None:
-        """Remove what writers left that were killed: folders that the manifest does not name.
+        """Remove what writers left that were killed: segments that the manifest does not name.
 
         Raises:
             StoreError: the manifest cannot be read, or they cannot be removed.
         """
-        named = _named(self.manifest)
-        with writing(f"'{self.path}'"):
-            for folder in self._folders():
-                if folder.name not in named and folder not in self._made:
-                    shutil.rmtree(folder)
+        self._open().clear(_named(self.manifest))
 
     def publish(self, manifest: Manifest) -> None:
         """Replace the manifest in one step; then segments go that the new one does not name.
 
         Raises:
             StoreError: it cannot be written.
+            LockedError: in a bucket, where others cannot be kept out: another writer came first.
             DataError: provenance or truth that JSON cannot hold.
         """
-        document, named = manifest.document(), _named(manifest)
-        with writing(f"'{self.path}'"):
-            older = [folder for folder in self._folders() if folder.name not in named]
-            for folder in self._made:
-                if folder.name in named:
-                    sync_tree(folder)
-            sync(self.path / SEGMENTS)
-            replace_file(self.path / DOCUMENT, document.encode())
-            for folder in older:
-                shutil.rmtree(folder, ignore_errors=True)
-        self._made.clear()
+        self._open().publish(manifest.document(), _named(manifest))
 
     def discard(self) -> None:
         """Remove the folders that were made since the last step, and not published."""
-        with suppress(StoreError):  # what cannot be read is left alone: the next writer removes what no manifest names
-            # the manifest may have been replaced before an error of the disk, or a signal, came
-            named = _named(self.manifest) if self._made else set()
-            for folder in self._made:
-                if folder.name not in named:
-                    shutil.rmtree(folder, ignore_errors=True)
-        self._made.clear()
+        if self._segments is not None:
+            with suppress(StoreError):  # what cannot be read is left: the next writer removes what no manifest names
+                self._segments.discard(lambda: _named(self.manifest))
 
     def release(self) -> None:
         """Let go of the store; what was not published is removed."""
         self.discard()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self._segments is not None:
+            self._segments.release()
+            self._segments = None
 
-    def _folders(self) -> list[Path]:
-        """Those of segments, and nothing else: they may be removed, with all that is in them."""
-        parent = self.path / SEGMENTS
-        if parent.is_symlink():
-            raise StoreError(
-                f"'{parent}' is a link",
-                expected="a folder of this store, whose old segments are removed",
-                do="give another path; it is left as it is",
-            )
-        found = [
-            entry
-            for entry in parent.glob("*")
-            if is_segment_name(entry.name) and entry.is_dir() and not entry.is_symlink()
-        ]
-        # a number is not given twice, or a reader of an older manifest might find new rows in an old place
-        self._number = max([self._number, *(int(folder.name) + 1 for folder in found)])
-        return found
+    def _open(self) -> Segments:
+        if self._segments is None:
+            raise StoreError(f"'{self.path}' is no longer held", do="use it within `with HeldStore(path) as store:`")
+        return self._segments
+
+
+class NewInBucket(HeldStore):
+    """A survey store in a bucket that is not there yet: its first step makes it, unless another process came first."""
+
+    def __init__(self, path: BucketPath) -> None:
+        self.path = path
+        self._segments = SegmentObjects(path, None)
 
 
 @contextmanager
@@ -158,19 +124,27 @@ def held_store(store: str | Path | HeldStore) -> Iterator[HeldStore]:
 
 def path_of(store: str | Path | HeldStore) -> Path:
     """Where a store is, or is to be."""
-    return store.path if isinstance(store, HeldStore) else Path(store).absolute()
+    return store.path if isinstance(store, HeldStore) else place_of(store).absolute()
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything at a path.
+    """Whether there is anything at a path; in a bucket, but what a writer left that was killed before it was done.
 
     Raises:
         StoreError: it may not be looked at, or is no path.
     """
+    if isinstance(path, BucketPath):
+        return bool(path.names() - {SEGMENTS})
     try:
         return path.exists()
     except (OSError, ValueError) as error:  # ValueError: no path at all
         raise StoreError(f"'{path}' cannot be written", got=error, do="give another path") from error
+
+
+def _segments_of(path: Path) -> Segments:
+    if not isinstance(path, BucketPath):
+        return SegmentFolders(path)
+    return SegmentObjects(path, (path / DOCUMENT).read()[1])
 
 
 def _named(manifest: Manifest) -> set[str]:

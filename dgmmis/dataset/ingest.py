@@ -10,6 +10,7 @@ from dgmmis.dataset.append import append as append_to
 from dgmmis.dataset.bound_source import BoundSource
 from dgmmis.dataset.columns import Columns
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.place import place_of
 from dgmmis.dataset.sources import open_source
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError
@@ -63,7 +64,7 @@ def ingest(
         ).dataset
     if batch_rows < 1:
         raise JobError("batch_rows", expected="at least 1", got=batch_rows)
-    path = Path(source).absolute()
+    path = place_of(source).absolute()
     bound = BoundSource(path, open_source(path), columns)
     schema = replace(bound.binding.schema, storage=storage or "float64")
     options: dict[str, Any] = {"append": append, "overwrite": overwrite, "order": order}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.chunk import CHUNK_ROWS
+from dgmmis.dataset.place import BucketPath
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DataError, StoreError, in_one_line
 
@@ -158,11 +159,13 @@ class Manifest:
 def read_attributes(path: Path) -> dict[str, Any]:
     """What a store says of itself under "dgmmis"; empty for anything else that is there."""
     try:
-        if not path.exists():
-            raise StoreError(f"no survey store at '{path}'", do="check the path, or make it with `dgmmis ingest`")
+        if not isinstance(path, BucketPath) and not path.exists():
+            raise _nothing_at(path)
         attributes = read_document(path / DOCUMENT).get("attributes", {}).get("dgmmis", {})
     except StoreError:
         raise
+    except FileNotFoundError as error:
+        raise _nothing_at(path) from error
     except AttributeError:
         return {}
     except (OSError, ValueError) as error:  # ValueError: no path at all
@@ -170,13 +173,18 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return attributes if isinstance(attributes, dict) else {}
 
 
+def _nothing_at(path: Path) -> StoreError:
+    return StoreError(f"no survey store at '{path}'", do="check the path, or make it with `dgmmis ingest`")
+
+
 def read_document(file: Path) -> dict[str, Any]:
     """A document of JSON; empty where there is no file, or none that is such a document.
 
     Raises:
         OSError: it may not be read.
+        FileNotFoundError: there is none in the bucket.
     """
-    if not file.is_file():  # one that is a pipe would be waited for
+    if not isinstance(file, BucketPath) and not file.is_file():  # one that is a pipe would be waited for
         return {}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))

@@ -18,8 +18,9 @@ from typing import Any
 from dgmmis.dataset.checkpoint import LATEST, VERSIONS, Run, latest_name, read_run
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.lock import held
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file, sync, sync_tree
-from dgmmis.errors import JobError, StoreError
+from dgmmis.errors import JobError, RefusedError, StoreError
 
 MANIFEST, SET_ASIDE, WITHOUT_ROWS = "manifest.json", "set_aside.json", "without_rows.json"
 
@@ -53,7 +54,7 @@ class ModelStore:
     """The store at a path, which need not be there yet. What changes it wants it to be held (`held`)."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = place_of(path).absolute()
 
     def require(self) -> "ModelStore":
         """This one, if it is there.
@@ -71,8 +72,14 @@ class ModelStore:
 
         Raises:
             LockedError: another process holds it.
+            RefusedError: it is in a bucket, where it can be read only.
             StoreError: something else is there, or nothing can be written.
         """
+        if isinstance(self.path, BucketPath):
+            raise RefusedError(
+                f"models are published on a disk, and '{self.path}' is in a bucket, where they can be read only",
+                do=f"publish in a folder, and copy it there, the file `{LATEST}` last",
+            )
         with writing(f"the model store '{self.path}'"):
             if self.path.exists() and not self._is_one():
                 raise StoreError(f"'{self.path}' is there and is not a model store", do="give another path")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.lock import Lock, held, is_at
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.errors import LockedError, StoreError, size_named
 
 
@@ -49,7 +50,10 @@ def require_room(path: Path, n_bytes: int) -> None:
         StoreError: there is less than that.
     """
     try:
-        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        if isinstance(place_of(path), BucketPath):
+            folder = Path(tempfile.gettempdir())  # where it is made before it is put there
+        else:
+            folder = next(parent for parent in path.absolute().parents if parent.is_dir())
         free = shutil.disk_usage(folder).free
     except (OSError, ValueError) as error:
         raise StoreError(f"'{path}' cannot be written", got=error, do="give another path") from error

@@ -1,21 +1,26 @@
 """ChunkReference: one chunk of a survey store, loaded where it is needed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgmmis.chunk import LEAF_ROWS, Chunk, chunk_from_arrays, leaf_pieces
+from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS, Chunk, chunk_from_arrays, leaf_pieces
 from dgmmis.dataset import checksum
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, file_name
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.schema import Schema
-from dgmmis.errors import StoreError
+from dgmmis.errors import StoreError, UnreachableError
 from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise, SharedNoise
 
 if TYPE_CHECKING:
     import zarr
+
+
+OF_WHOLE_NUMBERS = ("row_id", "catalogue_row")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,18 +122,39 @@ class ChunkReference:
         try:
             array = open_array(str(self._folder(name)), self.segment.identity)
             file = self.place(name)
+            if isinstance(file, BucketPath):
+                return self._read_object(name, array, file)
             if not file.is_file():  # zarr would hand out the fill value without a word
                 raise StoreError("missing file")
             rows = np.ascontiguousarray(array[self.start : self.stop])
-            self._check(name, array, file)
+            self._check(name, array, partial(checksum.of_chunk, file))
             return rows
+        except UnreachableError:
+            raise
         except Exception as error:  # whatever zarr and its codecs make of damaged bytes
             raise self._unreadable(self.place(name), error) from error
+
+    def _read_object(self, name: str, array: "zarr.Array[Any]", file: BucketPath) -> np.ndarray:
+        """The same of a bucket: what is checked are the bytes that were decoded, and nothing else is asked for."""
+        from dgmmis.dataset.fetched import fetched
+
+        tail, grid = array_tails(self.schema, self.segment)[name], [*(array.shards or array.chunks)]
+        kind = np.dtype("int64" if name in OF_WHOLE_NUMBERS else self.schema.storage)
+        fits = array.shape == (self.segment.n_rows, *tail) and array.dtype == kind
+        if not (fits and is_grid(grid, [*array.chunks], self.segment.n_rows, tail)):
+            raise StoreError(f"the document of the array '{name}' is of another one")
+        array, kept = fetched(array)
+        rows = np.ascontiguousarray(array[self.start : self.stop])
+        kept.require(file)
+        self._check(name, array, partial(kept.checksum, file))
+        return rows
 
     def place(self, name: str) -> Path:
         """The file with the rows of one array; the array's document if that is damaged."""
         try:
             array = open_array(str(self._folder(name)), self.segment.identity)
+        except UnreachableError:
+            raise
         except Exception:  # whatever zarr makes of it
             return self._folder(name) / DOCUMENT
         return self._folder(name) / file_name(self.start // (array.shards or array.chunks)[0], array.ndim)
@@ -136,22 +162,23 @@ class ChunkReference:
     def _folder(self, name: str) -> Path:
         return array_folder(self.path, self.segment, name)
 
-    def _check(self, name: str, array: "zarr.Array[Any]", file: Path) -> None:
+    def _check(self, name: str, array: "zarr.Array[Any]", found: Callable[[int, int], int]) -> None:
         """That the chunk is the one that was written there. Rows were read before: those of a file that is replaced
-        between the two are not taken for it."""
+        between the two are not taken for it. `found`: of so many chunks in the file, the checksum of one."""
         if self.segment.checksums is None:
             return
         listed = listed_checksums(str(self._folder(name)), self.segment.identity)
         if checksum.of_list(listed) != self.segment.checksums[name]:
             raise StoreError(f"the array '{name}' is not the one that was written there")
         n_chunks, number = checksum.chunks_a_file(array), self.start // array.chunks[0]
-        (found,) = checksum.in_file(file, n_chunks, [number % n_chunks])
-        if found != listed[number]:
+        if found(n_chunks, number % n_chunks) != listed[number]:
             raise StoreError("a chunk of another store, or of other rows")
 
     def _unreadable(self, place: Path, error: Exception) -> StoreError:
         try:
-            is_there = self.segment.identity in Manifest.read(Path(self.path)).identities
+            is_there = self.segment.identity in Manifest.read(place_of(self.path)).identities
+        except UnreachableError as unreachable:
+            return unreachable
         except StoreError:
             is_there = False
         if not is_there:
@@ -167,7 +194,7 @@ def array_tails(schema: Schema, segment: Segment) -> dict[str, tuple[int, ...]]:
 
 
 def array_folder(path: str | Path, segment: Segment, name: str) -> Path:
-    return Path(path) / SEGMENTS / segment.name / name
+    return place_of(path) / SEGMENTS / segment.name / name
 
 
 @lru_cache(maxsize=256)
@@ -175,6 +202,11 @@ def open_array(folder: str, identity: str) -> "zarr.Array[Any]":
     del identity  # part of the cache's key: a store made anew at the same path is another one
     import zarr
 
+    place = place_of(folder)
+    if isinstance(place, BucketPath):
+        from dgmmis.dataset.fetched import bucket_array
+
+        return bucket_array(place)
     return zarr.open_array(folder, mode="r", zarr_format=3)
 
 
@@ -182,3 +214,14 @@ def open_array(folder: str, identity: str) -> "zarr.Array[Any]":
 def listed_checksums(folder: str, identity: str) -> np.ndarray:
     """Those of an array's chunks, as its document lists them."""
     return np.array(open_array(folder, identity).attrs[checksum.ATTRIBUTE], dtype=np.uint32)
+
+
+def is_grid(grid: Any, inner: Any, n_rows: int, tail: tuple[int, ...]) -> bool:
+    """Whether chunks and shards are of whole rows, not fewer nor more than a writer makes: what is read of an array
+    with billions of chunks, or with a chunk of billions of rows, has no bound.
+    """
+    for shape in (grid, inner):
+        if not isinstance(shape, list) or shape[1:] != list(tail) or not isinstance(shape[0], int):
+            return False
+    most = -(-n_rows // CHUNK_ROWS) * CHUNK_ROWS
+    return bool(min(n_rows, CHUNK_ROWS) <= inner[0] <= CHUNK_ROWS and inner[0] <= grid[0] <= most)

@@ -22,6 +22,7 @@ from dgmmis.dataset.disk import writing
 from dgmmis.dataset.encoding import Classes
 from dgmmis.dataset.journal import Journal
 from dgmmis.dataset.lock import Lock
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
@@ -48,6 +49,7 @@ class Undertaking:
         starts_from: whether the fit begins with the model in START, since its journal could not be gone on with.
         n_sittings: how often it was begun.
         run_id: a short random word that it keeps for life.
+        destination: URL of the run in a bucket, where it is not made in its own folder.
     """
 
     text: str
@@ -59,10 +61,11 @@ class Undertaking:
     starts_from: bool = False
     n_sittings: int = 0
     run_id: str = ""
+    destination: str = ""
 
     def __post_init__(self) -> None:
         # read from a file, they may be anything
-        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id)
+        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id, self.destination)
         if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
             raise TypeError("a value of another type")
 
@@ -94,6 +97,24 @@ def unfinished(out: str | Path) -> Undertaking | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"'{file}' cannot be read", got=error, do="fit with --overwrite to begin anew") from error
+
+
+def places(out: str | Path, job_path: Path, *, overwrite: bool) -> tuple[Path, Path]:
+    """Where a run goes, and the folder where it is made: the same on a disk, but for the folder of a run in a bucket.
+
+    Args:
+        out: where the run goes; or the folder of one that was begun.
+        job_path: of the job file, beside which the folder of a run in a bucket is.
+        overwrite: whether what was begun there is given up.
+
+    Raises:
+        StoreError: what was begun there cannot be read.
+    """
+    place = place_of(out)
+    if isinstance(place, BucketPath):
+        return place, job_path.absolute().parent / f"{place.name}.fitting"
+    begun = None if overwrite else unfinished(place)
+    return (place_of(begun.destination) if begun is not None and begun.destination else place), place
 
 
 def last_checkpoint(out: str | Path, *, allow_code: bool = False) -> Run | None:
@@ -255,13 +276,14 @@ class UnderWay(Callback):
         self._write_task()
 
     def _write_task(self) -> None:
-        replace_file(self.out / UNFINISHED, (json.dumps(asdict(self.task), indent=1) + "\n").encode())
+        values = {name: value for name, value in asdict(self.task).items() if name != "destination" or value}
+        replace_file(self.out / UNFINISHED, (json.dumps(values, indent=1) + "\n").encode())
 
     def _keep(self, error: BaseException) -> None:
         """What there is, before an exception leaves."""
         if self._is_finished:
             self._clear()
-            error.add_note(f"The run is written: `dgmmis info {self.out}`.")
+            error.add_note(f"The run is written: `dgmmis info {self.task.destination or self.out}`.")
             return
         nothing = self.journal.n_answers == 0 and not self.replays and not self.task.starts_from
         if nothing and not _checkpoints(self.out):

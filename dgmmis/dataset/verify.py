@@ -6,8 +6,9 @@ from pathlib import Path
 
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.manifest import Manifest
+from dgmmis.dataset.place import place_of
 from dgmmis.dataset.reference import ChunkReference, array_tails
-from dgmmis.errors import StoreError
+from dgmmis.errors import StoreError, UnreachableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ def damages(path: Path, on_rows: Callable[[int, int], object] | None = None) -> 
     Raises:
         StoreError: there is no store, its manifest is damaged, or it was replaced meanwhile.
     """
-    path = path.absolute()
+    path = place_of(path).absolute()
     manifest = Manifest.read(path)
     data = Dataset(path, manifest)  # not opened: that refuses a store with missing files
     found: dict[tuple[str, str], Damage] = {}
@@ -47,6 +48,8 @@ def _damages(path: Path, reference: ChunkReference) -> Iterator[Damage]:
     for name in array_tails(reference.schema, reference.segment):
         try:
             reference.read(name)
+        except UnreachableError:
+            raise
         except StoreError as error:
             cause = error.__cause__ or error
             yield Damage(

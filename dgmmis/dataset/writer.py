@@ -1,7 +1,8 @@
 """SurveyWriter: rows in, a survey store out; never half written, whatever kills it.
 
 A new store is built in a folder beside its final name and renamed when it is whole. Rows appended, or written over an
-older survey, go into a new segment; then the manifest is replaced in one step. Segments never change.
+older survey, go into a new segment; then the manifest is replaced in one step. Segments never change. In a bucket that
+is so for a new store too.
 """
 
 import shutil
@@ -16,9 +17,10 @@ import numpy as np
 
 from dgmmis import __version__
 from dgmmis.dataset.disk import writing
-from dgmmis.dataset.held_store import HeldStore, held_store, is_there, path_of
+from dgmmis.dataset.held_store import HeldStore, NewInBucket, held_store, is_there, path_of
 from dgmmis.dataset.manifest import DOCUMENT, SEGMENTS, Manifest, Segment, group_document
 from dgmmis.dataset.ordered_segment import OrderedSegmentWriter
+from dgmmis.dataset.place import BucketPath
 from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
 from dgmmis.dataset.rounding import ErrorSample
 from dgmmis.dataset.rows import checked_rows
@@ -160,6 +162,9 @@ class SurveyWriter:
     def _claim(self) -> Path:
         """The folder for the rows: of a new store beside the path, or a new segment in the store there."""
         if not is_there(self.path):
+            if isinstance(self.path, BucketPath):
+                self._held = self._claims.enter_context(NewInBucket(self.path))
+                return self._held.new_folder()
             root, lock = temporary_sibling(self.path)
             self._claims.callback(lock.release)
             self._unpublished = root

@@ -12,6 +12,7 @@ import numpy as np
 
 from dgmmis.background import Background
 from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.place import place_of
 from dgmmis.em import Stopping
 from dgmmis.errors import DgmmisError, JobError, nearest_name
 from dgmmis.execution.cluster import ClusterSpec
@@ -63,8 +64,8 @@ class Job:
         return json.dumps(tables, sort_keys=True, default=str)
 
     def resolve(self, path: str) -> Path:
-        """A path of the job file: relative ones are relative to it."""
-        return (self.path.parent / path).absolute()
+        """A path of the job file, or a URL: relative ones are relative to it."""
+        return (self.path.parent / place_of(path)).absolute()
 
     @property
     def output_path(self) -> Path:

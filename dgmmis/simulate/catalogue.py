@@ -14,9 +14,10 @@ import numpy as np
 from dgmmis.address import Purpose, generator
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.disk import writing
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file, require_room
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import JobError, StoreError
+from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise, FullNoise, Noise
@@ -69,7 +70,12 @@ def simulate(
         raise JobError("n must be at least 1", got=n)
     if seed < 0:
         raise JobError("seed must not be negative", got=seed)
-    path = Path(path).absolute()
+    path = place_of(path).absolute()
+    if isinstance(path, BucketPath):
+        raise RefusedError(
+            f"a simulated survey has its job file beside it, which '{path}' cannot have",
+            do="simulate it on a disk, and `dgmmis ingest` or copy it",
+        )
     if not path.name:
         raise StoreError(f"'{path}' is no place for a survey", do="give the name of a new folder: survey.zarr")
     job, text = job_path(path), job_text(preset, path)

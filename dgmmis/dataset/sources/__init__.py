@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from dgmmis.dataset.manifest import read_attributes
+from dgmmis.dataset.place import BucketPath
 from dgmmis.dataset.sources.arrays import NumpySource, ZarrSource
 from dgmmis.dataset.sources.arrow import ParquetSource
 from dgmmis.dataset.sources.delimited import DelimitedSource
 from dgmmis.dataset.sources.fits import FitsSource
 from dgmmis.dataset.sources.source import Field, Source
-from dgmmis.errors import DataError, DgmmisError, StoreError
+from dgmmis.errors import DataError, DgmmisError, RefusedError, StoreError
 
 __all__ = ["Field", "Source", "open_source"]
 
@@ -23,7 +24,12 @@ def open_source(path: Path) -> Source:
         StoreError: nothing is there, or it cannot be read.
         DataError: it is none of the formats, or damaged.
         DgmmisError: the package for the format is not installed.
+        RefusedError: it is in a bucket.
     """
+    if isinstance(path, BucketPath):
+        raise RefusedError(
+            f"catalogues are read from a disk, and '{path}' is in a bucket", do="copy it to this machine"
+        )
     try:
         if path.is_dir():
             return _folder(path)
