@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dgmmis.dataset.append import append
 from dgmmis.dataset.checkpoint import read_run
 from dgmmis.dataset.compact import compact
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.withdraw import withdraw
-from dgmmis.errors import JobError, LockedError
+from dgmmis.errors import JobError, LockedError, StoreError
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import evaluate
 from dgmmis.job import read_job
@@ -117,7 +118,7 @@ def test_of_several_nights_the_bad_one_is_set_aside(folder: Path) -> None:
     night(folder, 2, shift=30.0)
     night(folder, 3)
     both = again(folder)
-    assert (both.outcome, both.version, both.exit_code, both.n_set_aside) == ("published", "000002", 1, 1)
+    assert (both.outcome, both.version, both.exit_code, both.left_out) == ("published", "000002", 1, ("002.csv",))
     assert [entry["source"] for entry in store_of(folder).set_aside()] == ["002.csv"]
     assert rows(folder) == 2400
 
@@ -128,7 +129,7 @@ def test_a_model_that_is_worse_for_what_was_known_is_refused(folder: Path) -> No
     again(folder)
     night(folder, 2, shift=30.0)
     bad = again(folder)
-    assert (bad.outcome, bad.version, bad.exit_code, bad.n_set_aside) == ("refused", "000001", 1, 1)
+    assert (bad.outcome, bad.version, bad.exit_code, bad.left_out) == ("refused", "000001", 1, ("002.csv",))
     assert "held-out log-likelihood -" in bad.sentence
     assert rows(folder) == 2000
     assert store_of(folder).refused().run().document["converged"]
@@ -250,6 +251,70 @@ def test_a_survey_that_was_compacted_or_lost_rows_is_fitted_again(folder: Path) 
     withdraw(folder / "survey.zarr", np.arange(20_000, 20_010))
     assert (again(folder).outcome, rows(folder)) == ("published", 2390)
     assert again(folder).outcome == "nothing new"  # and the rows do not come back
+
+
+def test_nothing_of_before_is_set_aside_with_a_bad_night(folder: Path) -> None:
+    """Where rows were withdrawn, or segments joined, the rest is in other segments, and known all the same."""
+    again(folder)
+    night(folder, 2)
+    again(folder)
+    withdraw(folder / "survey.zarr", np.arange(20_000, 20_010))
+    night(folder, 3, shift=30.0)
+    bad = again(folder)
+    assert (bad.left_out, rows(folder)) == (("003.csv",), 2390)
+    night(folder, 4, shift=30.0)
+    append(folder / "nights" / "004.csv", folder / "survey.zarr", unique=True)
+    compact(folder / "survey.zarr")  # with what was there: it cannot be set aside any more
+    assert again(folder).left_out == ()
+    assert rows(folder) == 2790
+
+
+def test_after_a_rollback_what_came_since_is_looked_at_again(folder: Path) -> None:
+    text = JOB + "[reprocess.gate]\narrivals = inf\nfall = inf\njump = inf\n"
+    (folder / "job.toml").write_text(text)
+    again(folder)
+    night(folder, 2, shift=30.0)
+    assert again(folder).version == "000002"
+    store_of(folder).roll_back()
+    (folder / "job.toml").write_text(JOB)
+    night(folder, 3)
+    report = again(folder)
+    assert (report.outcome, report.left_out, rows(folder)) == ("published", ("002.csv",), 2400)
+
+
+def test_a_set_aside_file_that_was_corrected_is_taken_in(folder: Path) -> None:
+    (folder / "job.toml").write_text(JOB.replace('row_id = "id"\n', ""))
+    again(folder)
+    night(folder, 2, shift=30.0)
+    assert again(folder).left_out == ("002.csv",)
+    night(folder, 2)
+    assert (again(folder).outcome, rows(folder)) == ("published", 2400)
+
+
+def test_of_a_file_that_grows_what_was_set_aside_stays_out(folder: Path) -> None:
+    (folder / "job.toml").write_text(JOB.replace('row_id = "id"', "").replace("held_out", "grows = true\nheld_out"))
+    again(folder)
+    file = folder / "nights" / "001.csv"
+    for number, shift in ((2, 30.0), (3, 0.0)):
+        more = night(folder, number, shift=shift)
+        with file.open("a") as stream:
+            stream.writelines(line + "\n" for line in more.read_text().splitlines()[1:])
+        more.unlink()
+        again(folder)
+    assert rows(folder) == 2400
+
+
+def test_without_a_pointer_somebody_has_to_say_which_version_holds(folder: Path) -> None:
+    again(folder)
+    night(folder, 2)
+    again(folder)
+    store = store_of(folder)
+    for damaged in ("", "{}"):
+        (store.path / "latest").write_text(damaged)
+        with pytest.raises(StoreError, match="rollback --to VERSION"):
+            again(folder)
+        with store.held():
+            assert store.roll_back("000001").name == "000001"
 
 
 def test_two_at_once_are_one_after_the_other(folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset.dataset import ChunkReference, Dataset
 from dgmmis.dataset.held_store import HeldStore, held_store
-from dgmmis.dataset.manifest import Manifest, Segment
+from dgmmis.dataset.manifest import Segment
 from dgmmis.dataset.ordered_segment import OrderedSegmentWriter
 from dgmmis.dataset.reference import array_tails
 from dgmmis.dataset.segment import SegmentWriter
@@ -65,14 +65,16 @@ def compact(
         runs = [run for run in runs if len(run) > 1]
         if not runs:
             return Compacted(data)
-        segments = list(data.segments)
+        segments, moved = list(data.segments), dict[tuple[str, str], tuple[str, str] | None]()
         tally = Tally(on_rows, sum(segments[number].n_rows for run in runs for number in run))
         for run in reversed(runs):  # so that the places of those before it stay
             places = slice(run.start, run.stop)
-            segments[places] = [_joined(parts[places], held.new_folder(), tally)]
+            joined = _joined(parts[places], held.new_folder(), tally)
+            moved |= dict.fromkeys(data.identities[places], (joined.name, joined.identity))
+            segments[places] = [joined]
             tally.end_piece(segments[run.start].n_rows)
         before = held.manifest
-        held.publish(Manifest(before.schema, tuple(segments), before.provenance, before.truth))
+        held.publish(before.of_segments(segments, moved))
         return Compacted(Dataset.open(held.path), sum(map(len, runs)), len(runs))
 
 

@@ -3,8 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,18 @@ class Manifest:
     def identities(self) -> tuple[str, ...]:
         """Of the segments: two manifests that have them in common are of the same rows."""
         return tuple(segment.identity for segment in self.segments)
+
+    def of_segments(
+        self, segments: Iterable[Segment], moved: Mapping[tuple[str, str], tuple[str, str] | None]
+    ) -> "Manifest":
+        """With other segments in the place of some, by name and identity: the provenance then tells of these."""
+        entries = []
+        for entry in self.provenance:
+            place = entry.get("segment")
+            key = (str(place[0]), str(place[1])) if isinstance(place, list) and len(place) == 2 else None
+            new = moved.get(key, key) if key is not None else None
+            entries.append({**entry, "segment": None if new is None else list(new)} if key in moved else entry)
+        return replace(self, segments=tuple(segments), provenance=tuple(entries))
 
     def document(self) -> str:
         """The group document at the root of the store.

@@ -68,7 +68,7 @@ class ModelStore:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the store against others, and finish what a process that was killed had begun to publish.
+        """Hold the store against others.
 
         Raises:
             LockedError: another process holds it.
@@ -85,11 +85,23 @@ class ModelStore:
                 raise StoreError(f"'{self.path}' is there and is not a model store", do="give another path")
             (self.path / VERSIONS).mkdir(parents=True, exist_ok=True)
         with held(self.path):
-            newest, pointer = self.newest(), self._pointer()
-            follows = newest is not None and newest.manifest.get("previous") == pointer.get("version")
-            if newest is not None and follows and newest.name not in pointer.get("rolled_back", []):
-                self._point_to(newest.name)
             yield
+
+    def finish(self) -> None:
+        """Point to a version that a process was about to, which was killed.
+
+        Raises:
+            StoreError: there are versions, and nothing says which of them holds.
+        """
+        newest, pointer = self.newest(), self._pointer()
+        if newest is None:
+            return
+        if newest.manifest.get("previous") == pointer.get("version"):
+            if newest.name not in pointer.get("rolled_back", []):
+                self._point_to(newest.name)
+        elif "version" not in pointer:
+            do = f"say which: `dgmmis rollback --to VERSION {self.path}`"
+            raise StoreError(f"nothing says which version of '{self.path}' holds", do=do)
 
     @property
     def candidate(self) -> Path:
@@ -201,8 +213,7 @@ class ModelStore:
         for position, name in enumerate(reversed(names)):
             if position == 0 or name == holds:
                 continue
-            published = datetime.fromisoformat(self.version(name).published)
-            is_old = days is not None and datetime.now(UTC) - published > timedelta(days=days)
+            is_old = days is not None and self._age(name) > timedelta(days=days)
             if position >= keep or is_old:
                 with writing(f"the model store '{self.path}'"):
                     # under another name first: half a version is none
@@ -213,6 +224,13 @@ class ModelStore:
         for leftover in (self.path / VERSIONS).glob(".[0-9]*"):
             shutil.rmtree(leftover, ignore_errors=True)
         return gone
+
+    def _age(self, name: str) -> timedelta:
+        """Of a version; of one that cannot be read, none."""
+        try:
+            return datetime.now(UTC) - datetime.fromisoformat(self.version(name).published)
+        except (StoreError, ValueError, TypeError):
+            return timedelta()
 
     def _is_one(self) -> bool:
         names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
@@ -230,7 +248,10 @@ class ModelStore:
         self._write(LATEST, {"version": name, "since": now, "rolled_back": list(rolled_back)})
 
     def _pointer(self) -> dict[str, Any]:
-        found = self._json(LATEST, {})
+        try:
+            found = self._json(LATEST, {})
+        except StoreError:  # `latest_name` says so where it matters
+            return {}
         return found if isinstance(found, dict) else {}
 
     def _write(self, name: str, value: Any) -> None:

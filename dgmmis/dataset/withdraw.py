@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from dgmmis import __version__
 from dgmmis.dataset.dataset import ChunkReference, Dataset
 from dgmmis.dataset.held_store import HeldStore, held_store
-from dgmmis.dataset.manifest import Manifest, Segment
+from dgmmis.dataset.manifest import Segment
 from dgmmis.dataset.reference import array_tails
 from dgmmis.dataset.row_ids import looked_up, page_of
 from dgmmis.dataset.segment import SegmentWriter
@@ -93,18 +93,22 @@ def withdraw(
         if n_gone == 0:
             return Withdrawn(data, 0, len(unknown))
         tally = Tally(on_rows, sum(part.segment.n_rows for part in parts if part.n_gone))
-        segments = []
+        segments, moved = [], dict[tuple[str, str], tuple[str, str] | None]()
         for part in parts:
             if part.n_gone == 0:
                 segments.append(part.segment)
                 continue
+            place = (part.segment.name, part.segment.identity)
+            moved[place] = None
             if part.n_gone < part.segment.n_rows:
-                segments.append(part.written_anew(numbers, held.new_folder(), tally))
+                left = part.written_anew(numbers, held.new_folder(), tally)
+                moved[place] = (left.name, left.identity)
+                segments.append(left)
             tally.end_piece(part.segment.n_rows)
         entry = {**(provenance or {}), **_noted(numbers[found]), "withdrawn": n_gone, "dgmmis": __version__}
         entry["written"] = datetime.now(UTC).isoformat("T", "seconds")
-        before = held.manifest
-        held.publish(Manifest(before.schema, tuple(segments), (*before.provenance, entry), before.truth))
+        now = held.manifest.of_segments(segments, moved)
+        held.publish(replace(now, provenance=(*now.provenance, entry)))
         return Withdrawn(Dataset.open(held.path), n_gone, len(unknown))
 
 

@@ -5,18 +5,20 @@ model. So the same command, run again after whatever ended it, goes on; run agai
 """
 
 import resource
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from dgmmis.callback import Callback, Callbacks
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.folds import Fold, held_out
 from dgmmis.dataset.model_store import ModelStore, Version
-from dgmmis.dataset.under_way import new_run_id, unfinished
+from dgmmis.dataset.under_way import Undertaking, new_run_id, unfinished
 from dgmmis.em import Status
-from dgmmis.errors import JobError
+from dgmmis.errors import JobError, StoreError
 from dgmmis.execution.cluster import connect
 from dgmmis.execution.executor import Executor
 from dgmmis.job import Job
@@ -32,7 +34,7 @@ from dgmmis.software import software
 
 Announce = Callable[[list[tuple[str, str]]], None]
 
-ORIGIN = ("source", "path", "bytes", "modified", "sha256")
+ORIGIN = ("source", "path", "bytes", "modified", "sha256", "source_rows")
 """Of what is said of a source that was taken in, what identifies it."""
 
 ACCEPT = "`dgmmis reprocess --accept` takes it all the same"
@@ -69,9 +71,10 @@ def reprocess(
         raise JobError(f"'{job.path}' has no table [reprocess]", do="add it, with `sources`; or use `dgmmis fit`")
     store, follower = ModelStore(job.models_path), Callbacks(callbacks)
     with store.held():
-        there = unfinished(store.candidate)
+        there = _under_way(store)
         run = (there.run_id if there is not None else "") or run_id or new_run_id()
         with Noted(store, run, follower) as noted:
+            store.finish()
             if accept:
                 store.take_back()
             elif store.set_aside():  # as far as a process came that was killed
@@ -82,9 +85,18 @@ def reprocess(
                 raise intake.problems[0].error
             work = _Reprocessing(job, table, store, accept=accept, cold=cold, run=run)
             report = work.report(intake, callbacks, announce)
-            store.prune(table.keep, None if table.keep_days is None else float(table.keep_days))
             noted.reports(report)
+            store.prune(table.keep, None if table.keep_days is None else float(table.keep_days))
             return report
+
+
+def _under_way(store: ModelStore) -> Undertaking | None:
+    """The fit of a candidate that was interrupted; one whose note cannot be read is given up."""
+    try:
+        return unfinished(store.candidate)
+    except StoreError:
+        shutil.rmtree(store.candidate, ignore_errors=True)
+        return None
 
 
 class _Reprocessing:
@@ -115,7 +127,8 @@ class _Reprocessing:
             seen = Screened({})
             if self._published is not None and usual is not None and not self._accept:
                 way: dict[str, Any] = {"fold": self._fold, "survey": given.survey, "executor": executor}
-                seen = screened(self._data, self._new(), self._published.model, usual.log_likelihood, limits, **way)
+                new = tuple(self._arrived())
+                seen = screened(self._data, new, self._published.model, usual.log_likelihood, limits, **way)
             if not seen.bad:
                 run = self._fit(self._started(given, seen), executor, callbacks, announce)
                 compared = self._held_out(run, executor)
@@ -128,18 +141,22 @@ class _Reprocessing:
         findings = list(seen.findings.values())
         if self._published is not None and usual is not None and compared is not None:
             findings += compared_with(run, self._published, compared - usual, usual.n_samples, limits)
-            if not self._cold:  # then components have the numbers that they had
-                findings += jump(run.model, self._published.model, self._published.document, limits)
+        if self._published is not None and not self._cold:  # then components have the numbers that they had
+            findings += jump(run.model, self._published.model, self._published.document, limits)
         if not self._accept and not all(finding.is_fine for finding in findings):
             return self._refused(run, findings, intake)
         version = store.publish(self._manifest(run, findings))
         return Report(PUBLISHED, _sentence(version, run, findings), intake, version.name, tuple(findings))
 
     def _held_out(self, run: Run | None, executor: Executor) -> CrossValidation | None:
-        """A run on rows of before that no run has seen; None where there is none, or of other features."""
-        if self._published is None or run is None or run.features != self._published.features:
+        """A run on rows of before that neither has seen; None where there are none, or it has other features.
+
+        Which rows are held out goes by their places: those before the first segment that was written anew still are.
+        """
+        before = self._unchanged()
+        if self._published is None or run is None or run.features != self._published.features or not before:
             return None
-        rows = held_out(self._data.part(self._before() or self._data.identities), self._fold)
+        rows = held_out(self._data.part(before), self._fold)
         way: dict[str, Any] = {"survey": self._given.survey, "status": Status.CONVERGED, "executor": executor}
         return CrossValidation((HeldOut.of(rows, self._fold, run.model, **way),))
 
@@ -149,7 +166,8 @@ class _Reprocessing:
         if self._cold or published is None:
             return given
         # what it summed must all be there
-        sums = published.moments if len(self._before()) == len(self._segments_of_holding()) else None
+        is_whole = self._holds is not None and len(self._unchanged()) == len(_segments_of(self._holds))
+        sums = published.moments if is_whole else None
         model = seen.next_model(published.model, sums, self._job.constraints())
         fraction = model.background_fraction or given.start.background_fraction
         return replace(given, start=replace(given.start, method=model.mixture, background_fraction=fraction))
@@ -177,12 +195,15 @@ class _Reprocessing:
         report = other.report(intake, callbacks, announce)
         findings = (*bad.values(), *report.findings)
         sentence = f"set aside: {'; '.join(finding.about for finding in bad.values())} ({ACCEPT}); {report.sentence}"
-        return replace(report, n_set_aside=len(bad) + report.n_set_aside, findings=findings, sentence=sentence)
+        left_out = (*(self._arrived()[segment] for segment in bad), *report.left_out)
+        return replace(report, left_out=left_out, findings=findings, sentence=sentence)
 
     def _refused(self, run: Run, findings: Sequence[Finding], intake: Intake) -> Report:
         """Leave all out that came in, say why, and keep the run to be looked at."""
         why = "; ".join(finding.about for finding in findings if not finding.is_fine)
-        manifest, new = self._manifest(run, findings), self._new() if self._before() else ()
+        manifest, new = self._manifest(run, findings), self._arrived()
+        if len(new) == len(self._data.segments):  # nothing would be left
+            new = {}
         self._leave_out(dict.fromkeys(new, why))
         self._store.refuse(manifest)
         holds = None if self._holds is None else self._holds.name
@@ -190,7 +211,7 @@ class _Reprocessing:
         sentence = (
             f"refused: {why} ({aside}the model is kept in {self._store.path / 'refused'}; {ACCEPT}); {holds} holds"
         )
-        return Report(REFUSED, sentence, intake, holds, tuple(findings), len(new))
+        return Report(REFUSED, sentence, intake, holds, tuple(findings), tuple(new.values()))
 
     def _leave_out(self, why: Mapping[Segment, str]) -> None:
         """Set the sources of segments aside, and take their rows out of the survey."""
@@ -204,18 +225,32 @@ class _Reprocessing:
             self._store.leave_out(entries)
             drop(self._data.path, list(why))
 
-    def _new(self) -> tuple[Segment, ...]:
-        """Segments that the newest version has not seen."""
-        newest = self._store.newest()
-        seen = [] if newest is None else _segments_of(newest)
-        return tuple(one for one in self._data.identities if one not in seen)
+    def _arrived(self) -> dict[Segment, str]:
+        """Segments all of whose rows came in since the model which holds was made, and the names of their sources.
 
-    def _before(self) -> tuple[Segment, ...]:
-        """Segments that the model which holds has seen, and that are there."""
-        return tuple(one for one in self._data.identities if one in self._segments_of_holding())
+        Rows go on in other segments when some are withdrawn, or segments are joined: what a source is goes by what the
+        provenance says of it.
+        """
+        if self._holds is None:
+            return {}
+        seen = {_source_of(entry) for entry in self._holds.manifest["inputs"]}
+        names: dict[Segment, list[str]] = {segment: [] for segment in self._data.identities}
+        for entry in self._data.provenance:
+            segment = segment_of(entry)
+            if segment is None or segment not in names:
+                continue
+            if _source_of(entry) in seen or not entry.get("path"):  # rows of no file could not be taken in again
+                del names[segment]
+            else:
+                names[segment].append(str(entry.get("source", segment[0])))
+        return {segment: ", ".join(of) for segment, of in names.items() if of}
 
-    def _segments_of_holding(self) -> list[Segment]:
-        return [] if self._holds is None else _segments_of(self._holds)
+    def _unchanged(self) -> tuple[Segment, ...]:
+        """The first segments, as far as the model which holds has seen the same, in the same places and folds."""
+        if self._holds is None or self._holds.manifest["fitted"].get("fold") != repr(self._fold):
+            return ()
+        pairs = zip(self._data.identities, _segments_of(self._holds), strict=False)
+        return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def _is_alike(self, published: Run) -> bool:
         """Whether the job's model could be that of a run."""
@@ -230,12 +265,13 @@ class _Reprocessing:
 
     def _manifest(self, run: Run, findings: Sequence[Finding]) -> dict[str, Any]:
         """What made a run."""
-        new, document = self._new(), run.document
+        seen = [] if self._holds is None else [_source_of(entry) for entry in self._holds.manifest["inputs"]]
+        document = run.document
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         results = ("status", "log_likelihood", "completeness", "n_samples", "n_objects", "background_fraction")
         return {
             "fitted": self._fitted(),
-            "inputs": [{"is_new": segment_of(entry) in new, **entry} for entry in self._data.provenance],
+            "inputs": [{**entry, "is_new": _source_of(entry) not in seen} for entry in self._data.provenance],
             "starts_from": None if self._cold or self._holds is None else self._holds.name,
             "job": self._job.text,
             "job_path": str(self._job.path),
@@ -253,7 +289,8 @@ class _Reprocessing:
 
     def _nothing_new(self, intake: Intake) -> str:
         holds = "nothing is published" if self._holds is None else f"{self._holds.name} holds"
-        looked = f"{_count(len(intake.taken), '')} without new rows, " if intake.taken else ""
+        n_without = sum(taken.n_rows == 0 for taken in intake.taken)
+        looked = f"{_count(n_without, '')} without new rows, " if n_without else ""
         aside = f", {len(intake.set_aside)} set aside" if intake.set_aside else ""
         return f"nothing new: {looked}{self._data.n_rows:,} rows{aside}; {holds}"
 
@@ -262,13 +299,18 @@ def _segments_of(version: Version) -> list[Segment]:
     return [(str(name), str(identity)) for name, identity in version.manifest["fitted"]["segments"]]
 
 
+def _source_of(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells a source from others, the same one that was taken in again included."""
+    return entry.get("path"), entry.get("source"), entry.get("written")
+
+
 def _segments(entries: Sequence[Mapping[str, Any]]) -> list[Segment]:
     return [segment for entry in entries if (segment := segment_of(entry)) is not None]
 
 
 def _sentence(version: Version, run: Run, findings: Sequence[Finding]) -> str:
     """A line about what was published. Its sources may have been taken in before this process was begun."""
-    new = [entry for entry in version.manifest["inputs"] if entry["is_new"]]
+    new = [entry for entry in version.manifest["inputs"] if entry["is_new"] and "withdrawn" not in entry]
     rows, left_out = (sum(entry.get(name, 0) for entry in new) for name in ("rows", "left_out"))
     known = f" ({left_out:,} were there)" if left_out else ""
     costs, gate = version.manifest["costs"], "; ".join(finding.about for finding in findings)

@@ -79,9 +79,9 @@ def jump(new: Model, old: Model, document: Mapping[str, Any], limits: GateTable)
     for name in PARAMETERS:
         error = np.asarray(errors[name], dtype=float)
         change = np.abs(getattr(new.mixture, name) - getattr(old.mixture, name))
-        units = np.divide(change, error, out=np.zeros_like(change), where=error > 0)
+        units = np.divide(change, error, out=np.zeros_like(change), where=~(error <= 0))  # NaN is no small jump
         place = np.unravel_index(int(np.argmax(units)), units.shape)
-        if units[place] > largest:
+        if not units[place] <= largest:
             largest = float(units[place])
             where = f"{name.removesuffix('s')} of component {place[0]} moved by {largest:.2g} of its standard errors"
     return [Finding("jump", largest, limits.jump, where)]

@@ -21,7 +21,7 @@ class Report:
         intake: what became of the sources.
         version: that holds now; None where none was ever published.
         findings: of the gate.
-        n_set_aside: sources that were set aside this time.
+        left_out: names of the sources that were set aside this time.
     """
 
     outcome: str
@@ -29,12 +29,12 @@ class Report:
     intake: Intake
     version: str | None = None
     findings: tuple[Finding, ...] = ()
-    n_set_aside: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """What a scheduler should be told."""
-        code = EXIT_CODES[self.outcome] or int(self.n_set_aside > 0)
+        code = EXIT_CODES[self.outcome] or int(len(self.left_out) > 0)
         return code or max((problem.error.exit_code for problem in self.intake.problems), default=0)
 
     @property
@@ -51,6 +51,7 @@ class Report:
             "version": self.version,
             "taken": [asdict(taken) for taken in intake.taken],
             "problems": [{"source": str(one.path), "error": str(one.error)} for one in intake.problems],
-            "set_aside": list(intake.set_aside),
+            "set_aside": [*intake.set_aside, *self.left_out],
+            "set_aside_now": list(self.left_out),
             "gate": [finding.document() for finding in self.findings],
         }
