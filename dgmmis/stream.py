@@ -5,11 +5,12 @@ replaced in one step after each; a source that was under way is then begun anew.
 """
 
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ from dgmmis.dataset.encoding import decoded, encoded
 from dgmmis.dataset.ingest import ingest
 from dgmmis.dataset.lock import held
 from dgmmis.dataset.manifest import read_attributes
-from dgmmis.dataset.new_sources import Source, found, new_sources
+from dgmmis.dataset.new_sources import Problem, Source, found, new_sources
 from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.schema import FORMAT
-from dgmmis.errors import DataError, JobError, RefusedError, StoreError
+from dgmmis.errors import DataError, DgmmisError, JobError, RefusedError, StoreError
 from dgmmis.execution.serial import Threads
+from dgmmis.job import constraints_of
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Expected
 from dgmmis.online import OnlineEM, OnlineState, OnlineStep, StepSize
+from dgmmis.prior import Constraints
 
 CLASSES = {of.__name__: of for of in (OnlineState, GaussianMixture, Expected, StepSize)}
 """What a state consists of."""
@@ -67,7 +70,7 @@ class Stream:
         start: the run to begin with, where `out` has no stream yet.
         out: the run that follows.
         columns: of the sources; None: those named like the run's features. Survey stores have their own.
-        step_size: how fast it forgets; None: as before, or as StepSize has it.
+        alpha, memory: of the StepSize; None: as before, or as StepSize has it.
         allow_code: whether a run may name functions to import.
 
     Raises:
@@ -81,10 +84,12 @@ class Stream:
         out: Path,
         *,
         columns: Columns | None = None,
-        step_size: StepSize | None = None,
+        alpha: float | None = None,
+        memory: float | None = None,
         allow_code: bool = False,
     ) -> None:
-        self.out, self._given = place_of(out).absolute(), step_size
+        given = {"alpha": alpha, "memory": memory}
+        self.out, self._given = place_of(out).absolute(), {k: v for k, v in given.items() if v is not None}
         if isinstance(self.out, BucketPath):
             raise RefusedError(f"a stream is kept on a disk, and '{self.out}' is in a bucket", do="copy its run there")
         require_place_for_run(out)
@@ -101,9 +106,14 @@ class Stream:
                 do="use `dgmmis reprocess`, which follows a survey that grows",
             )
         self._run, self.columns = run, columns or Columns(run.features)
-        self._step_size = step_size or StepSize()
-        self._online = OnlineEM(run.model, step_size=self._step_size, executor=Threads())
+        self._constraints = _constraints(run)
         self._known: list[dict[str, Any]] = []
+        self._begin(StepSize())
+
+    def _begin(self, step_size: StepSize) -> None:
+        self._step_size = replace(step_size, **self._given)
+        options = {"constraints": self._constraints, "step_size": self._step_size}
+        self._online = OnlineEM(self._run.model, executor=Threads(), **options)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -121,36 +131,62 @@ class Stream:
         with writing(f"the run '{self.out}'"):
             self.out.mkdir(parents=True, exist_ok=True)
         with held(self.out):
+            for left in self.out.glob(".stream-*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             self._restore()
+            self._keep()
             yield
 
     def follow(self, patterns: Sequence[str], on_source: Callable[[Followed], object] | None = None) -> int:
-        """Follow the sources that are new, by name; how many they were.
+        """Follow the sources that are new, by name; how many they were. A bad one does not keep the others out.
 
         Raises:
             DataError: one that it has seen has changed; or one has rows that no survey can have.
             DgmmisError: one cannot be read.
         """
-        paths = found(patterns, Path.cwd())
-        new, problems = new_sources(paths, self._known, grows=False, has_row_ids=False)
-        for source in new:
-            done = self._followed(source)
-            if on_source is not None:
-                on_source(done)
+        n, problems = self._follow(found(patterns, Path.cwd()), on_source)
         for problem in problems:
+            for other in problems[1:]:
+                problem.error.add_note(f"and {other.path.name}: {other.error}")
             raise problem.error
-        return len(new)
+        return n
 
-    def watch(self, patterns: Sequence[str], seconds: float, on_source: Callable[[Followed], object]) -> None:
-        """Follow what comes, until a signal ends the process. A file counts once it has not changed for `seconds`."""
+    def watch(
+        self,
+        patterns: Sequence[str],
+        seconds: float,
+        on_source: Callable[[Followed], object],
+        on_problem: Callable[[Problem], object],
+    ) -> None:
+        """Follow what comes, until a signal ends the process. A file counts once it has not changed for `seconds`; of a
+        bad one it is said once, until it changes."""
         before: dict[Path, dict[str, Any]] = {}
+        bad: dict[Path, dict[str, Any]] = {}
         while True:
-            now = {path: outline(path) for path in found(patterns, Path.cwd())}
-            settled = [str(path) for path, of in now.items() if before.get(path) == of]
-            if settled:
-                self.follow(settled, on_source)
+            now: dict[Path, dict[str, Any]] = {}
+            for path in found(patterns, Path.cwd()):
+                with suppress(OSError):  # gone again
+                    now[path] = outline(path)
+            settled = [path for path, of in now.items() if before.get(path) == of and bad.get(path) != of]
+            for problem in self._follow(settled, on_source)[1] if settled else []:
+                bad[problem.path] = now[problem.path]
+                on_problem(problem)
             before = now
             time.sleep(seconds)
+
+    def _follow(
+        self, paths: Sequence[Path], on_source: Callable[[Followed], object] | None
+    ) -> tuple[int, list[Problem]]:
+        new, problems = new_sources(paths, self._known, grows=False, has_row_ids=False)
+        for source in new:
+            try:
+                done = self._followed(source)
+            except DgmmisError as error:
+                problems.append(Problem(source.path, error))
+                continue
+            if on_source is not None:
+                on_source(done)
+        return len(new), problems
 
     def _followed(self, source: Source) -> Followed:
         state = self._online.state
@@ -160,15 +196,24 @@ class Stream:
             self._online.restored(state)  # a source is followed as a whole, or not at all
             raise
         self._known.append(dict(source.origin))
+        self._keep()
+        return Followed(source.path.name, steps)
+
+    def _keep(self) -> None:
+        """Where the stream is, and the run that follows from it."""
         with writing(f"the run '{self.out}'"):
             whole = {"state": self._online.state, "step_size": self._step_size, "known": self._known}
             replace_file(self.out / STREAM, encoded(whole))
         self._write()
-        return Followed(source.path.name, steps)
 
     def _steps(self, path: Path) -> Iterator[OnlineStep]:
         if path.is_dir() and read_attributes(path).get("format") == FORMAT:
-            yield from self._online.sweep(Dataset.open(path))
+            data, run = Dataset.open(path), self._run
+            units = [of for of in zip(run.units, data.schema.units, strict=False) if all(of) and of[0] != of[1]]
+            if data.schema.features != run.features or units:
+                got = f"{', '.join(data.schema.features)}{f', in other units: {units}' if units else ''}"
+                raise JobError(f"'{path.name}' has other features than the run", expected=run.features, got=got)
+            yield from self._online.sweep(data)
             return
         with tempfile.TemporaryDirectory(prefix=".stream-", dir=self.out) as folder:
             yield from self._online.sweep(ingest(path, Path(folder) / "batch.zarr", self.columns))
@@ -182,14 +227,12 @@ class Stream:
             raise StoreError(f"'{self.out / STREAM}' cannot be read", got=error, do="check its permissions") from error
         try:
             known = decoded(content, CLASSES)
-            self._step_size = self._given or known["step_size"]
-            self._online = OnlineEM(self._run.model, step_size=self._step_size, executor=Threads())
+            self._begin(known["step_size"])
             self._online.restored(known["state"])
             self._known = list(known["known"])
         except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
             do = "remove the run, and begin anew with --start"
             raise StoreError(f"'{self.out / STREAM}' is damaged", got=error, do=do) from error
-        self._write()  # a process may have been killed before it did
 
     def _write(self) -> None:
         """The run, of the last model where it forgets, and of the averaged one where it does not."""
@@ -207,3 +250,20 @@ class Stream:
             "history": [],
         }
         write_run(self.out, Run(model, self._run.features, self._run.units, document, self._run.record))
+
+
+def _constraints(run: Run) -> Constraints:
+    """Those of the job that a run was fitted by; none of a run from Python.
+
+    Raises:
+        RefusedError: the job cannot be read again.
+    """
+    text = run.document.get("job")
+    if not text:
+        return Constraints()
+    try:
+        return constraints_of(str(text))
+    except DgmmisError as error:
+        raise RefusedError(
+            f"the run's job cannot be read again: {error}", do="begin with a run that has one"
+        ) from error

@@ -123,6 +123,33 @@ def test_a_bad_file_is_named_and_leaves_the_model_as_it_was(folder: Path) -> Non
         followed(folder, 0)
 
 
+def test_the_constraints_of_the_run_hold(folder: Path) -> None:
+    run = read_run(folder / "first.run")
+    job = '[data]\npath = "gone.zarr"\n[model]\nn_components = 2\ncovariance_type = "diag"\nfrozen = { means = [0] }\n'
+    write_run(folder / "first.run", Run(run.model, run.features, run.units, {**run.document, "job": job}))
+    followed(folder)
+    mixture = read_run(folder / "out.run").model.mixture
+    assert (mixture.covariances[:, 0, 1] == 0).all()
+    np.testing.assert_array_equal(mixture.means[0], FIRST.means[0])
+    assert (mixture.means[1] != FIRST.means[1]).all()
+
+
+def test_a_bad_file_does_not_keep_the_others_out(folder: Path) -> None:
+    (folder / "nights" / "001.csv").write_text("id,x,z\n1,2,3\n")
+    stream = Stream(folder / "first.run", folder / "out.run")
+    found: list[str] = []
+    with stream.held(), pytest.raises(JobError, match="no column 'y'"):
+        stream.follow([str(folder / "nights" / "*.csv")], lambda done: found.append(done.source))
+    assert found == ["000.csv", "002.csv", "003.csv"]
+
+
+def test_a_store_of_other_features_is_refused(folder: Path) -> None:
+    ingest(folder / "nights" / "000.csv", folder / "night.zarr", Columns(["y", "x"]))
+    stream = Stream(folder / "first.run", folder / "out.run")
+    with stream.held(), pytest.raises(JobError, match="has other features than the run"):
+        stream.follow([str(folder / "night.zarr")])
+
+
 def test_what_it_cannot_begin_with(folder: Path) -> None:
     with pytest.raises(JobError, match="no stream at"):
         Stream(None, folder / "other.run")

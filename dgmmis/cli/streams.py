@@ -10,6 +10,7 @@ from dgmmis.cli.program import allow_code_option, common, program
 from dgmmis.cli.surveys import Names
 
 if TYPE_CHECKING:
+    from dgmmis.dataset.new_sources import Problem
     from dgmmis.stream import Followed
 
 
@@ -52,7 +53,6 @@ def follow(
     """
     from dgmmis.dataset.columns import Columns
     from dgmmis.errors import JobError
-    from dgmmis.online import StepSize
     from dgmmis.stream import Stream
 
     if watch is not None and not watch > 0:
@@ -68,12 +68,15 @@ def follow(
             click.echo(f"{done.source}  {said}")
 
     given = any(roles.values()) or bool(features)
-    step_size = None if alpha is None and memory is None else StepSize(0.6 if alpha is None else alpha, memory=memory)
-    stream = Stream(start, out, step_size=step_size, allow_code=allow_code)
+
+    def tell_problem(problem: "Problem") -> None:
+        click.echo(f"dgmmis: {problem.path.name} was not followed: {problem.error}", err=True)
+
+    stream = Stream(start, out, alpha=alpha, memory=memory, allow_code=allow_code)
     if given:
         stream.columns = Columns(features or stream.features, **roles)
     with stream.held():
         if watch is not None:
-            stream.watch(sources, watch, tell)
+            stream.watch(sources, watch, tell, tell_problem)
         elif stream.follow(sources, tell) == 0 and not as_json:
             click.echo("nothing new")

@@ -177,6 +177,17 @@ def read_job(path: str | Path, *, allow_code: bool = False) -> Job:
 
 def parse_job(text: str, path: Path, *, allow_code: bool = False) -> Job:
     """The job of a file's text; `path` is what its relative paths are relative to. Raises as `read_job` does."""
+    job = _of_tables(text, path, allow_code=allow_code)
+    _check(job)
+    return job
+
+
+def constraints_of(text: str) -> Constraints:
+    """The constraints of a job file's text, wherever its files are by now. Raises as `read_job` does."""
+    return _of_tables(text, Path("job.toml"), allow_code=False).constraints()
+
+
+def _of_tables(text: str, path: Path, *, allow_code: bool) -> Job:
     try:
         document = tomllib.loads(text)
     except RecursionError as error:
@@ -201,9 +212,7 @@ def parse_job(text: str, path: Path, *, allow_code: bool = False) -> Job:
     for name in ("data", "model"):
         if name not in tables:
             raise JobError(f"the job file lacks the table [{name}]", do=f"add [{name}]")
-    job = Job(path=path.absolute(), text=text, allow_code=allow_code, **tables)
-    _check(job)
-    return job
+    return Job(path=path.absolute(), text=text, allow_code=allow_code, **tables)
 
 
 def _text(path: Path) -> str:
