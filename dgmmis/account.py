@@ -43,6 +43,8 @@ class Account(Callback):
                 self._replays, self._fit_began = values["goes_on"], time.monotonic()
             case "goes on":
                 self._replays, self._fit_began = False, time.monotonic() - values["seconds"]
+            case "begins again":
+                self._iterations, self._replays = {}, False
             case "faults":
                 self.survived = Survived(values["workers_lost"], values["tasks_again"])
             case _ if "outcome" in values:  # of a `reprocess`

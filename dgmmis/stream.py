@@ -112,7 +112,7 @@ class Stream:
 
     def _begin(self, step_size: StepSize) -> None:
         self._step_size = replace(step_size, **self._given)
-        options = {"constraints": self._constraints, "step_size": self._step_size}
+        options: dict[str, Any] = {"constraints": self._constraints, "step_size": self._step_size}
         self._online = OnlineEM(self._run.model, executor=Threads(), **options)
 
     @property
