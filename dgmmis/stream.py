@@ -146,8 +146,9 @@ class Stream:
         """
         n, problems = self._follow(found(patterns, Path.cwd()), on_source)
         for problem in problems:
+            problem.error.add_note(f"This is of '{problem.path}'.")
             for other in problems[1:]:
-                problem.error.add_note(f"and {other.path.name}: {other.error}")
+                problem.error.add_note(f"And '{other.path}': {other.error}")
             raise problem.error
         return n
 

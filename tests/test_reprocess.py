@@ -196,7 +196,7 @@ def test_one_bad_file_does_not_keep_the_others_out(folder: Path) -> None:
     bad = night(folder, 2)
     bad.write_text(bad.read_text().replace("id,x,y", "id,x,z"))
     report = again(folder)
-    assert (report.outcome, report.exit_code, rows(folder)) == ("published", 2, 2400)
+    assert (report.outcome, report.exit_code, rows(folder)) == ("published", 65, 2400)
     assert [problem.path.name for problem in report.intake.problems] == ["002.csv"]
     assert "'y'" in str(report.intake.problems[0].error)
     night(folder, 2)  # mended
@@ -315,6 +315,29 @@ def test_without_a_pointer_somebody_has_to_say_which_version_holds(folder: Path)
             again(folder)
         with store.held():
             assert store.roll_back("000001").name == "000001"
+
+
+def test_rows_that_the_survey_could_not_have_are_taken_by_no_word(folder: Path) -> None:
+    """Not even where rows were withdrawn, and there are none to compare with."""
+    box = "[selection]\nbox = { lower = [-9.0, -9.0], upper = [12.0, 12.0] }\n"
+    (folder / "job.toml").write_text(JOB.replace("[cluster]", box + "[cluster]"))
+    assert again(folder).outcome == "published"
+    withdraw(folder / "survey.zarr", np.arange(10_000, 10_010))
+    night(folder, 2, shift=30.0)
+    night(folder, 3)
+    report = again(folder)
+    assert (report.outcome, report.left_out, rows(folder)) == ("published", ("002.csv",), 2390)
+    assert "--accept" not in report.sentence
+    accepted = again(folder, accept=True)
+    assert (accepted.left_out, rows(folder)) == (("002.csv",), 2390)
+    (folder / "nights" / "002.csv").unlink()
+    assert again(folder).intake.set_aside == ()
+
+
+def test_a_pattern_without_files_is_said(folder: Path) -> None:
+    again(folder)
+    (folder / "job.toml").write_text(JOB.replace("nights/*.csv", "nihgts/*.csv"))
+    assert "no file matches nihgts/*.csv" in again(folder).sentence
 
 
 def test_two_at_once_are_one_after_the_other(folder: Path) -> None:

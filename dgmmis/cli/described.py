@@ -26,7 +26,7 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
       dgmmis info survey.zarr
       dgmmis info --verify survey.zarr
     """
-    from dgmmis.dataset.checkpoint import is_run, is_unfinished, read_run
+    from dgmmis.dataset.checkpoint import is_run, is_unfinished, latest_name, read_run
     from dgmmis.dataset.dataset import Dataset
     from dgmmis.dataset.under_way import last_checkpoint
 
@@ -41,7 +41,7 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
             _describe(last, path, as_json)
         if not as_json and is_run(path):
             click.echo("(an earlier run is there, and stays until this one is finished)")
-    elif is_run(path):
+    elif is_run(path) or latest_name(path) is not None:
         _describe(read_run(path, allow_code=allow_code), path, as_json)
     else:
         tell(Dataset.open(path).describe(), as_json)

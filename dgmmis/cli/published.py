@@ -103,7 +103,8 @@ def versions(models: Path, as_json: bool, quiet: bool) -> None:
         numbers = f"{results.get('n_samples', 0):,.6g} objects, log-likelihood {results.get('log_likelihood', 0):.5f}"
         click.echo(f"{mark} {one.name}  {one.published}  {numbers}")
     for entry in store.set_aside():
-        click.echo(f"set aside: {entry.get('source')}: {entry.get('why')}")
+        why, source = str(entry.get("why")), str(entry.get("source"))
+        click.echo(f"set aside: {why if source in why else f'{source}: {why}'}")
 
 
 @program.command()

@@ -8,7 +8,7 @@ and STORE/set_aside.json lists the sources that are left out since.
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -181,6 +181,14 @@ class ModelStore:
         with writing(f"the model store '{self.path}'"):
             new = [source for source in sources if source.get("segment") not in known]
             self._write(SET_ASIDE, [*self.set_aside(), *new])
+
+    def forget(self, is_kept: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Set only those aside of the sources that are, which are to be kept there."""
+        entries = self.set_aside()
+        kept = [entry for entry in entries if is_kept(entry)]
+        if len(kept) < len(entries):
+            with writing(f"the model store '{self.path}'"):
+                self._write(SET_ASIDE, kept)
 
     def take_back(self) -> None:
         """Leave no source out any more."""

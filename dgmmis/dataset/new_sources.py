@@ -47,7 +47,7 @@ def found(patterns: Sequence[str], folder: Path) -> list[Path]:
         elif whole.exists():
             paths.add(whole)
         else:
-            raise StoreError(f"no source '{pattern}' in '{folder}'", do="check [reprocess] sources, or use a pattern")
+            raise StoreError(f"no source '{pattern}' in '{folder}'", do="check its name, or use a pattern")
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
@@ -86,12 +86,20 @@ def new_sources(
         before = taken.get(str(path))
         if before is not None and not (grows or has_row_ids):
             what = f"'{path.name}' has changed since it was taken in, and its rows have no ids"
-            do = "put new rows into a new file; or set `grows`, or a column `row_id`, in [reprocess]"
+            do = "put new rows into a new file; `dgmmis reprocess` tells them by a `row_id`, or where a file `grows`"
             problems.append(Problem(path, DataError(what, do=do)))
             continue
         new.append(Source(path, whole, before or 0 if grows else 0))
         contents.add(str(whole.get("sha256", path)))
     return new, problems
+
+
+def is_as_it_was(entry: Mapping[str, Any]) -> bool:
+    """Whether a source is there, and has not changed since it was taken in."""
+    try:
+        return outlined(outline(Path(str(entry["path"])))) == outlined(entry)
+    except (OSError, KeyError):
+        return False
 
 
 def outlined(entry: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ All that is decided follows from what is on the disk: the sources, the segments 
 model. So the same command, run again after whatever ended it, goes on; run again with nothing new, it does nothing.
 """
 
+import math
 import resource
 import shutil
 import time
@@ -81,8 +82,13 @@ def reprocess(
                 drop(job.resolve(job.data.path), _segments(store.set_aside()))
             intake = take_in(job, store, on_batch)
             noted.takes_in(intake)
-            if not job.resolve(job.data.path).exists() and intake.problems:
-                raise intake.problems[0].error
+            if not job.resolve(job.data.path).exists():
+                if intake.problems:
+                    raise intake.problems[0].error
+                what = f"no source has come yet, and there is no survey '{job.data.path}'"
+                raise StoreError(
+                    what, got=f"[reprocess] sources {list(table.sources)}", do="run again when one is there"
+                )
             work = _Reprocessing(job, table, store, accept=accept, cold=cold, run=run)
             report = work.report(intake, callbacks, announce)
             noted.reports(report)
@@ -125,10 +131,11 @@ class _Reprocessing:
         try:
             usual = self._held_out(self._published, executor)
             seen = Screened({})
-            if self._published is not None and usual is not None and not self._accept:
+            if self._published is not None:
                 way: dict[str, Any] = {"fold": self._fold, "survey": given.survey, "executor": executor}
                 new = tuple(self._arrived())
-                seen = screened(self._data, new, self._published.model, usual.log_likelihood, limits, **way)
+                before = None if self._accept or usual is None else usual.log_likelihood
+                seen = screened(self._data, new, self._published.model, before, limits, **way)
             if not seen.bad:
                 run = self._fit(self._started(given, seen), executor, callbacks, announce)
                 compared = self._held_out(run, executor)
@@ -180,7 +187,14 @@ class _Reprocessing:
         options: dict[str, Any] = {"callbacks": callbacks, "announce": announce, "executor": executor}
         options["run_id"] = self._run
         options["overwrite"] = there is not None and there.difference(given.undertaking(job)) is not None
-        return run_job(job, out, given=given, **options)
+        try:
+            return run_job(job, out, given=given, **options)
+        except BaseException as error:
+            kept = [note for note in getattr(error, "__notes__", []) if "`dgmmis resume" not in note]
+            if len(kept) < len(getattr(error, "__notes__", [])):
+                goes_on = f"What was found so far is kept: `dgmmis reprocess {self._job.path.name}` goes on from there."
+                error.__notes__ = [*kept, goes_on]
+            raise
 
     def _without(
         self,
@@ -191,10 +205,13 @@ class _Reprocessing:
     ) -> Report:
         """Leave segments out that are not as before, and go on with the others."""
         self._leave_out({segment: finding.about for segment, finding in bad.items()})
-        other = _Reprocessing(self._job, self._table, self._store, accept=False, cold=self._cold, run=self._run)
+        options: dict[str, Any] = {"accept": self._accept, "cold": self._cold, "run": self._run}
+        other = _Reprocessing(self._job, self._table, self._store, **options)
         report = other.report(intake, callbacks, announce)
         findings = (*bad.values(), *report.findings)
-        sentence = f"set aside: {'; '.join(finding.about for finding in bad.values())} ({ACCEPT}); {report.sentence}"
+        # rows that the survey could not have are not taken by any word
+        do = f" ({ACCEPT})" if any(math.isfinite(finding.value) for finding in bad.values()) else ""
+        sentence = f"set aside: {'; '.join(finding.about for finding in bad.values())}{do}; {report.sentence}"
         left_out = (*(self._arrived()[segment] for segment in bad), *report.left_out)
         return replace(report, left_out=left_out, findings=findings, sentence=sentence)
 
@@ -292,7 +309,8 @@ class _Reprocessing:
         n_without = sum(taken.n_rows == 0 for taken in intake.taken)
         looked = f"{_count(n_without, '')} without new rows, " if n_without else ""
         aside = f", {len(intake.set_aside)} set aside" if intake.set_aside else ""
-        return f"nothing new: {looked}{self._data.n_rows:,} rows{aside}; {holds}"
+        nowhere = f"; no file matches {', '.join(intake.unmatched)}" if intake.unmatched else ""
+        return f"nothing new: {looked}{self._data.n_rows:,} rows{aside}; {holds}{nowhere}"
 
 
 def _segments_of(version: Version) -> list[Segment]:

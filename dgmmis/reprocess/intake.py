@@ -9,7 +9,7 @@ from dgmmis.dataset.append import append
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.held_store import HeldStore
 from dgmmis.dataset.model_store import ModelStore
-from dgmmis.dataset.new_sources import Problem, found, new_sources
+from dgmmis.dataset.new_sources import Problem, found, is_as_it_was, new_sources
 from dgmmis.errors import DgmmisError, LockedError
 from dgmmis.job import Job
 
@@ -36,11 +36,13 @@ class Intake:
         taken: those that were new.
         problems: those that could not be read as the survey needs them; they are tried again each time.
         set_aside: names of those that are left out, since a model with them was refused.
+        unmatched: patterns that no file has.
     """
 
     taken: tuple[Taken, ...]
     problems: tuple[Problem, ...]
     set_aside: tuple[str, ...]
+    unmatched: tuple[str, ...] = ()
 
 
 def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Intake:
@@ -53,12 +55,16 @@ def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Int
     table, path = job.reprocess, job.resolve(job.data.path)
     assert table is not None
     data = Dataset.open(path) if path.exists() else None
+    if not table.grows:  # or what comes behind them could not be told from them
+        store.forget(lambda entry: is_as_it_was(entry))
     aside = store.set_aside()
     known = [*_origins(data), *aside, *store.without_rows()]
     has_ids = bool(table.columns.get("row_id")) or (data is not None and data.row_ids is not None)
-    paths = found(table.sources, job.path.parent)
+    by_pattern = {pattern: found([pattern], job.path.parent) for pattern in table.sources}
+    paths = sorted({path for paths in by_pattern.values() for path in paths})
     new, problems = new_sources(paths, known, grows=table.grows, has_row_ids=has_ids)
     storage = "float32" if table.float32 and data is None else None
+    unmatched = tuple(pattern for pattern, paths in by_pattern.items() if not paths)
     taken = []
     for source in new:
         options: dict[str, Any] = {"unique": has_ids, "order": table.order, "storage": storage, "on_batch": on_batch}
@@ -72,7 +78,7 @@ def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Int
         if result.n_rows == 0:
             store.add_without_rows({**source.origin, "source_rows": source.n_taken + result.n_left_out})
         taken.append(Taken(source.path.name, result.n_rows, result.n_left_out))
-    return Intake(tuple(taken), tuple(problems), tuple(str(entry.get("source")) for entry in aside))
+    return Intake(tuple(taken), tuple(problems), tuple(str(entry.get("source")) for entry in aside), unmatched)
 
 
 def segment_of(entry: Mapping[str, Any]) -> Segment | None:

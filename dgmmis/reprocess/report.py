@@ -8,6 +8,9 @@ from dgmmis.reprocess.intake import Intake
 
 PUBLISHED, REFUSED, NOT_CONVERGED, NOTHING_NEW = "published", "refused", "not converged", "nothing new"
 
+USAGE, BAD_DATA = 2, 65
+"""A column that a file lacks is no fault of who gave the command."""
+
 EXIT_CODES = {PUBLISHED: 0, NOTHING_NEW: 0, REFUSED: 1, NOT_CONVERGED: 3}
 
 
@@ -35,12 +38,13 @@ class Report:
     def exit_code(self) -> int:
         """What a scheduler should be told."""
         code = EXIT_CODES[self.outcome] or int(len(self.left_out) > 0)
-        return code or max((problem.error.exit_code for problem in self.intake.problems), default=0)
+        codes = [problem.error.exit_code for problem in self.intake.problems]
+        return code or max((BAD_DATA if one == USAGE else one for one in codes), default=0)
 
     @property
     def is_success(self) -> bool:
-        """Whether the model that holds is of all that could be taken in."""
-        return self.outcome in (PUBLISHED, NOTHING_NEW)
+        """Whether the model that holds is of all that came, but for what was set aside."""
+        return self.outcome in (PUBLISHED, NOTHING_NEW) and not self.intake.problems
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""

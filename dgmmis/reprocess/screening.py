@@ -51,7 +51,7 @@ def screened(
     data: Dataset,
     segments: tuple[Segment, ...],
     model: Model,
-    usual: float,
+    usual: float | None,
     limits: GateTable,
     *,
     fold: Fold,
@@ -64,7 +64,8 @@ def screened(
         data: the survey.
         segments: that are new.
         model: that holds.
-        usual: mean log-likelihood under it of objects that it has not seen.
+        usual: mean log-likelihood under it of objects that it has not seen; None where there are none, or it does not
+            matter: then the rows need only be such as the survey could have.
         limits: of the gate.
         fold: that is not fitted.
         survey: how the rows came to be seen.
@@ -81,7 +82,8 @@ def screened(
         except (DataError, NumericalError, UnseenError) as error:
             found.findings[segment] = unreadable(name, error)
             continue
-        found.findings[segment] = arrivals(name, arrived.log_likelihood, usual, arrived.n_samples, limits)
+        if usual is not None:
+            found.findings[segment] = arrivals(name, arrived.log_likelihood, usual, arrived.n_samples, limits)
         total = arrived.moments if found.moments is None else found.moments + arrived.moments
         found = replace(found, moments=total)
     return found
