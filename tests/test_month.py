@@ -75,7 +75,7 @@ def test_a_month_of_nights(tmp_path: Path, survived: Callable[[str], None]) -> N
     assert sum(entry["rows"] for entry in inputs) == len(ids)
     assert scheduled(tmp_path)[1]["outcome"] == "nothing new"
     left = {entry.name for entry in store.path.iterdir()}
-    assert left <= {"versions", "latest", "set_aside.json", "without_rows.json", "refused"}
+    assert left <= {"versions", "latest", "set_aside.json", "without_rows.json", "refused", "last.json"}
 
     followed = read_run(store.path)
     cold = tmp_path / "cold"

@@ -232,6 +232,30 @@ def test_a_publication_that_was_cut_short_is_finished(folder: Path) -> None:
     assert (nothing.outcome, nothing.version) == ("nothing new", "000002")
 
 
+def test_a_candidate_that_was_finished_is_not_made_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again(folder)
+    night(folder, 2)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelStore, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("dgmmis.reprocess.flow.run_job", killed)
+        assert again(folder).version == "000002"
+
+
+def test_a_fit_that_did_not_converge_is_gone_on_with(folder: Path) -> None:
+    (folder / "job.toml").write_text(JOB + "[fit]\nmax_iter = 4\n")
+    codes = [again(folder).exit_code]
+    while codes[-1] == 3 and len(codes) < 8:
+        codes.append(again(folder).exit_code)
+    assert (codes[0], codes[-1]) == (3, 0)
+
+
 def test_another_job_is_fitted_anew(folder: Path) -> None:
     again(folder)
     (folder / "job.toml").write_text(JOB.replace("n_components = 2", "n_components = 3"))

@@ -9,13 +9,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dgmmis.dataset.checkpoint import LATEST, VERSIONS, Run, latest_name, read_run
+from dgmmis.dataset.checkpoint import LATEST, VERSIONS, Run, is_run, is_unfinished, latest_name, read_run
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.lock import held
 from dgmmis.dataset.place import BucketPath, place_of
@@ -23,6 +23,7 @@ from dgmmis.dataset.publish import replace_file, sync, sync_tree
 from dgmmis.errors import JobError, RefusedError, StoreError
 
 MANIFEST, SET_ASIDE, WITHOUT_ROWS = "manifest.json", "set_aside.json", "without_rows.json"
+ABOUT_CANDIDATE = "candidate.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +109,20 @@ class ModelStore:
         """Where the run is made that may be published."""
         return self.path / "candidate"
 
+    def candidate_of(self, about: Mapping[str, Any], *, allow_code: bool) -> Run | None:
+        """The candidate, if it was made of the same and is finished, but a process was killed before it was published,
+        or it did not converge. From now on the candidate is of `about`."""
+        with suppress(StoreError):  # what is damaged is made anew
+            if (
+                self._json(ABOUT_CANDIDATE, None) == about
+                and is_run(self.candidate)
+                and not is_unfinished(self.candidate)
+            ):
+                return read_run(self.candidate, allow_code=allow_code)
+        with writing(f"the model store '{self.path}'"):
+            self._write(ABOUT_CANDIDATE, about)
+        return None
+
     def names(self) -> list[str]:
         """The versions there are, oldest first."""
         try:
@@ -153,6 +168,7 @@ class ModelStore:
             self.candidate.rename(folder)
             sync(folder.parent)
             self._point_to(name)
+            (self.path / ABOUT_CANDIDATE).unlink(missing_ok=True)
             shutil.rmtree(self.path / "refused", ignore_errors=True)
         return self._read(folder)
 

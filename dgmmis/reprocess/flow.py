@@ -183,6 +183,16 @@ class _Reprocessing:
         job, out = self._job, self._store.candidate
         if not self._cold:  # follows the maximum that was published, and its components keep their numbers
             job = replace(job, fit=replace(job.fit, n_starts=1, split_merge=0))
+        about = {
+            "fitted": self._fitted(),
+            "holds": None if self._holds is None else self._holds.name,
+            "cold": self._cold,
+        }
+        made = self._store.candidate_of(about, allow_code=job.allow_code)
+        if made is not None and made.document["converged"]:
+            return made
+        if made is not None:  # goes on from where it ended
+            given = replace(given, start=replace(given.start, method=made.model.mixture))
         there = unfinished(out)
         options: dict[str, Any] = {"callbacks": callbacks, "announce": announce, "executor": executor}
         options["run_id"] = self._run
