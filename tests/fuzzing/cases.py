@@ -507,6 +507,7 @@ def _published(named: tuple[str, str, bytes]) -> Case:
             store.publish({"fitted": {"segments": []}})
         (store.path / file).write_bytes(content)
         with store.held():
+            store.finish()
             store.set_aside()
             store.prune(1, None)
         called(["score", str(store.path), str(copied("diagonal.zarr", folder))])
@@ -515,7 +516,6 @@ def _published(named: tuple[str, str, bytes]) -> Case:
 
 
 PUBLISHED = [
-    ("`latest` is empty", "latest", b""),
     ("`latest` is of nothing", "latest", b'{"version": "000007"}'),
     ("`latest` points elsewhere", "latest", b'{"version": "../../other.run"}'),
     ("`set_aside.json` is no list", "set_aside.json", b"{}"),
