@@ -46,8 +46,10 @@ def test_the_same_rows(tmp_path: Path, kind: Kind) -> None:
         np.testing.assert_array_equal(values, whole[name])
     np.testing.assert_array_equal(np.sort(done.dataset.catalogue_rows.compute()), np.arange(2100))
     again = done.dataset.describe()
-    for name in ("columns", "provenance", "truth", "rows", "storage", "noise"):
+    for name in ("columns", "truth", "rows", "storage", "noise"):
         assert again[name] == described[name]
+    where = [segment.name, segment.identity]
+    assert again["provenance"] == [{**entry, "segment": where} for entry in described["provenance"]]
     assert damages(tmp_path / "s.zarr") == []
     assert segments_on_disk(tmp_path / "s.zarr") == {segment.name}
 
