@@ -1,6 +1,8 @@
 """How the tests run: hypothesis without chance, slow tests on request, and a count of the faults that were survived."""
 
 import os
+import signal
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # or what is started here would never be interrupted
     config.stash[SURVIVED] = Counter()
     config.pluginmanager.register(Tallying(config.stash[SURVIVED]))
 

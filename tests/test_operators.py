@@ -96,7 +96,9 @@ def test_a_run_has_one_id_and_one_log_whatever_ends_it(job: Path, tmp_path: Path
     process = begun(job, out, "--log", str(log))
     process.terminate()
     _, said = process.communicate()
-    assert re.search(r"^dgmmis: Interrupted; exit 75; \d+ pass(es)?; .* rows/s; peak memory \d+ MB", said, re.M), said
+    assert re.search(
+        r"^dgmmis: Interrupted; exit 75; \d+ pass(es)?; .* rows/s; peak memory [\d.]+ [kMG]B", said, re.M
+    ), said
     done = dgmmis("resume", out, "--log", log, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(
