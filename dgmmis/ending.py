@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dgmmis.errors import DgmmisError, size_named
+from dgmmis.errors import DgmmisError, counted, size_named
 from dgmmis.interruption import Interrupted
 
 INTERRUPTED, NOT_TEXT, INPUT_OUTPUT = 75, 65, 74
@@ -49,11 +49,11 @@ class Ending:
     peak_bytes_of_a_child: int
 
     def __str__(self) -> str:
-        parts = [self.status, f"exit {self.exit_code}", _count(self.passes, "pass", "passes"), f"{self.seconds:.1f} s"]
+        parts = [self.status, f"exit {self.exit_code}", counted(self.passes, "pass", "passes"), f"{self.seconds:.1f} s"]
         if self.rows_per_second is not None:
             parts.append(f"{self.rows_per_second:,.0f} rows/s")
         if self.workers_lost:
-            lost, again = _count(self.workers_lost, "lost worker"), _count(self.tasks_again, "task")
+            lost, again = counted(self.workers_lost, "lost worker"), counted(self.tasks_again, "task")
             parts.append(f"survived {lost} ({again} done again)")
         child = f" (a worker {size_named(self.peak_bytes_of_a_child)})" if self.peak_bytes_of_a_child else ""
         return "; ".join([*parts, f"peak memory {size_named(self.peak_bytes)}{child}"])
@@ -61,7 +61,3 @@ class Ending:
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
-
-
-def _count(n: int, what: str, many: str | None = None) -> str:
-    return f"{n:,} {what if n == 1 else many or what + 's'}"

@@ -28,6 +28,7 @@ __all__ = [
     "TaskError",
     "UnreachableError",
     "UnseenError",
+    "counted",
     "in_one_line",
     "nearest_name",
     "rows_named",
@@ -149,6 +150,11 @@ class NotConvergedWarning(UserWarning):
 
 class RepairWarning(UserWarning):
     """A component collapsed or starved and was repaired; the message names it."""
+
+
+def counted(n: int, what: str, many: str | None = None) -> str:
+    """So many of something, for people: of one, of several (`many`; left out: with an s)."""
+    return f"{n:,} {what if n == 1 else many or what + 's'}"
 
 
 def size_named(n_bytes: float) -> str:

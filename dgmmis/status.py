@@ -14,7 +14,7 @@ from dgmmis.dataset.lock import LOCK, Holder
 from dgmmis.dataset.manifest import DOCUMENT
 from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.under_way import CHECKPOINTS, JOURNAL, unfinished
-from dgmmis.errors import StoreError
+from dgmmis.errors import StoreError, counted
 
 WRITING = ".{}.writing-"
 """How the names of folders begin that are beside a survey store that is being made (`publish`)."""
@@ -192,7 +192,7 @@ def _survey(path: Path) -> _Seen:
         return _Seen("survey", state, sentences, facts, complaint, sign, "last sign of its writer")
     dataset, holder = Dataset.open(path), _holder(path)
     n = len(dataset.segments)
-    rows = f"{dataset.n_rows:,} rows in {n} segment{'' if n == 1 else 's'}"
+    rows = f"{dataset.n_rows:,} rows in {counted(n, 'segment')}"
     state, complaint = ("fine", ()) if holder is None else _writer(holder, "the next writer clears up after it")
     written = (f"more is written by {holder}",) if state == "under way" else ()
     facts = {"rows": dataset.n_rows, "segments": n, **_of_holder(holder)}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peak import PEAK
 
 from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset import first_rows
@@ -369,18 +370,18 @@ def test_the_command(tmp_path: Path) -> None:
     assert "tonight.parquet stars.zarr --append --unique" in dgmmis("ingest", "--help").stdout
 
 
-MEASURE = """
-import re, sys
+MEASURE = (
+    PEAK
+    + """
+import sys
 import dask.array, zarr
-from pathlib import Path
 from dgmmis.dataset.append import append
 from dgmmis.dataset.columns import Columns
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = peak()
 done = append(sys.argv[1], sys.argv[2], unique=True)
 sys.stdout.write(f"{done.n_rows} {done.n_left_out} {peak() - before}")
 """
+)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from peak import PEAK
 from surveys import KINDS, Kind, kept, segments_on_disk, table_of, written
 from writers import nights, rows, store
 
@@ -294,15 +295,14 @@ def test_the_command(tmp_path: Path) -> None:
     assert "nothing to join" in compacted("--all")
 
 
-MEASURE = """
-import re, sys
+MEASURE = (
+    PEAK
+    + """
+import sys
 import dask.array, zarr
-from pathlib import Path
 import numpy as np
 from dgmmis.dataset.compact import compact
 from dgmmis.dataset.ordered_segment import Cuts, kd_order
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 rng = np.random.default_rng(1)
 kd_order(rng.random((1000, 4)), 128)
 Cuts.of(rng.random((1000, 4)), np.arange(1000), 1, np.ones(4)).buckets(rng.random((1000, 4)), np.arange(1000))
@@ -310,6 +310,7 @@ before = peak()
 done = compact(sys.argv[1])
 sys.stdout.write(f"{done.n_joined} {peak() - before}")
 """
+)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from peak import PEAK
 
 from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset.dataset import Dataset
@@ -428,18 +429,18 @@ except DgmmisError as error:
     assert f"read with {package}, which is not installed. Install it: pip install 'dgmmis[formats]'" in out.stdout
 
 
-MEASURE = """
-import re, sys
+MEASURE = (
+    PEAK
+    + """
+import sys
 import dask.array, pyarrow.csv, pyarrow.parquet, zarr
-from pathlib import Path
 from dgmmis.dataset.ingest import ingest, Columns
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = peak()
 names = [f"c{i}" for i in range(4)]
 dataset = ingest(sys.argv[1], sys.argv[2], Columns(features=names, errors=[f"e{i}" for i in range(4)]))
 sys.stdout.write(f"{dataset.n_rows} {peak() - before}")
 """
+)
 
 
 @pytest.mark.slow

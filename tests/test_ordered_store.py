@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import killed
+from peak import PEAK
 
 from dgmmis import subsample
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS
@@ -423,16 +424,15 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-MEASURE = """
-import re, sys
+MEASURE = (
+    PEAK
+    + """
+import sys
 import dask.array, zarr
 import numpy as np
-from pathlib import Path
 from dgmmis.dataset.ordered_segment import Cuts, kd_order
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 rng = np.random.default_rng(1)
 kd_order(rng.random((1000, 4)), 128)
 Cuts.of(rng.random((1000, 4)), np.arange(1000), 1, np.ones(4)).buckets(rng.random((1000, 4)), np.arange(1000))
@@ -442,6 +442,7 @@ with SurveyWriter(sys.argv[1], Schema(tuple("abcd"), noise="diagonal"), order=Tr
         writer.write(rng.random((65536, 4)), np.ones((65536, 4)))
 sys.stdout.write(f"{writer.n_rows} {peak() - before}")
 """
+)
 
 
 @pytest.mark.slow

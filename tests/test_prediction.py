@@ -12,6 +12,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peak import PEAK
 from threadpoolctl import threadpool_info
 
 import dgmmis
@@ -267,18 +268,18 @@ def test_the_command(tmp_path: Path) -> None:
     assert len(labels) == data.n_rows
 
 
-MEASURE = """
-import re, sys
+MEASURE = (
+    PEAK
+    + """
+import sys
 import dask.array, zarr
-from pathlib import Path
 from dgmmis.prediction import predict_run
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 predict_run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[4]), responsibilities=True)
 before = peak()
 predict_run(Path(sys.argv[1]), Path(sys.argv[3]), Path(sys.argv[5]), responsibilities=True)
 sys.stdout.write(f"{peak() - before}")
 """
+)
 
 
 @pytest.mark.slow

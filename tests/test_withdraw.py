@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peak import PEAK
 from surveys import KINDS, Kind, kept, segments_on_disk, table_of, written
 from writers import nights, said
 
@@ -273,19 +274,19 @@ def test_the_command(tmp_path: Path) -> None:
     assert "would be left" in message
 
 
-MEASURE = """
-import re, sys
+MEASURE = (
+    PEAK
+    + """
+import sys
 import dask.array, zarr
 import numpy as np
-from pathlib import Path
 from dgmmis.dataset.withdraw import withdraw
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = peak()
 n = int(sys.argv[2])
 done = withdraw(sys.argv[1], np.arange(0, n, 1000))
 sys.stdout.write(f"{done.n_rows} {peak() - before}")
 """
+)
 
 
 @pytest.mark.slow

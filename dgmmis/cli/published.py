@@ -30,7 +30,7 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
     that neither has seen, and publishes the new one in a model store; or refuses it, sets its sources aside, and leaves
     everything as it was. With nothing new it says so. Killed anywhere, the next run goes on.
 
-    
+    \b
     A job file for it has, beside the tables of a fit:
       [reprocess]
       sources = ["nights/*.csv"]       # files or patterns, relative to the job file
@@ -43,10 +43,10 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
     The gate: by how many of its standard errors the held-out log-likelihood may fall, and a parameter jump; by how much
     the completeness may change; and by how much per object new rows may be less probable than old ones.
 
-    
+    \b
     Exit code 1: refused; 65, 74: a source could not be read, and is tried again next time.
 
-    
+    \b
     Example:
       dgmmis reprocess survey.toml
       dgmmis reprocess survey.toml --quiet --log survey.jsonl --metrics /var/lib/node_exporter/survey.prom
@@ -83,7 +83,7 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
 def versions(models: Path, as_json: bool, quiet: bool) -> None:
     """List the versions of a model that `dgmmis reprocess` published; * marks the one that holds.
 
-    
+    \b
     Example:
       dgmmis versions survey.models
     """
@@ -114,7 +114,7 @@ def versions(models: Path, as_json: bool, quiet: bool) -> None:
 def rollback(models: Path, to: str | None, as_json: bool, quiet: bool) -> None:
     """Make an earlier version of a published model hold again. Newer ones stay; what comes in next goes on from it.
 
-    
+    \b
     Example:
       dgmmis rollback survey.models
     """

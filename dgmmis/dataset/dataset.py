@@ -163,6 +163,11 @@ class Dataset:
         return self._lazy("row_id")
 
     @property
+    def has_row_ids(self) -> bool:
+        """Whether the rows have numbers of their own."""
+        return bool(self.segments) and all(segment.row_ids for segment in self.segments)
+
+    @property
     def is_ordered(self) -> bool:
         """Whether the rows are in another order than the catalogue's, in all segments: near ones together."""
         return bool(self.segments) and all(segment.ordering is not None for segment in self.segments)
@@ -221,7 +226,7 @@ class Dataset:
             "rows": self.n_rows,
             **schema.to_attributes()["schema"],
             "columns": columns,
-            "row_ids": bool(segments) and all(segment.row_ids for segment in segments),
+            "row_ids": self.has_row_ids,
             "storage": schema.storage,
             "ordered": self.is_ordered,
             "chunks": len(self.references),

@@ -69,7 +69,7 @@ def withdraw(
     with held_store(store) as held:
         held.clear()
         data = Dataset.open(held.path)
-        if not all(segment.row_ids for segment in data.segments):
+        if not data.has_row_ids:
             raise DataError(
                 f"the rows of '{held.path}' have no row ids",
                 expected="a survey whose rows are numbered",

@@ -19,7 +19,7 @@ from dgmmis.dataset.folds import Fold, held_out
 from dgmmis.dataset.model_store import ModelStore, Version
 from dgmmis.dataset.under_way import Undertaking, new_run_id, unfinished
 from dgmmis.em import Status
-from dgmmis.errors import JobError, StoreError
+from dgmmis.errors import JobError, StoreError, counted
 from dgmmis.execution.cluster import connect
 from dgmmis.execution.executor import Executor
 from dgmmis.job import Job
@@ -86,9 +86,8 @@ def reprocess(
                 if intake.problems:
                     raise intake.problems[0].error
                 what = f"no source has come yet, and there is no survey '{job.data.path}'"
-                raise StoreError(
-                    what, got=f"[reprocess] sources {list(table.sources)}", do="run again when one is there"
-                )
+                got = f"[reprocess] sources {list(table.sources)}"
+                raise StoreError(what, got=got, do="run again when one is there")
             work = _Reprocessing(job, table, store, accept=accept, cold=cold, run=run)
             report = work.report(intake, callbacks, announce)
             noted.reports(report)
@@ -119,12 +118,13 @@ class _Reprocessing:
         self._holds = store.latest()
         self._published = None if self._holds is None else self._holds.run(allow_code=job.allow_code)
         self._cold = cold or self._published is None or not self._is_alike(self._published)
+        self._fitted = self._essence()
 
     def report(self, intake: Intake, callbacks: Sequence[Callback], announce: Announce | None) -> Report:
         store, holds = self._store, self._holds
         name = None if holds is None else holds.name
         made = [store.newest(), None if self._accept else store.refused()]
-        if any(one is not None and one.manifest.get("fitted") == self._fitted() for one in made):
+        if any(one is not None and one.manifest.get("fitted") == self._fitted for one in made):
             return Report(NOTHING_NEW, self._nothing_new(intake), intake, name)
         given, limits = replace(self._given, without=self._fold), self._table.limits()
         executor = connect(self._job.cluster_spec(), small=given.work.is_small)
@@ -184,7 +184,7 @@ class _Reprocessing:
         if not self._cold:  # follows the maximum that was published, and its components keep their numbers
             job = replace(job, fit=replace(job.fit, n_starts=1, split_merge=0))
         about = {
-            "fitted": self._fitted(),
+            "fitted": self._fitted,
             "holds": None if self._holds is None else self._holds.name,
             "cold": self._cold,
         }
@@ -284,7 +284,7 @@ class _Reprocessing:
         same = published.model.mixture.n_components == self._job.model.n_components
         return same and published.features == self._data.schema.features
 
-    def _fitted(self) -> dict[str, Any]:
+    def _essence(self) -> dict[str, Any]:
         """What decides the answer, as JSON values: with the same there is nothing to do."""
         task = self._given.undertaking(self._job)
         segments = [list(one) for one in task.segments]
@@ -297,7 +297,7 @@ class _Reprocessing:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         results = ("status", "log_likelihood", "completeness", "n_samples", "n_objects", "background_fraction")
         return {
-            "fitted": self._fitted(),
+            "fitted": self._fitted,
             "inputs": [{**entry, "is_new": _source_of(entry) not in seen} for entry in self._data.provenance],
             "starts_from": None if self._cold or self._holds is None else self._holds.name,
             "job": self._job.text,
@@ -317,7 +317,7 @@ class _Reprocessing:
     def _nothing_new(self, intake: Intake) -> str:
         holds = "nothing is published" if self._holds is None else f"{self._holds.name} holds"
         n_without = sum(taken.n_rows == 0 for taken in intake.taken)
-        looked = f"{_count(n_without, '')} without new rows, " if n_without else ""
+        looked = f"{counted(n_without, 'source')} without new rows, " if n_without else ""
         aside = f", {len(intake.set_aside)} set aside" if intake.set_aside else ""
         nowhere = f"; no file matches {', '.join(intake.unmatched)}" if intake.unmatched else ""
         return f"nothing new: {looked}{self._data.n_rows:,} rows{aside}; {holds}{nowhere}"
@@ -343,11 +343,7 @@ def _sentence(version: Version, run: Run, findings: Sequence[Finding]) -> str:
     known = f" ({left_out:,} were there)" if left_out else ""
     costs, gate = version.manifest["costs"], "; ".join(finding.about for finding in findings)
     return (
-        f"published {version.name}: {_count(len(new), 'new ')}, {rows:,} rows{known}; "
+        f"published {version.name}: {counted(len(new), 'new source')}, {rows:,} rows{known}; "
         f"log-likelihood {run.document['log_likelihood']:.5f}; {costs['passes']} passes, {costs['seconds']:.1f} s"
         f"{'; ' + gate if gate else ''}"
     )
-
-
-def _count(n: int, kind: str) -> str:
-    return f"{n} {kind}source{'' if n == 1 else 's'}"

@@ -56,10 +56,10 @@ def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Int
     assert table is not None
     data = Dataset.open(path) if path.exists() else None
     if not table.grows:  # or what comes behind them could not be told from them
-        store.forget(lambda entry: is_as_it_was(entry))
+        store.forget(is_as_it_was)
     aside = store.set_aside()
-    known = [*_origins(data), *aside, *store.without_rows()]
-    has_ids = bool(table.columns.get("row_id")) or (data is not None and data.row_ids is not None)
+    known = [*(() if data is None else data.provenance), *aside, *store.without_rows()]
+    has_ids = bool(table.columns.get("row_id")) or (data is not None and data.has_row_ids)
     by_pattern = {pattern: found([pattern], job.path.parent) for pattern in table.sources}
     paths = sorted({path for paths in by_pattern.values() for path in paths})
     new, problems = new_sources(paths, known, grows=table.grows, has_row_ids=has_ids)
@@ -96,8 +96,3 @@ def drop(path: Path, segments: Collection[Segment]) -> None:
         kept = tuple(one for one in manifest.segments if (one.name, one.identity) not in segments)
         entries = tuple(entry for entry in manifest.provenance if segment_of(entry) not in segments)
         held.publish(replace(manifest, segments=kept, provenance=entries))
-
-
-def _origins(data: Dataset | None) -> list[Mapping[str, Any]]:
-    """Of every source that is in the survey."""
-    return [] if data is None else list(data.provenance)

@@ -5,7 +5,7 @@ find: with the sums that the published run had, one M-step gives the model that 
 the passes over the whole survey begin behind it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dgmmis.dataset.arrays import Catalogue, Part
 from dgmmis.dataset.dataset import Dataset
@@ -71,7 +71,9 @@ def screened(
         survey: how the rows came to be seen.
         executor: that does the work.
     """
-    found, names = Screened({}), {segment_of(entry): entry.get("source") for entry in data.provenance}
+    findings: dict[Segment, Finding] = {}
+    total: Moments | None = None
+    names = {segment_of(entry): entry.get("source") for entry in data.provenance}
     for segment in segments:
         rows = _fitted(data.part([segment]), fold)
         if rows is None:
@@ -80,13 +82,12 @@ def screened(
         try:
             arrived = evaluate(rows, model, survey=survey, seed=fold.seed, executor=executor)
         except (DataError, NumericalError, UnseenError) as error:
-            found.findings[segment] = unreadable(name, error)
+            findings[segment] = unreadable(name, error)
             continue
         if usual is not None:
-            found.findings[segment] = arrivals(name, arrived.log_likelihood, usual, arrived.n_samples, limits)
-        total = arrived.moments if found.moments is None else found.moments + arrived.moments
-        found = replace(found, moments=total)
-    return found
+            findings[segment] = arrivals(name, arrived.log_likelihood, usual, arrived.n_samples, limits)
+        total = arrived.moments if total is None else total + arrived.moments
+    return Screened(findings, total)
 
 
 def _fitted(part: Part, fold: Fold) -> Catalogue | None:
