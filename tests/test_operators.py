@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -94,6 +95,9 @@ def test_a_run_has_one_id_and_one_log_whatever_ends_it(job: Path, tmp_path: Path
     process.kill()
     process.communicate()
     process = begun(job, out, "--log", str(log))
+    while '"event": "step"' not in log.read_text().partition('"event": "goes on"')[2]:  # a pass of its own is counted
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
     process.terminate()
     _, said = process.communicate()
     assert re.search(
