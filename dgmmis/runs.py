@@ -17,7 +17,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.encoding import encoded
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
-from dgmmis.dataset.under_way import Undertaking, UnderWay, finite, places, unfinished
+from dgmmis.dataset.under_way import SITTING, Sitting, Undertaking, UnderWay, finite, places, unfinished
 from dgmmis.errors import DivergedError, StoreError
 from dgmmis.execution.cluster import connect, foreseen
 from dgmmis.execution.executor import Executor
@@ -65,8 +65,7 @@ def run_job(
     executor: Executor | None = None,
     callbacks: Sequence[Callback] = (),
     announce: Callable[[list[tuple[str, str]]], None] | None = None,
-    overwrite: bool = False,
-    run_id: str = "",
+    sitting: Sitting = SITTING,
 ) -> Run:
     """Fit a job and write its run to `out`; go on with a fit of the same job that was interrupted there.
 
@@ -77,26 +76,25 @@ def run_job(
         executor: that does the work; None: the job's own.
         callbacks: that follow the fit.
         announce: receives the plan, and where the dashboard is, before the fit begins.
-        overwrite: give up the fit of something else that was interrupted there.
-        run_id: of a run that is new; empty: a random one.
+        sitting: how this process goes about it.
 
     Raises:
         DgmmisError: as in `fit` and `UnderWay`, with a note that says how to go on.
     """
     given = given or given_by(job)
     data, work = given.data, given.work
-    account = Account(job.path.stem, run_id)
+    account = Account(job.path.stem, sitting.run_id)
     follower = Callbacks([account, *callbacks])
-    destination, folder = places(out, job.path, overwrite=overwrite)
+    destination, folder = places(out, job.path, overwrite=sitting.overwrite)
     require_place_for_run(destination)
-    task = replace(given.undertaking(job), run_id=run_id)
+    task = given.undertaking(job)
     with UnderWay(
         folder,
         task if destination == folder else replace(task, destination=str(destination)),
         classes=SUMMANDS,
         interval=float(job.output.checkpoint_seconds),
         schema=data.schema,
-        overwrite=overwrite,
+        sitting=sitting,
         allow_code=job.allow_code,
         follower=follower,
     ) as under_way:

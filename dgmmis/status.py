@@ -13,6 +13,7 @@ from dgmmis.dataset.last_run import LAST, LastRun
 from dgmmis.dataset.lock import LOCK, Holder
 from dgmmis.dataset.manifest import DOCUMENT
 from dgmmis.dataset.model_store import ModelStore
+from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.under_way import CHECKPOINTS, JOURNAL, unfinished
 from dgmmis.errors import StoreError, counted
 
@@ -95,7 +96,7 @@ def status(path: str | Path, *, max_age: float | None = None) -> Standing:
     Raises:
         StoreError: there is nothing of the kind, or it cannot be read.
     """
-    path = Path(path).absolute()
+    path = place_of(path).absolute()
     if is_run(path) or is_unfinished(path):
         seen = _run(path)
     elif any((path / name).exists() for name in (VERSIONS, LATEST, LAST)):
@@ -237,6 +238,9 @@ def _numbers(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(file: Path) -> float:
+    if isinstance(file, BucketPath):
+        modified = file.modified()
+        return 0.0 if modified is None else modified.timestamp()
     try:
         return file.stat().st_mtime
     except OSError:

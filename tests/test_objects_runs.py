@@ -15,10 +15,9 @@ from writers import rows, run
 from dgmmis import GMMis
 from dgmmis.dataset.checkpoint import DESCRIBED, MODEL, read_file, read_run, write_run
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.place import BucketPath, place_of
-from dgmmis.dataset.under_way import unfinished
-from dgmmis.errors import JobError, RefusedError, StoreError, UnreachableError
+from dgmmis.dataset.under_way import Sitting, unfinished
+from dgmmis.errors import JobError, StoreError, UnreachableError
 from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.runs import resumed, run_job
@@ -71,30 +70,6 @@ def test_a_damaged_run_is_said(bucket: str) -> None:
             read_run(bucket)
 
 
-def test_a_model_store_in_a_bucket_is_read_only(bucket: str, tmp_path: Path) -> None:
-    on_disk = ModelStore(tmp_path / "x.models")
-    with on_disk.held():
-        for seed in (1, 2):
-            write_run(on_disk.candidate, run(rows(3, seed)[0]))
-            on_disk.publish({"seed": seed})
-    for file in on_disk.path.rglob("*"):
-        if file.is_file():
-            (place_of(bucket) / str(file.relative_to(on_disk.path))).put(file.read_bytes())
-    there = ModelStore(bucket).require()
-    assert there.names() == on_disk.names() == ["000001", "000002"]
-    latest = there.latest()
-    assert latest is not None
-    assert latest.manifest["seed"] == 2
-    assert read_run(bucket).numbers() == latest.run().numbers() == read_run(on_disk.path).numbers()
-    with (
-        pytest.raises(RefusedError, match=rf"models are published on a disk, and '{bucket}' is in a bucket"),
-        there.held(),
-    ):
-        pass
-    with pytest.raises(StoreError, match=f"no model store at '{bucket}/other'"):
-        ModelStore(f"{bucket}/other").require()
-
-
 def test_a_fit_is_interrupted_and_gone_on_with(job: Job, bucket: str, tmp_path: Path) -> None:
     whole = fitted(job, tmp_path / "on_disk.run")
     folder, out = tmp_path / "survey.run.fitting", f"{bucket}/survey.run"
@@ -124,7 +99,7 @@ def test_a_fit_of_something_else_is_not_given_up(job: Job, tmp_path: Path) -> No
     task = unfinished(tmp_path / "survey.run.fitting")
     assert task is not None
     assert task.destination == str(job.output_path)
-    run_job(other, other.output_path, overwrite=True)
+    run_job(other, other.output_path, sitting=Sitting(overwrite=True))
     assert read_run(other.output_path).document["job"] == other.text
 
 

@@ -20,7 +20,7 @@ from dgmmis.callback import Callback, Step
 from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, read_file, read_run
 from dgmmis.dataset.compact import compact
 from dgmmis.dataset.dataset import Dataset
-from dgmmis.dataset.under_way import last_checkpoint, unfinished
+from dgmmis.dataset.under_way import Sitting, last_checkpoint, unfinished
 from dgmmis.dataset.withdraw import withdraw
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, LockedError, NumericalError, StoreError
@@ -163,7 +163,7 @@ def test_another_job_is_not_gone_on_with(out: Path, job: Job) -> None:
     with pytest.raises(JobError, match=r"fit of another job is not finished.*resume.*--overwrite"):
         run_job(other, out)
     assert last_checkpoint(out) is not None
-    assert fitted(other, out, overwrite=True).document["sittings"] == 1
+    assert fitted(other, out, sitting=Sitting(overwrite=True)).document["sittings"] == 1
 
 
 def test_rows_that_were_appended_meanwhile_are_left_out(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_survey_that_was_joined_or_thinned_out_is_an_error(tmp_path: Path, kin
     assert again is not None
     with pytest.raises(StoreError, match=r"is not the one that it was: .*withdrawn.*dgmmis fit --overwrite"):
         run_job(again, out)
-    assert fitted(job, out, overwrite=True).document["n_samples"] == Dataset.open(survey).n_rows
+    assert fitted(job, out, sitting=Sitting(overwrite=True)).document["n_samples"] == Dataset.open(survey).n_rows
 
 
 def test_where_steps_differ_the_last_model_goes_on(out: Path, job: Job, tmp_path: Path) -> None:

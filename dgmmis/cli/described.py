@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from dgmmis.cli.output import readable, show_rows, tell
-from dgmmis.cli.program import allow_code_option, common, program
+from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 if TYPE_CHECKING:
     from dgmmis.dataset.checkpoint import Run
 
 
 @program.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PLACE)
 @click.option("--verify", is_flag=True, help="Read every byte of a survey store, and list the files that are damaged.")
 @allow_code_option
 @common

@@ -9,7 +9,7 @@ import click
 
 from dgmmis.cli.operations import Operation, operators
 from dgmmis.cli.output import readable, show_rows
-from dgmmis.cli.program import allow_code_option, common, program
+from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 if TYPE_CHECKING:
     from dgmmis.dataset.checkpoint import Run
@@ -43,7 +43,7 @@ def plan(job: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
 
 @program.command()
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Where the run is written; default: the job's [output].")
+@click.option("--out", type=PLACE, help="Where the run is written; default: the job's [output].")
 @click.option("--overwrite", is_flag=True, help="Give up the fit of something else that was interrupted there.")
 @operators
 @allow_code_option
@@ -70,7 +70,7 @@ def fit(
 
 
 @program.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
 @operators
 @allow_code_option
 @common
@@ -98,6 +98,7 @@ def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool, **files: Any
 
 
 def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, quiet: bool, overwrite: bool = False) -> None:
+    from dgmmis.dataset.under_way import Sitting
     from dgmmis.runs import run_job
 
     operation.follows(job)
@@ -106,8 +107,8 @@ def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, quiet: b
         if not quiet:
             show_rows(lines, err=True)
 
-    options: dict[str, Any] = {"run_id": operation.account.run, "overwrite": overwrite}
-    run = run_job(job, out, callbacks=operation.callbacks, announce=announce, **options)
+    sitting = Sitting(overwrite=overwrite, run_id=operation.account.run)
+    run = run_job(job, out, callbacks=operation.callbacks, announce=announce, sitting=sitting)
     show_run(run, out, as_json)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dgmmis.cli.output import show_rows
-from dgmmis.cli.program import common, program
+from dgmmis.cli.program import PLACE, common, program
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -36,7 +36,7 @@ Exit codes, the first that holds:
   74  nothing of the kind is there, or it cannot be read
 """
 )
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PLACE)
 @click.option(
     "--max-age",
     type=_Span(),

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,20 @@ Exit codes:
    3  stopped without convergence (the model is written)
   65  bad data
 """
+
+
+class PlaceType(click.Path):
+    """A path, or the URL of a place in a bucket."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from dgmmis.dataset.place import SCHEME, place_of
+
+        if isinstance(value, str) and value.startswith(SCHEME):
+            return place_of(value)
+        return super().convert(value, param, ctx)
+
+
+PLACE = PlaceType(path_type=Path)
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:

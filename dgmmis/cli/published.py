@@ -9,7 +9,7 @@ import click
 
 from dgmmis.cli.operations import Operation, operators
 from dgmmis.cli.output import show_rows
-from dgmmis.cli.program import allow_code_option, common, program
+from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 
 @program.command()
@@ -78,7 +78,7 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
 
 
 @program.command()
-@click.argument("models", type=click.Path(path_type=Path))
+@click.argument("models", type=PLACE)
 @common
 def versions(models: Path, as_json: bool, quiet: bool) -> None:
     """List the versions of a model that `dgmmis reprocess` published; * marks the one that holds.
@@ -108,7 +108,7 @@ def versions(models: Path, as_json: bool, quiet: bool) -> None:
 
 
 @program.command()
-@click.argument("models", type=click.Path(path_type=Path))
+@click.argument("models", type=PLACE)
 @click.option("--to", metavar="VERSION", help="Which; default: the one before the one that holds.")
 @common
 def rollback(models: Path, to: str | None, as_json: bool, quiet: bool) -> None:

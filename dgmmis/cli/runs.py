@@ -6,14 +6,14 @@ from typing import Any
 import click
 
 from dgmmis.cli.output import tell
-from dgmmis.cli.program import allow_code_option, common, program
+from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 WHICH = ("population", "seen", "unseen")
 
 
 @program.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
+@click.argument("data", type=PLACE)
 @allow_code_option
 @common
 def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
@@ -30,9 +30,9 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
 
 
 @program.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
+@click.argument("data", type=PLACE)
+@click.argument("out", type=PLACE)
 @click.option("--responsibilities", is_flag=True, help="Write those of every component too (n, k).")
 @allow_code_option
 @common
@@ -57,9 +57,9 @@ def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **opti
 
 
 @program.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
 @click.argument("n", type=click.IntRange(min=1))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PLACE)
 @click.option(
     "--which",
     type=click.Choice(WHICH),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgmmis.cli.program import allow_code_option, common, program
+from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 @program.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PLACE)
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--start", type=click.Path(path_type=Path), help="The run to begin with, where OUT has no stream yet.")
+@click.option("--start", type=PLACE, help="The run to begin with, where OUT has no stream yet.")
 @click.option("--features", type=Names(), default=(), help="Columns that are features; default: named as in the run.")
 @click.option("--errors", type=Names(), default=(), help="Columns of one-sigma errors, one a feature.")
 @click.option("--variances", type=Names(), default=(), help="Columns of variances, one a feature.")

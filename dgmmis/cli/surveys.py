@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dgmmis.cli.output import tell
-from dgmmis.cli.program import common, program
+from dgmmis.cli.program import PLACE, common, program
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -44,7 +44,7 @@ def order_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @program.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PLACE)
 @click.option("--preset", default="box-with-hole", show_default=True, help="Which survey; see above.")
 @click.option("-n", "n", type=click.IntRange(min=1), help="Objects before selection; default: the preset's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
@@ -78,8 +78,8 @@ def simulate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 
 
 @program.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("source", type=PLACE)
+@click.argument("out", type=PLACE)
 @click.option("--features", type=Names(), default=(), help="Columns that are features.")
 @click.option("--errors", type=Names(), default=(), help="Columns of one-sigma errors, one a feature.")
 @click.option("--variances", type=Names(), default=(), help="Columns of variances, one a feature.")
@@ -155,7 +155,7 @@ def ingest(
 
 
 @program.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=PLACE)
 @click.option(
     "--rows",
     "file",
@@ -191,7 +191,7 @@ def withdraw(store: Path, file: Path, column: str | None, missing_ok: bool, as_j
 
 
 @program.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=PLACE)
 @click.option("--all", "all_segments", is_flag=True, help="Join all segments, however long they are.")
 @common
 def compact(store: Path, all_segments: bool, as_json: bool, quiet: bool) -> None:

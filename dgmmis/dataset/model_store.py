@@ -1,13 +1,12 @@
 """The model store: the versions of a model that were published, each a run that never changes, and which one holds.
 
 STORE/versions/000012/ is a run with what made it in `manifest.json`; STORE/latest names the version that holds, and is
-replaced in one step. STORE/candidate is a run that is being made, STORE/refused the last one that was not published,
-and STORE/set_aside.json lists the sources that are left out since.
+replaced in one step. STORE/refused is the last run that was not published, and STORE/set_aside.json lists the sources
+that are left out since. A run that may be published is made in `candidate`, on a disk: in the store, or in the room of
+one in a bucket (`version_folders`, `version_objects`).
 """
 
 import json
-import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from typing import Any
 
 from dgmmis.dataset.checkpoint import LATEST, VERSIONS, Run, is_run, is_unfinished, latest_name, read_run
 from dgmmis.dataset.disk import writing
-from dgmmis.dataset.lock import held
 from dgmmis.dataset.place import BucketPath, place_of
-from dgmmis.dataset.publish import replace_file, sync, sync_tree
-from dgmmis.errors import JobError, RefusedError, StoreError
+from dgmmis.dataset.publish import replace_file, sync_tree
+from dgmmis.dataset.version_folders import MANIFEST, REFUSED, VersionFolders, Versions
+from dgmmis.dataset.version_objects import VersionObjects
+from dgmmis.errors import JobError, StoreError
 
-MANIFEST, SET_ASIDE, WITHOUT_ROWS = "manifest.json", "set_aside.json", "without_rows.json"
+SET_ASIDE, WITHOUT_ROWS = "set_aside.json", "without_rows.json"
 ABOUT_CANDIDATE = "candidate.json"
 
 
@@ -52,10 +52,19 @@ class Version:
 
 
 class ModelStore:
-    """The store at a path, which need not be there yet. What changes it wants it to be held (`held`)."""
+    """The store at a path, which need not be there yet. What changes it wants it to be held (`held`).
 
-    def __init__(self, path: str | Path) -> None:
+    Args:
+        path: of it, or its URL in a bucket.
+        beside: the folder beside which runs are made for one in a bucket; None: none is made.
+    """
+
+    def __init__(self, path: str | Path, beside: Path | None = None) -> None:
         self.path = place_of(path).absolute()
+        self._versions: Versions = VersionFolders(self.path)
+        if isinstance(self.path, BucketPath):
+            room = None if beside is None else beside / f"{self.path.name}.publishing"
+            self._versions = VersionObjects(self.path, room)
 
     def require(self) -> "ModelStore":
         """This one, if it is there.
@@ -69,23 +78,13 @@ class ModelStore:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the store against others.
+        """Hold the store against others; in a bucket, against others of this machine.
 
         Raises:
             LockedError: another process holds it.
-            RefusedError: it is in a bucket, where it can be read only.
             StoreError: something else is there, or nothing can be written.
         """
-        if isinstance(self.path, BucketPath):
-            raise RefusedError(
-                f"models are published on a disk, and '{self.path}' is in a bucket, where they can be read only",
-                do=f"publish in a folder, and copy it there, the file `{LATEST}` last",
-            )
-        with writing(f"the model store '{self.path}'"):
-            if self.path.exists() and not self._is_one():
-                raise StoreError(f"'{self.path}' is there and is not a model store", do="give another path")
-            (self.path / VERSIONS).mkdir(parents=True, exist_ok=True)
-        with held(self.path):
+        with self._versions.held():
             yield
 
     def finish(self) -> None:
@@ -107,29 +106,25 @@ class ModelStore:
     @property
     def candidate(self) -> Path:
         """Where the run is made that may be published."""
-        return self.path / "candidate"
+        return self._versions.room / "candidate"
 
     def candidate_of(self, about: Mapping[str, Any], *, allow_code: bool) -> Run | None:
         """The candidate, if it was made of the same and is finished, but a process was killed before it was published,
         or it did not converge. From now on the candidate is of `about`."""
         with suppress(StoreError):  # what is damaged is made anew
             if (
-                self._json(ABOUT_CANDIDATE, None) == about
+                self._json(self._versions.room / ABOUT_CANDIDATE, None) == about
                 and is_run(self.candidate)
                 and not is_unfinished(self.candidate)
             ):
                 return read_run(self.candidate, allow_code=allow_code)
         with writing(f"the model store '{self.path}'"):
-            self._write(ABOUT_CANDIDATE, about)
+            replace_file(self._versions.room / ABOUT_CANDIDATE, _written(about))
         return None
 
     def names(self) -> list[str]:
         """The versions there are, oldest first."""
-        try:
-            found = [entry.name for entry in (self.path / VERSIONS).iterdir() if re.fullmatch("[0-9]{6,}", entry.name)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(found, key=int)
+        return sorted(self._versions.names(), key=int)
 
     def version(self, name: str) -> Version:
         """A version by name.
@@ -153,31 +148,35 @@ class ModelStore:
         name = latest_name(self.path)
         return None if name is None else self.version(name)
 
+    @property
+    def refused_path(self) -> Path:
+        """Where the last run is kept that was not published."""
+        return self.path / REFUSED
+
     def refused(self) -> Version | None:
         """The last run that was made after the newest version and not published, if there is one."""
-        path = self.path / "refused"
-        return self._read(path) if path.is_dir() else None
+        return self._read(self.refused_path) if (self.refused_path / MANIFEST).is_file() else None
 
     def publish(self, manifest: Mapping[str, Any]) -> Version:
         """Make the candidate the version that holds, in one step."""
         names, pointer = self.names(), self._pointer()
-        name = f"{1 + int(names[-1]) if names else 1:06d}"
-        folder = self.path / VERSIONS / name
-        self._described({**manifest, "version": name, "previous": pointer.get("version")})
+        number = 1 + int(names[-1]) if names else 1
+
+        def described(name: str) -> None:
+            self._describe({**manifest, "version": name, "previous": pointer.get("version")})
+
         with writing(f"the model store '{self.path}'"):
-            self.candidate.rename(folder)
-            sync(folder.parent)
-            self._point_to(name)
-            (self.path / ABOUT_CANDIDATE).unlink(missing_ok=True)
-            shutil.rmtree(self.path / "refused", ignore_errors=True)
-        return self._read(folder)
+            name = self._versions.settle(self.candidate, number, described)
+            self._point_to(name, settled=name)
+            (self._versions.room / ABOUT_CANDIDATE).unlink(missing_ok=True)
+            self._versions.drop_refused()
+        return self.version(name)
 
     def refuse(self, manifest: Mapping[str, Any]) -> None:
         """Keep the candidate to be looked at, in the place of an earlier one."""
-        self._described(manifest)
+        self._describe(manifest)
         with writing(f"the model store '{self.path}'"):
-            shutil.rmtree(self.path / "refused", ignore_errors=True)
-            self.candidate.rename(self.path / "refused")
+            self._versions.refuse(self.candidate)
 
     def set_aside(self) -> list[dict[str, Any]]:
         """The sources that are left out: their origins, the segment each was in, why, and since when."""
@@ -240,13 +239,9 @@ class ModelStore:
             is_old = days is not None and self._age(name) > timedelta(days=days)
             if position >= keep or is_old:
                 with writing(f"the model store '{self.path}'"):
-                    # under another name first: half a version is none
-                    doomed = self.path / VERSIONS / f".{name}"
-                    (self.path / VERSIONS / name).rename(doomed)
-                    shutil.rmtree(doomed, ignore_errors=True)
+                    self._versions.remove(name)
                 gone.append(name)
-        for leftover in (self.path / VERSIONS).glob(".[0-9]*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self._versions.clear()
         return gone
 
     def _age(self, name: str) -> timedelta:
@@ -256,44 +251,41 @@ class ModelStore:
         except (StoreError, ValueError, TypeError):
             return timedelta()
 
-    def _is_one(self) -> bool:
-        names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
-        return VERSIONS in names or not names
-
-    def _described(self, manifest: Mapping[str, Any]) -> None:
+    def _describe(self, manifest: Mapping[str, Any]) -> None:
         """The candidate with its manifest, on the disk."""
         document = {**manifest, "published": datetime.now(UTC).isoformat("T", "seconds")}
         with writing(f"the model store '{self.path}'"):
-            replace_file(self.candidate / MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
+            replace_file(self.candidate / MANIFEST, _written(document))
             sync_tree(self.candidate)
 
-    def _point_to(self, name: str, rolled_back: Sequence[str] = ()) -> None:
+    def _point_to(self, name: str, rolled_back: Sequence[str] = (), *, settled: str | None = None) -> None:
         now = datetime.now(UTC).isoformat("T", "seconds")
-        self._write(LATEST, {"version": name, "since": now, "rolled_back": list(rolled_back)})
+        pointer = {"version": name, "since": now, "rolled_back": list(rolled_back)}
+        self._versions.point(_written(pointer), settled)
 
     def _pointer(self) -> dict[str, Any]:
         try:
-            found = self._json(LATEST, {})
+            found = self._json(self.path / LATEST, {})
         except StoreError:  # `latest_name` says so where it matters
             return {}
         return found if isinstance(found, dict) else {}
 
     def _write(self, name: str, value: Any) -> None:
-        replace_file(self.path / name, (json.dumps(value, indent=1) + "\n").encode())
+        replace_file(self.path / name, _written(value))
 
     def _list(self, name: str) -> list[dict[str, Any]]:
-        found = self._json(name, [])
+        found = self._json(self.path / name, [])
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise StoreError(f"'{self.path / name}' is damaged", do="correct it, or remove it to try all again")
         return found
 
-    def _json(self, name: str, default: Any) -> Any:
+    def _json(self, file: Path, default: Any) -> Any:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            return json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return default
         except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"'{self.path / name}' cannot be read", got=error, do="restore it") from error
+            raise StoreError(f"'{file}' cannot be read", got=error, do="restore it") from error
 
     def _read(self, path: Path) -> Version:
         try:
@@ -301,3 +293,7 @@ class ModelStore:
             return Version(path, {**manifest, "published": str(manifest["published"])})
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise StoreError(f"the version '{path}' cannot be read", got=error, do="restore or remove it") from error
+
+
+def _written(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()

@@ -65,13 +65,7 @@ class BucketPath(PosixPath):
 
     def is_file(self, **_: Any) -> bool:
         """Whether there is an object of just this name."""
-        obstore = library()
-        try:
-            with asking(self):
-                obstore.head(client(self.bucket), self.key)
-        except FileNotFoundError:
-            return False
-        return True
+        return self.modified() is not None
 
     def is_dir(self, **_: Any) -> bool:
         """Whether there are objects below."""
@@ -165,6 +159,22 @@ class BucketPath(PosixPath):
             return self.read()
         except FileNotFoundError:
             return None, None
+
+    def modified(self) -> datetime | None:
+        """When the object was written; None where there is none."""
+        obstore = library()
+        try:
+            with asking(self):
+                found: datetime = obstore.head(client(self.bucket), self.key)["last_modified"]
+        except FileNotFoundError:
+            return None
+        return found
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the object."""
+        if not missing_ok and not self.is_file():
+            raise FileNotFoundError(str(self))
+        self.parent.remove([self.name])
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects below, by their names from here on; those that are not there are no error."""

@@ -86,8 +86,11 @@ def sync(path: Path) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file in one step: readers see the old content or the new one, and so does the disk after a crash.
 
-    What killed processes left of their own replacements is removed.
+    What killed processes left of their own replacements is removed. An object in a bucket is put, which is one step.
     """
+    if isinstance(path, BucketPath):
+        path.put(content)
+        return
     descriptor, temporary = _temporary_file(path)
     with os.fdopen(descriptor, "wb") as file:  # and locked until it has its name
         try:

@@ -82,6 +82,24 @@ class Undertaking:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """How a process sits down to a fit.
+
+    Args:
+        overwrite: whether it gives up the fit of something else that was interrupted there.
+        run_id: of a run that is new; empty: a random one.
+        goes_on: the command that goes on with the fit if this process is interrupted; empty: `dgmmis resume`.
+    """
+
+    overwrite: bool = False
+    run_id: str = ""
+    goes_on: str = ""
+
+
+SITTING = Sitting()
+
+
 def unfinished(out: str | Path) -> Undertaking | None:
     """What the fit in a folder is about, if there is one that has not ended.
 
@@ -137,7 +155,7 @@ class UnderWay(Callback):
         classes: that the workers' answers consist of (`encoding`).
         interval: seconds of work that may be lost.
         schema: of the survey; checkpoints have its features.
-        overwrite: whether a fit of something else that is there may be given up.
+        sitting: how this process goes about it.
         allow_code: whether a checkpoint may name functions to import.
         follower: is told of checkpoints.
 
@@ -155,13 +173,13 @@ class UnderWay(Callback):
         classes: Classes,
         interval: float,
         schema: Schema,
-        overwrite: bool = False,
+        sitting: Sitting = SITTING,
         allow_code: bool = False,
         follower: Callback | None = None,
     ) -> None:
         self._follower = follower or Callback()
         self.out, self._classes, self._interval, self._schema = out, classes, interval, schema
-        self._overwrite, self._allow_code = overwrite, allow_code
+        self._sitting, self._allow_code = sitting, allow_code
         self.task = task
         self.seconds_before = 0.0
         """That earlier sittings took, as far as they told."""
@@ -255,7 +273,7 @@ class UnderWay(Callback):
             self._clear()
 
     def _claim(self) -> None:
-        there = unfinished(self.out) if not self._overwrite else None
+        there = unfinished(self.out) if not self._sitting.overwrite else None
         if there is None:
             self._is_new = True
             self._clear()
@@ -271,7 +289,7 @@ class UnderWay(Callback):
             self.seconds_before = 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
             begun = there.n_sittings
             self.task = replace(self.task, starts_from=there.starts_from, n_sittings=begun, run_id=there.run_id)
-        n_sittings, run_id = self.task.n_sittings + 1, self.task.run_id or new_run_id()
+        n_sittings, run_id = self.task.n_sittings + 1, self.task.run_id or self._sitting.run_id or new_run_id()
         self.task = replace(self.task, n_sittings=n_sittings, run_id=run_id)
         self._write_task()
 
@@ -298,7 +316,8 @@ class UnderWay(Callback):
         except (DgmmisError, OSError) as another:
             error.add_note(f"and what was found since could not be kept: {another}")
         allowed = " --allow-code" if self._allow_code else ""
-        error.add_note(f"What was found so far is kept: `dgmmis resume{allowed} {self.out}` goes on from there.")
+        goes_on = self._sitting.goes_on or f"dgmmis resume{allowed} {self.out}"
+        error.add_note(f"What was found so far is kept: `{goes_on}` goes on from there.")
 
     def _checkpoint(self) -> None:
         """Write the best model so far, and let go of all but the last few."""

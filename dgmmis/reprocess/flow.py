@@ -17,7 +17,7 @@ from dgmmis.callback import Callback, Callbacks
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.folds import Fold, held_out
 from dgmmis.dataset.model_store import ModelStore, Version
-from dgmmis.dataset.under_way import Undertaking, new_run_id, unfinished
+from dgmmis.dataset.under_way import Sitting, Undertaking, new_run_id, unfinished
 from dgmmis.em import Status
 from dgmmis.errors import JobError, StoreError, counted
 from dgmmis.execution.cluster import connect
@@ -70,7 +70,7 @@ def reprocess(
     table = job.reprocess
     if table is None:
         raise JobError(f"'{job.path}' has no table [reprocess]", do="add it, with `sources`; or use `dgmmis fit`")
-    store, follower = ModelStore(job.models_path), Callbacks(callbacks)
+    store, follower = ModelStore(job.models_path, job.path.parent), Callbacks(callbacks)
     with store.held():
         there = _under_way(store)
         run = (there.run_id if there is not None else "") or run_id or new_run_id()
@@ -194,17 +194,13 @@ class _Reprocessing:
         if made is not None:  # goes on from where it ended
             given = replace(given, start=replace(given.start, method=made.model.mixture))
         there = unfinished(out)
+        sitting = Sitting(
+            overwrite=there is not None and there.difference(given.undertaking(job)) is not None,
+            run_id=self._run,
+            goes_on=f"dgmmis reprocess {job.path.name}",
+        )
         options: dict[str, Any] = {"callbacks": callbacks, "announce": announce, "executor": executor}
-        options["run_id"] = self._run
-        options["overwrite"] = there is not None and there.difference(given.undertaking(job)) is not None
-        try:
-            return run_job(job, out, given=given, **options)
-        except BaseException as error:
-            kept = [note for note in getattr(error, "__notes__", []) if "`dgmmis resume" not in note]
-            if len(kept) < len(getattr(error, "__notes__", [])):
-                goes_on = f"What was found so far is kept: `dgmmis reprocess {self._job.path.name}` goes on from there."
-                error.__notes__ = [*kept, goes_on]
-            raise
+        return run_job(job, out, given=given, sitting=sitting, **options)
 
     def _without(
         self,
@@ -235,9 +231,8 @@ class _Reprocessing:
         self._store.refuse(manifest)
         holds = None if self._holds is None else self._holds.name
         aside = f"{len(new)} set aside, " if new else ""
-        sentence = (
-            f"refused: {why} ({aside}the model is kept in {self._store.path / 'refused'}; {ACCEPT}); {holds} holds"
-        )
+        kept = f"the model is kept in {self._store.refused_path}"
+        sentence = f"refused: {why} ({aside}{kept}; {ACCEPT}); {holds} holds"
         return Report(REFUSED, sentence, intake, holds, tuple(findings), tuple(new.values()))
 
     def _leave_out(self, why: Mapping[Segment, str]) -> None:
