@@ -6,7 +6,8 @@ from typing import Any
 from dgmmis.errors import DgmmisError, counted, size_named
 from dgmmis.interruption import Interrupted
 
-INTERRUPTED, NOT_TEXT, INPUT_OUTPUT = 75, 65, 74
+FAILED, USAGE, NOT_CONVERGED, BAD_DATA, INPUT_OUTPUT, RUN_AGAIN = 1, 2, 3, 65, 74, 75
+"""Exit codes, beside those that errors have (`errors`)."""
 
 
 def exit_code_of(error: BaseException) -> int:
@@ -15,12 +16,12 @@ def exit_code_of(error: BaseException) -> int:
         case DgmmisError():
             return error.exit_code
         case Interrupted() | KeyboardInterrupt():
-            return INTERRUPTED
+            return RUN_AGAIN
         case UnicodeDecodeError():
-            return NOT_TEXT
+            return BAD_DATA
         case OSError():
             return INPUT_OUTPUT
-    return 1
+    return FAILED
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ from dgmmis.dataset.manifest import DOCUMENT
 from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.under_way import CHECKPOINTS, JOURNAL, unfinished
+from dgmmis.ending import FAILED, NOT_CONVERGED, RUN_AGAIN
 from dgmmis.errors import StoreError, counted
 
 WRITING = ".{}.writing-"
 """How the names of folders begin that are beside a survey store that is being made (`publish`)."""
 
-NEEDS_A_LOOK, NOT_CONVERGED, RUN_AGAIN = 1, 3, 75
-"""What a monitor is told; the first of those that hold counts: what only people can mend comes before what mends itself
-when it is run again."""
+NEEDS_A_LOOK = FAILED
+"""A monitor is told this, NOT_CONVERGED or RUN_AGAIN; the first of those that hold counts: what only people can mend
+comes before what mends itself when it is run again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,7 @@ def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, quiet: b
 
 def show_run(run: "Run", path: Path, as_json: bool) -> None:
     """A run, and the exit code that it stands for."""
+    from dgmmis.ending import NOT_CONVERGED
     from dgmmis.summary import fit_lines, model_table
 
     document = run.document
@@ -131,4 +132,4 @@ def show_run(run: "Run", path: Path, as_json: bool) -> None:
         click.echo(f"note: {sentence}", err=True)
     if not converged:
         click.echo(status, err=True)
-        sys.exit(3)
+        sys.exit(NOT_CONVERGED)

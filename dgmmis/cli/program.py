@@ -64,7 +64,7 @@ def program(debug: bool) -> None:
 
 def main() -> None:
     """The program: commands, and errors as one message and an exit code."""
-    from dgmmis.ending import INTERRUPTED, exit_code_of
+    from dgmmis.ending import RUN_AGAIN, USAGE, exit_code_of
     from dgmmis.errors import DgmmisError
     from dgmmis.interruption import Interrupted, interruptible
 
@@ -72,10 +72,10 @@ def main() -> None:
         with interruptible():
             program(standalone_mode=False)
     except (Interrupted, click.exceptions.Abort) as error:
-        _fail(error, INTERRUPTED, str(error) or "interrupted", do="Run again.")
+        _fail(error, RUN_AGAIN, str(error) or "interrupted", do="Run again.")
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(USAGE)
     except DgmmisError as error:
         _fail(error, exit_code_of(error), str(error))
     except UnicodeDecodeError as error:

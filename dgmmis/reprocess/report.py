@@ -3,15 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dgmmis import ending
 from dgmmis.reprocess.gate import Finding
 from dgmmis.reprocess.intake import Intake
 
 PUBLISHED, REFUSED, NOT_CONVERGED, NOTHING_NEW = "published", "refused", "not converged", "nothing new"
 
-USAGE, BAD_DATA = 2, 65
-"""A column that a file lacks is no fault of who gave the command."""
-
-EXIT_CODES = {PUBLISHED: 0, NOTHING_NEW: 0, REFUSED: 1, NOT_CONVERGED: 3}
+EXIT_CODES = {PUBLISHED: 0, NOTHING_NEW: 0, REFUSED: ending.FAILED, NOT_CONVERGED: ending.NOT_CONVERGED}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +37,8 @@ class Report:
         """What a scheduler should be told."""
         code = EXIT_CODES[self.outcome] or int(len(self.left_out) > 0)
         codes = [problem.error.exit_code for problem in self.intake.problems]
-        return code or max((BAD_DATA if one == USAGE else one for one in codes), default=0)
+        # a column that a file lacks is no fault of who gave the command
+        return code or max((ending.BAD_DATA if one == ending.USAGE else one for one in codes), default=0)
 
     @property
     def is_success(self) -> bool:
