@@ -41,14 +41,14 @@ class Member:
         points_of: its imputed points; None where everything was seen.
         draws_unseen: whether the unseen need points: not where their sums have a closed form.
         replicate: how the objects' weights are drawn again; None: as they are.
-        variances_only: whether the M-step wants variances only, no covariances.
+        covariance_type: the structure that the M-step gives covariances.
     """
 
     model: Model
     points_of: Round | None
     draws_unseen: bool
     replicate: Replicate | None = None
-    variances_only: bool = False
+    covariance_type: str = "full"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ def observed_sums(
         DataError: a selection of zero at an observed object, by row.
     """
     model, points_of, replicate = member.model, member.points_of, member.replicate
-    sums_of = partial(leaf_moments, model, variances_only=member.variances_only)
+    sums_of = partial(leaf_moments, model, covariance_type=member.covariance_type)
     for leaf, tilted in zip(loaded.leaves, loaded.tilted, strict=True):
         factors = None if replicate is None else replicate.factors(leaf.index, LEAF_ROWS)
         if factors is not None:

@@ -106,9 +106,8 @@ class Passes:
 
     def member(self, model: Model, bounds: LinearBounds | None) -> Member:
         """What a reading needs to know of this fit."""
-        variances_only = self.constraints.covariance_type in ("diag", "spherical")
         draws_unseen = self._points_of is not None and bounds is None
-        return Member(model, self._points_of, draws_unseen, self._replicate, variances_only)
+        return Member(model, self._points_of, draws_unseen, self._replicate, self.constraints.covariance_type)
 
     def completed(self, model: Model, bounds: LinearBounds | None, found: Found) -> Pass:
         """The pass of a model from what a reading found.

@@ -77,7 +77,7 @@ class Shared:
         for member in self.members:
             mixture, points_of, replicate = member.model.mixture, member.points_of, member.replicate
             place = (None if points_of is None else points_of.index, None if replicate is None else replicate.number)
-            said = (place, member.draws_unseen, member.variances_only, member.model.cutoff)
+            said = (place, member.draws_unseen, member.covariance_type, member.model.cutoff)
             found.update(repr(said).encode())
             for array in (mixture.weights, mixture.means, mixture.covariances, member.model.background_fraction):
                 found.update(np.ascontiguousarray(array).tobytes())

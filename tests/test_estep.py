@@ -213,7 +213,7 @@ def _narrow(survey: Survey) -> set[int]:
     m, n = block.points.shape
     i, j = np.tril_indices(m)
     centre, scale, reach = np.empty(m), np.empty(m), np.empty(len(i) + m + 1)
-    dense_kernel._features(block.points, i, j, centre, scale, np.empty((len(reach), n)), reach)
+    dense_kernel._features(block.points, i, j, None, centre, scale, np.empty((len(reach), n)), reach)
     about = (of.log_constant, of.means, of.precision, i, j, centre, scale, reach, np.empty(len(reach)))
     return {k for k in range(len(of.means)) if dense_kernel._coefficients(k, *about)}
 

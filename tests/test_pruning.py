@@ -15,7 +15,7 @@ from dgmmis.linalg import pack, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Moments
-from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise, SharedNoise
+from dgmmis.noise import DiagonalNoise, FullNoise, Noise, NoNoise
 from dgmmis.ordering import kd_order
 
 K = 300
@@ -179,36 +179,6 @@ def test_the_order_of_rows_in_a_block_does_not_matter(kind: str) -> None:
 
 
 # what else is looked at less
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_variances_without_covariances(shared: bool) -> None:
-    """Where all is diagonal and only variances are wanted, they are the same, and the rest stays at zero."""
-    rng = np.random.default_rng(3)
-    k, d = 5, 4
-    mixture = GaussianMixture(
-        rng.dirichlet(np.ones(k)), rng.normal(size=(k, d)), rng.uniform(0.5, 2, (k, d, 1)) * np.eye(d)
-    )
-    model = Model(mixture)
-    noise: Noise = SharedNoise(0.3 * np.eye(d)) if shared else NoNoise()
-    (leaf,) = Chunk(mixture.sample(700, 4), noise).leaves()
-    all_of_it, some = leaf_moments(model, leaf), leaf_moments(model, leaf, variances_only=True)
-    i, j = np.tril_indices(d)
-    np.testing.assert_allclose(some.weight, all_of_it.weight, rtol=1e-12)
-    np.testing.assert_allclose(some.mean_score, all_of_it.mean_score, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(
-        some.covariance_score[:, i == j], all_of_it.covariance_score[:, i == j], rtol=1e-10, atol=1e-10
-    )
-    assert np.all(some.covariance_score[:, i != j] == 0)
-    assert np.any(all_of_it.covariance_score[:, i != j] != 0)
-
-
-def test_variances_alone_are_not_enough_for_a_turned_component() -> None:
-    mixture = GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 0.5], [0.5, 1.0]]])
-    (leaf,) = Chunk(mixture.sample(500, 0), NoNoise()).leaves()
-    one, other = (leaf_moments(Model(mixture), leaf, variances_only=only) for only in (True, False))
-    assert one.log_likelihood == other.log_likelihood
-    np.testing.assert_array_equal(one.covariance_score, other.covariance_score)
 
 
 @pytest.mark.parametrize("kind", ["diagonal", "full"])

@@ -33,9 +33,9 @@ def _kernel_for(block: Block) -> ModuleType:  # a Kernel
     return noisy
 
 
-def expect(model: Model, block: Block, *, variances_only: bool = False) -> Expectation:
+def expect(model: Model, block: Block, *, covariance_type: str = "full") -> Expectation:
     """Moments and log densities of one block, by the kernel that fits it (see Kernel)."""
-    result: Expectation = _kernel_for(block).expect(model, block, variances_only)
+    result: Expectation = _kernel_for(block).expect(model, block, covariance_type)
     return result
 
 
@@ -57,15 +57,15 @@ def responsibilities(model: Model, block: Block) -> np.ndarray:
     return posterior(model, block)[1]
 
 
-def leaf_moments(model: Model, leaf: Leaf, *, variances_only: bool = False) -> Moments:
+def leaf_moments(model: Model, leaf: Leaf, *, covariance_type: str = "full") -> Moments:
     """The moments of a leaf: its blocks' in their order.
 
     Args:
         model: of the expectation.
         leaf: the samples.
-        variances_only: whether nobody will ask for what is off the diagonals of the covariance scores; it may be zero.
+        covariance_type: the structure that the M-step gives covariances: it decides what of their scores must be right.
     """
-    parts = [expect(model, block, variances_only=variances_only).moments for block in leaf.blocks]
+    parts = [expect(model, block, covariance_type=covariance_type).moments for block in leaf.blocks]
     if not parts:
         return Moments.zero(model.mixture.n_components, model.mixture.n_features)
     return reduce(Moments.__add__, parts)

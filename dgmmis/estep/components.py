@@ -1,6 +1,6 @@
 """Components as the dense E-step wants them, prepared once a pass for each pattern of features and shared noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,6 +24,8 @@ class Components:
         precision: T_k^-1 (k, m, m).
         whiten: L_k^-1 with T_k = L_k L_k' (k, m, m).
         axes_only: whether every T_k is diagonal.
+        is_isotropic: whether every T_k is a multiple of the identity, and that is less than diagonal.
+        is_common: whether T_k is the same for all, and that is more than a number.
     """
 
     log_constant: np.ndarray
@@ -31,6 +33,8 @@ class Components:
     precision: np.ndarray
     whiten: np.ndarray
     axes_only: bool
+    is_isotropic: bool
+    is_common: bool
 
     @classmethod
     def of(cls, model: Model, features: np.ndarray, noise: np.ndarray) -> "Components":
@@ -39,13 +43,24 @@ class Components:
         total = mixture.covariances[:, features[:, None], features] + unpack(noise)
         whiten, log_determinant = cholesky_inverse(total)
         i, j = packed_indices(m)
+        axes_only = not np.any(total[:, i[i > j], j[i > j]])
+        variances = np.diagonal(total, axis1=1, axis2=2)
         return cls(
             log_weights(model) - 0.5 * (m * LOG_TWO_PI + log_determinant),
             np.ascontiguousarray(mixture.means[:, features]),
             np.swapaxes(whiten, 1, 2) @ whiten,
             whiten,
-            not np.any(total[:, i[i > j], j[i > j]]),
+            axes_only,
+            m > 1 and axes_only and bool(np.all(variances == variances[:, :1])),
+            m > 1 and bool(np.all(total == total[:1])),
         )
+
+    def whitened(self) -> "Components":
+        """The same of points L^-1 x, where T = L L' is common."""
+        k, m = self.means.shape
+        identity = np.broadcast_to(np.eye(m), (k, m, m)).copy()
+        means = np.ascontiguousarray(self.means @ self.whiten[0].T)
+        return replace(self, means=means, precision=identity, whiten=identity, axes_only=True, is_isotropic=True)
 
     @property
     def nbytes(self) -> int:

@@ -19,8 +19,11 @@ NOTHING = -1e300
 
 @njit(**PART)
 @typing.no_type_check
-def _features(x, I, J, centre, scale, phi, reach):
-    """phi (F, n) of samples x (m, n): products z_i z_j, z, 1 with z = (x - centre) / scale; `reach`, their sizes."""
+def _features(x, I, J, isotropic, centre, scale, phi, reach):
+    """phi (F, n) of samples x (m, n): products z_i z_j, z, 1 with z = (x - centre) / scale; `reach`, their sizes.
+
+    The one product of isotropic components is z'z, with the same scale for all features.
+    """
     m, n = x.shape
     T = len(I)
     for i in range(m):
@@ -36,18 +39,35 @@ def _features(x, I, J, centre, scale, phi, reach):
         for v in range(n):
             s += (x[i, v] - c) ** 2
         width = math.sqrt(s / n)
-        width = width if width > 0.0 else 1.0
-        inverse = 1.0 / width
+        centre[i], scale[i] = c, width if width > 0.0 else 1.0
+        reach[T + i] = max(high - c, c - low)
+    if isotropic is not None:
+        widest = 0.0
+        for i in range(m):
+            widest = max(widest, scale[i])
+        for i in range(m):
+            scale[i] = widest
+    for i in range(m):
+        c = centre[i]
+        inverse = 1.0 / scale[i]
         for v in range(n):
             phi[T + i, v] = (x[i, v] - c) * inverse
-        centre[i], scale[i] = c, width
-        reach[T + i] = max(high - c, c - low) * inverse
-    for t in range(T):
-        i = T + I[t]
-        j = T + J[t]
+        reach[T + i] *= inverse
+    if isotropic is not None:
+        reach[0] = 0.0
         for v in range(n):
-            phi[t, v] = phi[i, v] * phi[j, v]
-        reach[t] = reach[i] * reach[j]
+            phi[0, v] = 0.0
+        for i in range(m):
+            for v in range(n):
+                phi[0, v] += phi[1 + i, v] * phi[1 + i, v]
+            reach[0] += reach[1 + i] * reach[1 + i]
+    else:
+        for t in range(T):
+            i = T + I[t]
+            j = T + J[t]
+            for v in range(n):
+                phi[t, v] = phi[i, v] * phi[j, v]
+            reach[t] = reach[i] * reach[j]
     for v in range(n):
         phi[T + m, v] = 1.0
 
@@ -113,13 +133,21 @@ def _shares(log_joint, log_bg, top, z):
 
 @njit(**PART)
 @typing.no_type_check
-def _gather(k, sums, I, J, centre, scale, means, first, second):
-    """Add a panel's sums (F,) of q phi, as sums of q (x - mu) and of q (x - mu)(x - mu)', packed."""
+def _gather(k, sums, I, J, isotropic, centre, scale, means, first, second):
+    """Add a panel's sums (F,) of q phi, as sums of q (x - mu) and of q (x - mu)(x - mu)', packed; of isotropic
+    components the trace of these, in the first place."""
     m = means.shape[1]
     T = len(I)
     weight = sums[T + m]
     for i in range(m):
         first[k, i] += sums[T + i] * scale[i] + weight * (centre[i] - means[k, i])
+    if isotropic is not None:
+        value = sums[0]
+        for i in range(m):
+            a = (centre[i] - means[k, i]) / scale[i]
+            value += 2.0 * a * sums[1 + i] + weight * a * a
+        second[k, 0] += value * scale[0] * scale[0]
+        return
     for t in range(T):
         i, j = I[t], J[t]
         a = (centre[i] - means[k, i]) / scale[i]
@@ -130,7 +158,7 @@ def _gather(k, sums, I, J, centre, scale, means, first, second):
 
 @njit(**PART)
 @typing.no_type_check
-def _gather_differences(k, x, q, I, J, means, first, second):
+def _gather_differences(k, x, q, I, J, isotropic, means, first, second):
     """The same of a narrow component, from its responsibilities q (n,) and x - mu itself."""
     m, n = x.shape
     for i in range(m):
@@ -138,6 +166,13 @@ def _gather_differences(k, x, q, I, J, means, first, second):
         for v in range(n):
             s += q[v] * (x[i, v] - means[k, i])
         first[k, i] += s
+    if isotropic is not None:
+        for i in range(m):
+            s = 0.0
+            for v in range(n):
+                s += q[v] * (x[i, v] - means[k, i]) ** 2
+            second[k, 0] += s
+        return
     for t in range(len(I)):
         i, j = I[t], J[t]
         s = 0.0
@@ -194,18 +229,31 @@ def _variance_scores(k, A, first, second, precision, u, W):
         W[k, t] = p * (p * second[k, t] - A[k])
 
 
+@njit(**PART)
+@typing.no_type_check
+def _trace_scores(k, A, first, second, precision, u, W):
+    """The same where T is isotropic: only the trace of W is found, and shared out evenly on the diagonal."""
+    m = first.shape[1]
+    p = precision[k, 0, 0]
+    each = p * (p * second[k, 0] - m * A[k]) / m
+    for i in range(m):
+        u[k, i] = p * first[k, i]
+        W[k, i * (i + 1) // 2 + i] = each
+
+
 @njit(**FAST)
 @typing.no_type_check
 def dense_kernel(
-    Y, w, log_bg, log_ref, log_constant, means, precision, whiten, I, J, panel, margin, cutoff, A, u, W,
+    Y, w, log_bg, log_ref, log_constant, means, precision, whiten, I, J, isotropic, panel, margin, cutoff, A, u, W,
     log_p, Q
 ):  # fmt: skip
     """Sums over samples Y (M, N) into A (K,), u (K, M), W (K, TM), log_p (N,).
 
     w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
     importance sampling; log_constant (K,) log weight and normalisation; I, J (T,): the products of features that are
-    wanted, i >= j; panel: samples in a panel; margin: see `near`, None: all components matter; cutoff: in sigmas, or
-    None; Q (K, N) or (0, 0) receives the responsibilities.
+    wanted, i >= j; isotropic: None, or True: every T_k is a multiple of the identity, and of W only the trace is
+    wanted; panel: samples in a panel; margin: see `near`, None: all components matter; cutoff: in sigmas, or None;
+    Q (K, N) or (0, 0) receives the responsibilities; where isotropic, (1, N), which is zero, their weighted sum.
 
     Returns: the sums of background and log-likelihood, of samples, of what was cut, and of samples beyond the cutoff of
     everything.
@@ -238,7 +286,7 @@ def dense_kernel(
         x = Y[:, start : start + n]
         bg = log_bg[start : start + n]
         phi = phis[: F * n].reshape((F, n))
-        _features(x, I, J, centre, scale, phi, reach)
+        _features(x, I, J, isotropic, centre, scale, phi, reach)
         if margin is not None:
             box_of(Y, start, start + n, lo, hi)
             n_active = near(nearby, log_constant, means, whiten, lo, hi, margin, cutoff, bg, active)
@@ -287,13 +335,17 @@ def dense_kernel(
                 dropped += weight / (1.0 + math.exp(log_z - log_cut[v]))
                 beyond += weight * far[v]
             factor[v] = weight / z[v]
-        if Q.shape[0]:
+        if isotropic is None and Q.shape[0]:
             for a in range(n_active):
                 for v in range(n):
                     Q[active[a], start + v] = joint[a, v] / z[v]
         for a in range(n_active):
             for v in range(n):
                 joint[a, v] *= factor[v]
+        if isotropic is not None and Q.shape[0]:
+            for a in range(n_active):
+                for v in range(n):
+                    Q[0, start + v] += joint[a, v]
         sums = thetas[: n_active * F].reshape((n_active, F))  # whose coefficients are not needed any more
         if n_active:
             np.dot(joint, phi.T, sums)
@@ -301,12 +353,14 @@ def dense_kernel(
             k = active[a]
             A[k] += sums[a, F - 1]
             if narrow[a]:
-                _gather_differences(k, x, joint[a], I, J, means, first, second)
+                _gather_differences(k, x, joint[a], I, J, isotropic, means, first, second)
             else:
-                _gather(k, sums[a], I, J, centre, scale, means, first, second)
+                _gather(k, sums[a], I, J, isotropic, centre, scale, means, first, second)
     inner, half = np.empty((M, M)), np.empty((M, M))
     for a in range(len(nearby)):
-        if T == M < M * (M + 1) // 2:
+        if isotropic is not None:
+            _trace_scores(nearby[a], A, first, second, precision, u, W)
+        elif T == M < M * (M + 1) // 2:
             _variance_scores(nearby[a], A, first, second, precision, u, W)
         else:
             _scores(nearby[a], A, first, second, precision, whiten, u, W, inner, half)

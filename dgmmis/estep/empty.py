@@ -10,9 +10,9 @@ from dgmmis.moments import Moments
 from dgmmis.types import Vector
 
 
-def expect(model: Model, block: Block, variances_only: bool = False) -> Expectation:
+def expect(model: Model, block: Block, covariance_type: str = "full") -> Expectation:
     """Each component has its weight of them (see Kernel)."""
-    del variances_only
+    del covariance_type
     weights = np.ones(block.n_samples) if block.weights is None else block.weights
     if block.log_reference is not None:
         weights = weights * np.exp(-block.log_reference)

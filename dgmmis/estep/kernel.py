@@ -26,9 +26,9 @@ class Expectation:
 class Kernel(Protocol):
     """An E-step: dense (T_nk does not depend on n) or noisy (it does)."""
 
-    def expect(self, model: Model, block: Block, variances_only: bool = False) -> Expectation:
-        """The E-step and the sums of the M-step, fused; what is off the diagonals of covariance scores may be left at
-        zero where only variances are wanted."""
+    def expect(self, model: Model, block: Block, covariance_type: str = "full") -> Expectation:
+        """The E-step and the sums of the M-step, fused. Of covariance scores only what an M-step asks for that gives
+        covariances this structure need be right: diagonals, traces, or the sum over components."""
 
     def log_density(self, model: Model, block: Block) -> Vector:
         """Log density of each sample, background included."""

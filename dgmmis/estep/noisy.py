@@ -14,9 +14,9 @@ LANE_NUMBERS = 1 << 16
 """Numbers of the components' lanes that should stay in the cache of one core."""
 
 
-def expect(model: Model, block: Block, variances_only: bool = False) -> Expectation:
+def expect(model: Model, block: Block, covariance_type: str = "full") -> Expectation:
     """Moments and log densities of a block (see Kernel)."""
-    del variances_only
+    del covariance_type
     return _run(model, block, _room(model, block, with_responsibilities=False))
 
 
