@@ -193,3 +193,10 @@ def test_statistics_load_no_engine() -> None:
     loaded = imported_by(*(f"dgmmis.{name}" for name in STATISTICS if name in existing))
     assert "numpy" in loaded
     assert loaded.isdisjoint(ENGINES | {"sklearn", "pandas", "pyarrow", "astropy"})
+
+
+def test_estimators_load_no_library_of_tables() -> None:
+    """Those of pandas, xarray and dask are known by what they can do."""
+    loaded = imported_by("dgmmis.estimator")
+    assert "sklearn" in loaded
+    assert loaded.isdisjoint({"pandas", "xarray", "polars", "pyarrow", "matplotlib", "distributed"})
