@@ -25,8 +25,15 @@ ESTIMATORS = [
 sparing = pytest.mark.filterwarnings("ignore::dgmmis.RepairWarning", "ignore::dgmmis.NotConvergedWarning")
 
 
+def expected_to_fail(estimator: BaseEstimator) -> dict[str, str]:
+    """With several components a start takes some of the rows by chance: of other rows, it finds another maximum."""
+    if getattr(estimator, "n_components", None) != 2:
+        return {}
+    return {"check_sample_weight_equivalence_on_dense_data": "30 rows of 30 features have many maxima"}
+
+
 @sparing
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_to_fail)
 def test_the_checks_of_scikit_learn(estimator: BaseEstimator, check: object) -> None:
     check(estimator)  # type: ignore[operator]
 
