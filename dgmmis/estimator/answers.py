@@ -3,6 +3,9 @@
 numpy arrays, tables of pandas, zarr arrays and stores are answered in numpy, in the order of the catalogue. dask arrays
 and dask tables are answered in lazy dask arrays, chunk for chunk, and nothing is read before these are computed. An
 xarray DataArray is answered in a DataArray with the coordinates of its rows, lazy where it was.
+
+What needs points drawn for it, Z where the noise differs by object and rows selected on what the catalogue lacks, has
+them drawn chunk by chunk: such answers depend, within the error that `scoring` allows, on how rows are cut.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -20,6 +20,10 @@ from dgmmis.survey import Survey
 class GMMis(FittedMixture):
     """Gaussian mixture of a noisy, truncated, incomplete survey.
 
+    X may be a numpy, dask or zarr array, a table of pandas or dask, an xarray DataArray, or a survey store. A fit reads
+    it chunk by chunk. What is said of rows afterwards is lazy where they are: of a dask array or table in a dask array,
+    of a DataArray in one with the coordinates of its rows; of anything else in numpy.
+
     Args:
         n_components: K.
         covariance_type: "full", "diag", "tied" or "spherical".
