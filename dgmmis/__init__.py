@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dgmmis.errors import NotConvergedWarning as NotConvergedWarning
     from dgmmis.errors import RepairWarning as RepairWarning
     from dgmmis.estimator import GMMis as GMMis
+    from dgmmis.estimator import GMMisClassifier as GMMisClassifier
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
     from dgmmis.information import StandardErrors as StandardErrors
@@ -92,6 +93,7 @@ _HOMES = {
     "Frozen": "dgmmis.prior",
     "FullNoise": "dgmmis.noise",
     "GMMis": "dgmmis.estimator",
+    "GMMisClassifier": "dgmmis.estimator",
     "GaussianMixture": "dgmmis.mixture",
     "Grid": "dgmmis.selection",
     "HalfSpace": "dgmmis.selection",

@@ -4,6 +4,7 @@ of missing features, laid out features by samples as the kernels want it."""
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -251,30 +252,30 @@ def check_points(points: Points, first: int = 0) -> None:
         )
 
 
-def check_weights(weights: np.ndarray, n: int, first: int = 0) -> np.ndarray:
+def check_weights(weights: Any, n: int, first: int = 0) -> np.ndarray:
     """Sample weights (n,) as floats: finite and non-negative, or an error that names the rows."""
-    weights = reals(weights, "sample_weight")
-    if weights.shape != (n,):
-        raise ShapeError("sample_weight has the wrong shape", expected=(n,), got=weights.shape)
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    values = reals(weights, "sample_weight")
+    if values.shape != (n,):
+        raise ShapeError("sample_weight has the wrong shape", expected=(n,), got=values.shape)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
-        raise DataError(f"sample_weight is negative or not finite in {rows_named(bad + first)}", got=weights[bad[0]])
-    return weights
+        raise DataError(f"sample_weight is negative or not finite in {rows_named(bad + first)}", got=values[bad[0]])
+    return values
 
 
-def check_projection(projection: np.ndarray, points: Points, first: int = 0) -> np.ndarray:
+def check_projection(projection: Any, points: Points, first: int = 0) -> np.ndarray:
     """Projections (n, m, d) as floats, finite, or an error that names the rows."""
-    projection = reals(projection, "projection")
-    if projection.ndim != 3 or projection.shape[:2] != points.shape:
+    matrices = reals(projection, "projection")
+    if matrices.ndim != 3 or matrices.shape[:2] != points.shape:
         raise ShapeError(
             "projection has the wrong shape",
             expected=f"({points.shape[0]}, {points.shape[1]}, d) for points {points.shape}",
-            got=projection.shape,
+            got=matrices.shape,
         )
-    bad = np.flatnonzero(~np.all(np.isfinite(projection), axis=(1, 2)))
+    bad = np.flatnonzero(~np.all(np.isfinite(matrices), axis=(1, 2)))
     if len(bad):
         raise DataError(f"projection is not finite in {rows_named(bad + first)}")
-    return projection
+    return matrices
 
 
 def chunk_from_arrays(

@@ -19,6 +19,7 @@ __all__ = [
     "JobError",
     "LockedError",
     "NotConvergedWarning",
+    "NotNumbersError",
     "NumericalError",
     "PlanError",
     "RefusedError",
@@ -76,6 +77,10 @@ class DataError(DgmmisError, ValueError):
     """Data hold values that no survey can have: infinite, negative variances, not positive definite."""
 
     exit_code = 65
+
+
+class NotNumbersError(DataError, TypeError):
+    """Data hold objects that are no numbers."""
 
 
 class JobError(DgmmisError, ValueError):

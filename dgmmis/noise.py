@@ -5,7 +5,7 @@ Four kinds, one protocol: none, shared, variances per sample, full covariance pe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -165,27 +165,63 @@ def parse_noise(noise_covariance: object, points: Points, first: int = 0) -> Noi
         noise: Noise = noise_covariance
     else:
         array = reals(noise_covariance, "noise_covariance")
-        if array.shape == (n, m) == (m, m) and m > 1:
-            raise RefusedError(
-                f"noise_covariance of shape {array.shape} is either variances or one covariance",
-                do="pass dgmmis.DiagonalNoise(variances) or dgmmis.SharedNoise(covariance)",
-            )
-        if array.shape == (m, m):
+        form = noise_form(array.shape, n, m)
+        if form == "shared":
             noise = SharedNoise(array)
-        elif array.shape == (n, m):
+        elif form == "diagonal":
             noise = DiagonalNoise(array)
-        elif array.shape == (n, m, m):
+        else:
             _check_symmetric(array, points, first)
             noise = FullNoise(pack(array))
-        else:
-            raise ShapeError(
-                "noise_covariance has the wrong shape",
-                expected=f"({m}, {m}), ({n}, {m}) or ({n}, {m}, {m}) for {n} samples of {m} features",
-                got=array.shape,
-                do="give one covariance, variances per sample, or a covariance per sample",
-            )
     check_noise(noise, points, first)
     return noise
+
+
+def noise_values(noise_covariance: Any, n: float, m: int) -> tuple[str, Any]:
+    """Kind of a noise that may be lazy, and its array, by its shape alone; the values are not looked at.
+
+    Args:
+        noise_covariance: as for `parse_noise`, or a dask or zarr array.
+        n, m: samples and features; n may be NaN.
+
+    Raises:
+        ShapeError, RefusedError: as `noise_form`.
+    """
+    if noise_covariance is None or isinstance(noise_covariance, NoNoise):
+        return "none", None
+    if isinstance(noise_covariance, SharedNoise):
+        return "shared", noise_covariance.covariance
+    if isinstance(noise_covariance, (DiagonalNoise, FullNoise)):
+        return noise_covariance.kind, noise_covariance.values
+    array = noise_covariance if hasattr(noise_covariance, "shape") else reals(noise_covariance, "noise_covariance")
+    return noise_form(tuple(array.shape), n, m), array
+
+
+def noise_form(shape: tuple[Any, ...], n: float, m: int) -> str:
+    """What an array of some shape is as the noise of n samples of m features: its kind.
+
+    n, and with it the length of the array, may be NaN: not known yet.
+
+    Raises:
+        ShapeError: no such form of noise.
+        RefusedError: (n, m) with n = m > 1, which could be either of two things.
+    """
+    if shape == (n, m) == (m, m) and m > 1:
+        raise RefusedError(
+            f"noise_covariance of shape {shape} is either variances or one covariance",
+            do="pass dgmmis.DiagonalNoise(variances) or dgmmis.SharedNoise(covariance)",
+        )
+    if shape == (m, m):
+        return "shared"
+    for form, tail in (("diagonal", (m,)), ("full", (m, m))):
+        if shape[1:] == tail and (shape[0] == n or np.isnan(n) or np.isnan(shape[0])):
+            return form
+    raise ShapeError(
+        "noise_covariance has the wrong shape",
+        expected=f"({m}, {m}), ({n}, {m}) or ({n}, {m}, {m}) for {n} samples of {m} features",
+        got=shape,
+        do="give one covariance, variances per sample, or a covariance per sample",
+    )
 
 
 def _check_symmetric(covariances: np.ndarray, points: Points, first: int | None) -> None:

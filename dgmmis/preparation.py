@@ -67,7 +67,7 @@ def prepared(
                 do="leave it out",
             )
         if constraints.floor is None:
-            constraints = replace(constraints, floor=FLOOR * spread(sample))
+            constraints = replace(constraints, floor=FLOOR * spread(_each_once(sample)))
         survey = (survey or Survey()).completed(sample, data.n_features)
         require_steady(survey, sample)
         observing = Observing(survey, mean_noise(sample))
@@ -80,3 +80,14 @@ def prepared(
     finally:
         if owned:
             executor.close()
+
+
+def _each_once(sample: Chunk) -> Chunk:
+    """The rows that count, each once: a weight of two and a row given twice are to have the same floor."""
+    n = sample.n_samples
+    rows = np.arange(n) if sample.weights is None else np.flatnonzero(sample.weights > 0)
+    points = sample.points[rows]
+    # one feature without equal values is enough, and soon found
+    if sample.projection is None and not any(len(np.unique(column)) == len(rows) for column in points.T):
+        rows = rows[np.unique(points, axis=0, return_index=True)[1]]
+    return sample if len(rows) in (0, n) else sample.take(rows)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dgmmis.errors import DataError
+from dgmmis.errors import DataError, NotNumbersError
 
 
 def reals(values: Any, what: str) -> np.ndarray:
@@ -15,17 +15,25 @@ def reals(values: Any, what: str) -> np.ndarray:
         what: its name in messages.
 
     Raises:
-        DataError: words, dates, complex numbers, rows of unequal length, or numbers that float64 cannot hold.
+        DataError: words, dates, complex numbers, sparse matrices, rows of unequal length, or numbers that float64
+            cannot hold.
+        NotNumbersError: objects that are no numbers.
     """
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise DataError(f"{what} is sparse, and sparse data are not supported", do="give values.toarray()")
+    kind: type[DataError] = DataError
     try:
         array = np.asarray(values)
-        if array.dtype.kind in "cMmV":  # numpy would take the real part, and count days
+        if array.dtype.kind == "c":  # numpy would take the real part
+            raise TypeError(f"Complex data not supported: {array.dtype}")
+        if array.dtype.kind in "MmV":  # and count days
             raise TypeError(f"numbers of type {array.dtype}")
+        kind = NotNumbersError if array.dtype.kind == "O" else DataError
         if np.ma.isMaskedArray(values):
             return np.asarray(np.ma.filled(values.astype(float), np.nan))
         return np.asarray(array, dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(
+        raise (kind if isinstance(error, TypeError) else DataError)(
             f"{what} cannot be read as numbers",
             expected="real numbers, rows of equal length",
             got=error,

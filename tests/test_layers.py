@@ -193,3 +193,13 @@ def test_statistics_load_no_engine() -> None:
     loaded = imported_by(*(f"dgmmis.{name}" for name in STATISTICS if name in existing))
     assert "numpy" in loaded
     assert loaded.isdisjoint(ENGINES | {"sklearn", "pandas", "pyarrow", "astropy"})
+
+
+def test_estimators_do_without_libraries_of_tables() -> None:
+    """Those of pandas, xarray and dask are known by what they can do; scikit-learn loads pandas where it is."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['pandas', 'xarray', 'pyarrow', 'polars', 'dask.dataframe']));"
+        "import numpy, dask.array, dgmmis.estimator as e; x = numpy.random.default_rng(0).normal(size=(50, 2));"
+        "m = e.GMMisClassifier().fit(x, x[:, 0] > 0); print(m.predict(dask.array.from_array(x)).compute().sum())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
 
 from dgmmis.chunk import (
     CHUNK_ROWS,
@@ -20,7 +19,6 @@ from dgmmis.chunk import (
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.noise import Noise, parse_noise
 from dgmmis.reals import reals
-from dgmmis.types import Vector
 
 
 @runtime_checkable
@@ -141,28 +139,39 @@ class ArrayDataset:
     @classmethod
     def of(
         cls,
-        points: Float[np.ndarray, "n m"],
+        points: Any,
         noise_covariance: object = None,
         *,
-        projection: Float[np.ndarray, "n m d"] | None = None,
-        sample_weight: Vector | None = None,
+        projection: Any = None,
+        sample_weight: Any = None,
     ) -> "ArrayDataset":
         """Check what a user gives and make a catalogue of it.
+
+        Args:
+            points: measured values y_n (n, m); NaN: missing.
+            noise_covariance: of them, as for `parse_noise`.
+            projection: R_n (n, m, d).
+            sample_weight: how often each object counts (n,).
 
         Raises:
             ShapeError, DataError, RefusedError: as `parse_noise` and the checks in `chunk` say.
         """
         points = reals(points, "X")
+        if points.ndim == 2 and points.shape[1] == 0:
+            least = f"0 feature(s) (shape={points.shape}) while a minimum of 1 is required"  # scikit-learn's words
+            raise ShapeError(f"X has {least}", do="give the features that were measured")
         if points.ndim != 2 or 0 in points.shape:
             raise ShapeError(
                 "X must be a table of at least one row and one feature",
                 expected="(n, d)",
                 got=points.shape,
-                do="reshape it: X[:, None] for one feature, X[None] for one row",
+                do="reshape your data: X[:, None] for one feature, X[None] for one row",
             )
         check_points(points)
         noise = parse_noise(noise_covariance, points)
         weights = None if sample_weight is None else check_weights(sample_weight, len(points))
+        if weights is not None and not weights.any():
+            raise DataError("every sample_weight is zero", do="give a weight to the objects that count")
         matrices = None if projection is None else check_projection(projection, points)
         return cls(chunk_from_arrays(points, noise, weights=weights, projection=matrices))
 

@@ -8,8 +8,8 @@ import numpy as np
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import RefusedError, ShapeError
-from dgmmis.noise import DiagonalNoise, SharedNoise
+from dgmmis.errors import ShapeError
+from dgmmis.noise import noise_values
 
 ROWS = 1 << 16
 
@@ -36,26 +36,8 @@ def spool(
     for name, rows in (("projection", projection), ("sample_weight", sample_weight)):
         if rows is not None and rows.shape[0] != n:
             raise ShapeError(f"{name} has the wrong length", expected=n, got=rows.shape[0])
-    kind, shared, is_diagonal = "none", None, False
-    if isinstance(noise_covariance, (DiagonalNoise, SharedNoise)):
-        is_diagonal = isinstance(noise_covariance, DiagonalNoise)
-        values = "values" if is_diagonal else "covariance"
-        noise_covariance = getattr(noise_covariance, values)
-    elif noise_covariance is not None and n == m:
-        raise RefusedError(
-            "noise_covariance of as many rows as features is ambiguous",
-            do="pass dgmmis.DiagonalNoise(variances) or dgmmis.SharedNoise(covariance)",
-        )
-    if noise_covariance is not None:
-        shape = tuple(np.shape(noise_covariance))
-        if shape == (m, m) and not is_diagonal:
-            kind, shared = "shared", _rows(noise_covariance, slice(None))
-        elif shape in ((n, m), (n, m, m)):
-            kind = "diagonal" if len(shape) == 2 else "full"
-        else:
-            raise ShapeError(
-                "noise_covariance has the wrong shape", expected=f"({m}, {m}), ({n}, {m}) or ({n}, {m}, {m})", got=shape
-            )
+    kind, noise = noise_values(noise_covariance, n, m)
+    shared = _rows(noise, slice(None)) if kind == "shared" else None
     d = m if projection is None else projection.shape[2]
     schema = Schema(
         features=tuple(f"x{i}" for i in range(d)),
@@ -70,7 +52,7 @@ def spool(
             rows = slice(start, min(start + ROWS, n))
             writer.write(
                 _rows(points, rows),
-                noise=_rows(noise_covariance, rows) if kind in ("diagonal", "full") else None,
+                noise=_rows(noise, rows) if kind in ("diagonal", "full") else None,
                 weights=None if sample_weight is None else _rows(sample_weight, rows),
                 projection=None if projection is None else _rows(projection, rows),
             )
