@@ -1,8 +1,10 @@
 """The choice between models: readings shared, criteria and their errors against literal sums, published tables."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from dgmmis.execution.tree import Partial
 from dgmmis.fit import Alternative, Fit, fit
 from dgmmis.model_selection import Choice, cross_validate, select
 from dgmmis.model_selection.fitting import abreast
-from dgmmis.plan import Work
+from dgmmis.plan import USABLE, Work, make_plan
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.2, -0.3]], [np.diag([0.4, 0.9]), np.diag([0.6, 0.3])])
@@ -84,7 +86,7 @@ def test_each_reading_serves_all_fits() -> None:
     executor = Counting()
     choice = select(data, numbers, covariance_types=kinds, fitting=Fitting(search=search), executor=executor)
     longest = max(found.n_passes for found in alone.values())
-    assert executor.readings["_Sums"] == longest < sum(found.n_passes for found in alone.values()) / 3
+    assert executor.readings["_Sums"] == longest < sum(found.n_passes for found in alone.values()) / 2
     assert executor.readings["_compared"] == 1
     assert choice.n_passes == longest + 1
     assert _bits(choice.best) == _bits(alone[choice.n_components, choice.covariance_type])
@@ -122,20 +124,26 @@ def test_groups_change_readings_and_nothing_else(survey: Survey | None, monkeypa
 
 
 def test_groups_fit_into_memory() -> None:
-    data = ArrayDataset.of(np.random.default_rng(0).normal(size=(20_000, 8)))
-    alternatives = [Alternative(Start(k), "full") for k in range(1, 101)]
-    work = Work.of(data, 1)
-    sizes = {}
-    for gigabytes in (0.8, 1.0, 16.0):
-        resources = Resources(2, 2, int(gigabytes * 1e9))
-        groups = abreast(data, alternatives, 1, work=work, resources=resources)
+    """As many as fit into a task's memory together, and no more than are quick to come; one that does not is refused."""
+    data = ArrayDataset.of(np.random.default_rng(0).normal(size=(20_000, 3)))
+    alternatives = [Alternative(Start(k), "full") for k in range(1, 41)]
+    work, roomy = Work.of(data, 1), Resources(2, 2, 1 << 34)
+
+    def needed(n_components: int) -> int:
+        return make_plan(data.references, replace(work, n_components=n_components), roomy).task_bytes
+
+    for most, n_starts in ((40, 1), (100, 1), (100, 2)):
+        resources = replace(roomy, process_bytes=math.ceil(needed(most) / USABLE) + 8)
+        groups = abreast(data, alternatives, n_starts, work=work, resources=resources)
         assert [of for group in groups for of in group] == alternatives
-        sizes[gigabytes] = len(groups)
-    assert sizes[0.8] > sizes[1.0] > sizes[16.0] >= 4  # no more than 32 in each
-    twice = abreast(data, alternatives, 2, work=work, resources=resources)
-    assert len(twice) > sizes[16.0]
+        sums = [n_starts * sum(of.start.n_components for of in group) for group in groups]
+        assert all(total <= most for total, group in zip(sums, groups, strict=True) if len(group) > 1)
+        following = [n_starts * group[0].start.n_components for group in groups[1:]]
+        assert all(total + more > most for total, more in zip(sums, following, strict=False))
+    assert [len(group) for group in abreast(data, alternatives, 1, work=work, resources=roomy)] == [32, 8]
+    assert [len(group) for group in abreast(data, alternatives, 4, work=work, resources=roomy)] == [8] * 5
     with pytest.raises(PlanError, match="do not fit into a worker's memory"):
-        abreast(data, alternatives, 1, work=work, resources=Resources(2, 2, int(0.5e9)))
+        abreast(data, alternatives, 1, work=work, resources=replace(roomy, process_bytes=int(needed(39) / USABLE)))
 
 
 # criteria and their errors

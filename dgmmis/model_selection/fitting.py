@@ -19,7 +19,10 @@ SIDE_BY_SIDE = 32
 """Fits that share their readings of the data at most: more save little, and the first would be long in coming."""
 
 DRIVER_BYTES = 1 << 30
-"""That fits side by side may need in the driver, unless one alone does: each has its curvature there."""
+"""That fits side by side may keep in the driver between passes, unless one alone does."""
+
+KEPT = 0.2
+"""The part of what a fit needs there at a time that it keeps: two matrices of its curvature of ten."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +64,9 @@ def abreast(
     plans = {k: plan_of(k) for k in {1, *numbers}}
     plans[max(numbers)].check()
     most = max(1, SIDE_BY_SIDE // n_starts)
-    edges, total, driver = [0], 0, 0
+    edges, total, driver = [0], 0, 0.0
     for m, k in enumerate(numbers):
-        own = n_starts * (plans[k].driver_bytes - plans[1].driver_bytes)
+        own = KEPT * n_starts * (plans[k].driver_bytes - plans[1].driver_bytes)
         total, driver = total + n_starts * k, driver + own
         is_first = m == edges[-1]
         fits = is_first or (driver <= DRIVER_BYTES and m - edges[-1] < most and _fits(plan_of(total)))
