@@ -69,7 +69,7 @@ def select_job(
     structures = tuple(tried.covariance_types) or (job.model.covariance_type,)
     if job.model.frozen:
         raise RefusedError("[model] frozen, and a choice of how many components there are", do="freeze none")
-    if job.model.init not in START_METHODS:
+    if job.first_mixture() is not None:
         ways = ", ".join(START_METHODS)
         raise RefusedError("[model] init is a run, which has one number of components", do=f"start with one of {ways}")
     if out is not None:

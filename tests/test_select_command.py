@@ -73,6 +73,17 @@ def test_the_best_is_said_drawn_and_written(survey: Path) -> None:
     assert np.array_equal(read_run(survey / "survey.run").model.mixture.means, run.model.mixture.means)
 
 
+def test_the_help_says_what_is_lost_and_has_an_example(survey: Path) -> None:
+    shown = select(survey, "--help")
+    assert shown.returncode == 0
+    for words in (
+        "dgmmis select survey.toml --components 1:20",
+        "What was done by then is lost",
+        "[bic|aic|icl|held-out]",
+    ):
+        assert words in " ".join(shown.stdout.split())
+
+
 def test_machines_get_json_and_nothing_else(survey: Path) -> None:
     options = ("--covariance-types", "diag,spherical", "--criterion", "held-out", "--folds", 2, "--starts", 2)
     done = select(survey, "survey.toml", "--components", "1,3", *options, "--out", "held.run", "--json", "--quiet")
@@ -118,10 +129,12 @@ def test_what_cannot_be_chosen_is_refused(survey: Path) -> None:
     text = (survey / "survey.toml").read_text()
     frozen = text.replace('init = "kmeans"', 'init = "kmeans"\nfrozen = { means = [0] }')
     run = text.replace('init = "kmeans"', 'init = "survey.run"')
+    misspelt = text.replace('init = "kmeans"', 'init = "kmean"')
     tight = _with(text, kind="local").replace("[cluster]", '[cluster]\nmemory_limit = "300MB"')
     for changed, said in (
         (frozen, "frozen, and a choice"),
         (run, "init is a run, which has one number"),
+        (misspelt, "init 'kmean' is neither a way to start nor the path of a run"),
         (tight, "do not fit into a worker's memory"),
     ):
         (survey / "changed.toml").write_text(changed)
