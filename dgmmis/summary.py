@@ -163,7 +163,13 @@ def choice_table(choice: "Choice") -> str:
         worse = "" if entry.worse is None else f"{entry.worse.value:.3g} +- {entry.worse.standard_error:.2g}"
         mark = "*" if entry is choice.entry else ""
         named = [str(entry.n_components), entry.covariance_type, str(entry.n_parameters)]
-        values = [mark, *named, *values, "" if mark else worse, entry.mark and f"! {entry.mark}"]
+        values = [
+            mark,
+            *named,
+            *values,
+            "" if mark else worse,
+            ("! " if entry.mark else "") + (entry.mark or "".join(entry.notes[:1])).partition(":")[0],
+        ]
         rows.append(["-" if value == "nan" else value for value in values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -256,6 +256,18 @@ def test_a_collapsed_component_is_not_the_best() -> None:
     assert "Left out: 2 full (component" in found.recommendation
 
 
+def test_a_component_without_a_spread_of_its_own_may_be_in_the_best() -> None:
+    """Half of the objects are at one place, and noise scatters them: nothing is unbounded there."""
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(-2, 1, (150, 1)), np.full((150, 1), 1.0)])
+    noise = np.full(x.shape, 0.09)
+    found = select(ArrayDataset.of(x + rng.normal(0, 0.3, x.shape), noise), [1, 2])
+    assert found.n_components == 2
+    assert found.entry.repairs == ()
+    assert not found.entry.mark
+    assert "has no spread of its own along feature 0" in found.entry.notes[0]
+
+
 def test_what_has_not_settled_is_not_the_best() -> None:
     data = ArrayDataset.of(PLANE.sample(400, 15))
     found = select(data, [1, 2], fitting=Fitting(stopping=Stopping(1e-12, max_iter=4)))

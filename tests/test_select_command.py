@@ -128,7 +128,8 @@ def test_bad_arguments_are_refused_before_work_starts(survey: Path, arguments: l
 def test_what_cannot_be_chosen_is_refused(survey: Path) -> None:
     text = (survey / "survey.toml").read_text()
     frozen = text.replace('init = "kmeans"', 'init = "kmeans"\nfrozen = { means = [0] }')
-    run = text.replace('init = "kmeans"', 'init = "survey.run"')
+    assert select(survey, "survey.toml", "--components", 1, "--out", "one.run", "--quiet").returncode == 0
+    run = text.replace('init = "kmeans"', 'init = "one.run"')
     misspelt = text.replace('init = "kmeans"', 'init = "kmean"')
     tight = _with(text, kind="local").replace("[cluster]", '[cluster]\nmemory_limit = "300MB"')
     for changed, said in (

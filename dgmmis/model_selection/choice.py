@@ -260,7 +260,8 @@ def _entry(
         worse=None,
         status=failed or found.status.value,
         converged=found.converged and failed is None,
-        repairs=found.repairs,
+        repairs=found.repairs[len(found.at_boundary) :],
+        notes=found.repairs[: len(found.at_boundary)],
     )
 
 

@@ -25,6 +25,8 @@ class Entry:
         status: why the fit ended, in a sentence.
         converged: whether it settled.
         repairs: sentences about components that collapsed or starved.
+        notes: sentences about covariances that noise has left without a spread of their own along something: such a
+            maximum is as good as any, since noise bounds its likelihood, and has less freedom than is counted.
     """
 
     n_components: int
@@ -39,6 +41,7 @@ class Entry:
     status: str
     converged: bool
     repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.n_components} {self.covariance_type}"
@@ -75,4 +78,10 @@ class Entry:
         worse = self.worse or Difference(nan, nan)
         values |= {"worse": worse.value, "worse_error": worse.standard_error}
         finite = {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in values.items()}
-        return {**finite, "status": self.status, "converged": self.converged, "repairs": list(self.repairs)}
+        return {
+            **finite,
+            "status": self.status,
+            "converged": self.converged,
+            "repairs": list(self.repairs),
+            "notes": list(self.notes),
+        }
