@@ -112,10 +112,11 @@ def test_groups_change_readings_and_nothing_else(survey: Survey | None, monkeypa
     """Where the sums of all fits do not fit into memory together, some go after the others; on any executor."""
     points = PLANE.sample(5000, 5)
     data = ArrayDataset.of(points[points[:, 0] < 2.0])
+    fitting = Fitting(stopping=Stopping(1e-2, 100, imputation_error=1.0, arrived=30.0))
     found = []
     for executor, most in ((Serial(), 32), (Threads(3), 1)):
         monkeypatch.setattr("dgmmis.model_selection.fitting.SIDE_BY_SIDE", most)
-        found.append(select(data, [1, 2, 3], fitting=ROUGHLY, survey=survey, executor=executor))
+        found.append(select(data, [1, 2, 3], fitting=fitting, survey=survey, executor=executor))
         executor.close()
     together, apart = found
     assert np.array_equal(_numbers(together)[:, [0, 1, 2, 4, 5]], _numbers(apart)[:, [0, 1, 2, 4, 5]])
@@ -226,6 +227,7 @@ def test_criteria_are_normalised_under_noise_and_selection() -> None:
     assert worst.worse.standard_error == pytest.approx(np.sqrt(n) * difference.std(), rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_error_is_the_scatter_between_catalogues() -> None:
     """Of the difference of BIC between one component and two, over 50 catalogues: a scatter is known within a tenth."""
     differences, errors = [], []
@@ -280,7 +282,7 @@ def test_what_has_not_settled_is_not_the_best() -> None:
         "BIC is best for 1 full: there is no other sound fit. Left out: 2 full (stopped"
     )
     only = select(data, [2], fitting=Fitting(stopping=Stopping(1e-12, max_iter=4)))
-    assert only.recommendation.startswith("No fit is sound; of those there are BIC is best for 2 full (stopped at")
+    assert only.recommendation.startswith("No fit is sound; among them BIC is best for 2 full (stopped at")
 
 
 def test_a_smaller_model_that_is_as_good_is_named() -> None:

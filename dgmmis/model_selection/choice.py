@@ -146,6 +146,8 @@ def check_alternatives(
     Raises:
         DgmmisError: as `select` and `fit` do before any work.
     """
+    if isinstance(covariance_types, str):
+        covariance_types = [covariance_types]
     numbers, structures = sorted(set(components)), list(dict.fromkeys(covariance_types))
     if not numbers or not structures:
         raise JobError("no numbers of components to try" if structures else "no covariance types to try")

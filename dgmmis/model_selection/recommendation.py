@@ -15,14 +15,15 @@ MOST_NAMED = 4
 def recommendation(criterion: Criterion, best: Entry, table: Sequence[Entry]) -> str:
     """Which is best, by how much, what smaller one is as good as far as can be told, and what was left out."""
     rivals = [entry for entry in table if entry is not best and not entry.mark and entry.worse is not None]
-    said = [_preferred(criterion, best, rivals, table)]
+    rivals.sort(key=lambda entry: entry.worse.value if entry.worse is not None else 0.0)
+    following = rivals[0] if rivals else None
+    said = [_preferred(criterion, best, following, table)]
     smaller = [entry for entry in rivals if entry.n_parameters < best.n_parameters and is_alike(entry)]
     if smaller:
         least = min(smaller, key=lambda entry: entry.n_parameters)
-        said.append(
-            f"{least}, with {least.n_parameters} parameters instead of {best.n_parameters}, cannot be told "
-            f"from it: worse by {_amount(least)}."
-        )
+        amount = "" if least is following else f": worse by {_amount(least, criterion)}"
+        numbers = f"{least.n_parameters} parameters instead of {best.n_parameters}"
+        said.append(f"{least}, with {numbers}, cannot be told from it{amount}.")
     marked = [entry for entry in table if entry is not best and entry.mark]
     if marked:
         reasons = [f"{entry} ({entry.mark.partition(':')[0]})" for entry in marked[:MOST_NAMED]]
@@ -36,24 +37,22 @@ def is_alike(entry: Entry) -> bool:
     return entry.worse is not None and entry.worse.value <= TOLD_APART * entry.worse.standard_error
 
 
-def _preferred(criterion: Criterion, best: Entry, rivals: Sequence[Entry], table: Sequence[Entry]) -> str:
+def _preferred(criterion: Criterion, best: Entry, following: Entry | None, table: Sequence[Entry]) -> str:
     words = criterion.words[0].upper() + criterion.words[1:]
     if best.mark:
-        return f"No fit is sound; of those there are {criterion.words} is best for {best} ({best.mark})."
-    edge = ""
-    if best.n_components == max(entry.n_components for entry in table) > min(entry.n_components for entry in table):
-        edge = ", the most that was tried"
+        return f"No fit is sound; among them {criterion.words} is best for {best} ({best.mark})."
+    numbers = [entry.n_components for entry in table]
+    edge = ", the most that was tried" if best.n_components == max(numbers) > min(numbers) else ""
     first = f"{words} is best for {best}{edge}"
-    known = [entry for entry in rivals if entry.worse is not None]
-    if not known:
+    if following is None:
         return f"{first}: there is no other sound fit."
-    following = min(known, key=lambda entry: entry.worse.value if entry.worse is not None else 0.0)
-    return f"{first}; next is {following}, worse by {_amount(following)}."
+    return f"{first}; next is {following}, worse by {_amount(following, criterion)}."
 
 
-def _amount(entry: Entry) -> str:
+def _amount(entry: Entry, criterion: Criterion) -> str:
     assert entry.worse is not None
     value, error = entry.worse.value, entry.worse.standard_error
+    unit = " per object" if criterion.is_held_out else ""
     if not error > 0:  # alike object by object, or not known
-        return f"{value:.3g}"
-    return f"{value:.3g} +- {error:.2g} ({value / error:.1f} standard errors)"
+        return f"{value:.3g}{unit}"
+    return f"{value:.3g} +- {error:.2g}{unit} ({value / error:.1f} standard errors)"
