@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from dgmmis.account import Account
 from dgmmis.callback import Callback, Callbacks, Notice
 from dgmmis.dataset.checkpoint import Run, is_unfinished, require_place_for_run, write_beside, write_run
 from dgmmis.errors import JobError, RefusedError, counted
-from dgmmis.execution.cluster import connect
+from dgmmis.execution.cluster import connect, foreseen
 from dgmmis.initialize import START_METHODS
 from dgmmis.job import Job
 from dgmmis.model_selection import Choice, Criterion, Fitting, select
@@ -84,14 +85,19 @@ def select_job(
     account = Account(job.path.stem, run_id)
     follower = Callbacks([account, *callbacks])
     work = Work.of(given.rows, sum(of.start.n_components for of in alternatives), given.survey)
-    executor = connect(job.cluster_spec(), small=work.is_small)
+    spec = job.cluster_spec()
+    in_groups = partial(abreast, given.rows, alternatives, search.n_starts, work=work)
+    resources = foreseen(spec, small=work.is_small)
+    if resources is not None:
+        in_groups(resources=resources)  # what does not fit is refused before a cluster is started
+    executor = connect(spec, small=work.is_small)
     try:
-        groups = abreast(given.rows, alternatives, search.n_starts, work=work, resources=executor.resources)
+        groups = in_groups(resources=executor.resources)
         largest = max(search.n_starts * sum(of.start.n_components for of in group) for group in groups)
         plan = make_plan(given.rows.references, replace(work, n_components=largest), executor.resources)
         if announce is not None:
-            in_groups = f", in {len(groups)} groups that share their readings" if len(groups) > 1 else ""
-            announce([("models", f"{len(alternatives)}{in_groups}"), *plan.lines(), *executor.about()])
+            shared = f", in {len(groups)} groups that share their readings" if len(groups) > 1 else ""
+            announce([("models", f"{len(alternatives)}{shared}"), *plan.lines(), *executor.about()])
         told = {"run": run_id, "goes_on": False, "job_file": str(job.path), "models": list(map(str, alternatives))}
         follower.on_notice(Notice("start", {**told, "plan": asdict(plan), "software": software()}))
         options: dict[str, Any] = {"survey": given.survey, "seed": job.fit.seed, "executor": executor}

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,15 +28,18 @@ from dgmmis import (
     Survey,
     Uniform,
 )
+from dgmmis.callback import Callback, Step
 from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.errors import DataError, JobError, PlanError, RefusedError
-from dgmmis.execution.executor import Resources
+from dgmmis.execution.cluster import ClusterSpec, connect
+from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import Alternative, Fit, fit
 from dgmmis.model_selection import Choice, Entry, cross_validate, select
 from dgmmis.model_selection.fitting import abreast
 from dgmmis.plan import USABLE, Work, make_plan
+from dgmmis.simulate import simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.2, -0.3]], [np.diag([0.4, 0.9]), np.diag([0.6, 0.3])])
@@ -122,6 +127,39 @@ def test_groups_change_readings_and_nothing_else(survey: Survey | None, monkeypa
     assert np.array_equal(_numbers(together)[:, [0, 1, 2, 4, 5]], _numbers(apart)[:, [0, 1, 2, 4, 5]])
     assert _bits(together.best) == _bits(apart.best)
     assert apart.n_passes > together.n_passes
+
+
+class Kills(Callback):
+    """Kills a process of a local cluster after some passes."""
+
+    def __init__(self, executor: Executor, after: int) -> None:
+        self._executor, self.left = executor, after
+
+    def on_step(self, step: Step) -> None:
+        del step
+        self._executor.survived()  # who is there now
+        self.left -= 1
+        if self.left == 0:
+            os.kill(self._executor.everywhere(os.getpid)[0], signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path, survived: Callable[[str], None]) -> None:
+    """Among the fits, and among those of the folds; on processes, and in this one."""
+    data, found = simulate(tmp_path / "survey.zarr", preset="deconvolution", n=9000, seed=2), []
+    for passes in (None, 10, 60):
+        executor = Serial() if passes is None else connect(ClusterSpec("local", workers=2), small=False)
+        kills = Kills(executor, passes or -1)
+        options: dict[str, Any] = {"criterion": Criterion("held-out", 2), "covariance_types": ["full", "diag"]}
+        choice = select(data, [1, 2], fitting=ROUGHLY, executor=executor, callbacks=[kills], **options)
+        found.append(_numbers(choice))
+        if passes is not None:
+            assert kills.left <= 0
+            assert executor.survived().workers_lost == 1
+            survived("worker killed in a choice")
+        executor.close()
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_groups_fit_into_memory() -> None:
