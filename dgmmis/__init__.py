@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from dgmmis.mixture import GaussianMixture as GaussianMixture
     from dgmmis.model import Model as Model
     from dgmmis.model_selection import Choice as Choice
+    from dgmmis.model_selection import Criterion as Criterion
     from dgmmis.model_selection import CrossValidation as CrossValidation
+    from dgmmis.model_selection import Fitting as Fitting
     from dgmmis.model_selection import Stack as Stack
-    from dgmmis.model_selection import choose_components as choose_components
     from dgmmis.model_selection import cross_validate as cross_validate
+    from dgmmis.model_selection import select as select
     from dgmmis.model_selection import stack as stack
     from dgmmis.model_selection import stacked as stacked
     from dgmmis.noise import DiagonalNoise as DiagonalNoise
@@ -82,11 +84,13 @@ _HOMES = {
     "Choice": "dgmmis.model_selection",
     "ConstantNoise": "dgmmis.noise_law",
     "Constraints": "dgmmis.prior",
+    "Criterion": "dgmmis.model_selection",
     "CrossValidation": "dgmmis.model_selection",
     "Dataset": "dgmmis.dataset.dataset",
     "DgmmisError": "dgmmis.errors",
     "DiagonalNoise": "dgmmis.noise",
     "Fit": "dgmmis.fit",
+    "Fitting": "dgmmis.model_selection",
     "FixedDensity": "dgmmis.background",
     "FixedMixture": "dgmmis.background",
     "FromFunction": "dgmmis.selection",
@@ -125,12 +129,12 @@ _HOMES = {
     "Survey": "dgmmis.survey",
     "Uniform": "dgmmis.background",
     "bootstrap": "dgmmis.uncertainty",
-    "choose_components": "dgmmis.model_selection",
     "cross_validate": "dgmmis.model_selection",
     "errors_of": "dgmmis.uncertainty",
     "evaluate": "dgmmis.fit",
     "load_pygmmis": "dgmmis.pygmmis",
     "read_run": "dgmmis.dataset.checkpoint",
+    "select": "dgmmis.model_selection",
     "stack": "dgmmis.model_selection",
     "stacked": "dgmmis.model_selection",
 }

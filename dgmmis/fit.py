@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from dgmmis.callback import Callback, Callbacks, Record
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.em import Outcome, Pass, Status, Stopping
-from dgmmis.errors import DataError, JobError, RefusedError, ShapeError
+from dgmmis.errors import DataError, JobError, NumericalError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
 from dgmmis.information import StandardErrors, density_slopes, n_directions, standard_errors
 from dgmmis.initialize import Start, first_models
@@ -29,7 +29,7 @@ from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import LARGEST
 from dgmmis.rounds import Known, evaluated
 from dgmmis.scoring import information
-from dgmmis.search import Candidate, Search, Searching
+from dgmmis.search import Candidate, Runner, Search, Searching, follow
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
@@ -183,43 +183,118 @@ def fit(
     Raises:
         DgmmisError: its subclasses say what is wrong with data, options or cluster, before work starts where possible.
     """
-    started = time.perf_counter()
+    constraints = constraints or Constraints()
     data = as_catalogue(data)
-    stopping = stopping or Stopping()
-    constraints, search = constraints or Constraints(), search or Search()
     check_start(data, start, constraints, survey)
-    with prepared(data, start.n_components, survey=survey, constraints=constraints, executor=executor) as ready:
-        passes, sample = ready.passes, ready.sample
-        first = first_models(start, sample, passes.observing.survey, seed, search.n_starts)
-        models = [with_frozen(constrained(model, passes.constraints), first[0], passes.constraints) for model in first]
-        callback = Callbacks(callbacks)
-        callback.on_start(models[0], stopping.max_iter, stopping.tol)
-        searching = Searching(passes, sample, search, stopping, callback)
-        outcome, passes, history = searching.best_of(models, seed)
-        callback.on_end(outcome.status.value)
-        edges = _edges(passes, sample, outcome)
-        compile_seconds = passes.readings.compile_seconds
-    return Fit(
-        model=outcome.model,
-        status=outcome.status,
-        records=tuple(history.records),
-        log_likelihood=outcome.last.log_likelihood,
-        objective=outcome.last.objective,
-        completeness=outcome.last.completeness,
-        completeness_error=outcome.last.completeness_error,
-        observing=passes.observing,
-        points_of=passes.points_of,
-        last=outcome.last,
-        sample=sample,
-        constraints=passes.constraints,
-        n_samples=outcome.last.n_samples,
-        n_passes=passes.count,
-        seconds=time.perf_counter() - started,
-        plan=ready.plan,
-        compile_seconds=compile_seconds,
-        candidates=tuple(searching.candidates),
-        at_boundary=edges,
+    (found,) = fit_side_by_side(
+        data,
+        [Alternative(start, constraints.covariance_type)],
+        survey=survey,
+        constraints=constraints,
+        stopping=stopping,
+        search=search,
+        seed=seed,
+        executor=executor,
+        callbacks=callbacks,
     )
+    if isinstance(found, NumericalError):
+        raise found
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alternative:
+    """One of several models of a catalogue.
+
+    Args:
+        start: the first model, or how to find it.
+        covariance_type: the structure of its covariances.
+    """
+
+    start: Start
+    covariance_type: str
+
+    def __str__(self) -> str:
+        return f"{self.start.n_components} {self.covariance_type}"
+
+
+def fit_side_by_side(
+    data: Catalogue,
+    alternatives: Sequence[Alternative],
+    *,
+    survey: Survey | None = None,
+    constraints: Constraints | None = None,
+    stopping: Stopping | None = None,
+    search: Search | None = None,
+    seed: int = 0,
+    executor: Executor | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> list[Fit | NumericalError]:
+    """Fits of several models to a catalogue, to the bits that `fit` finds for each: every reading of the data serves
+    all that are still under way. What cannot be fitted has its error instead.
+
+    Args:
+        data: the catalogue.
+        alternatives: the models, which `check_start` has seen.
+        survey, constraints, stopping, search, seed, executor, callbacks: as for `fit`, all of them the same.
+    """
+    started = time.perf_counter()
+    constraints, stopping, search = constraints or Constraints(), stopping or Stopping(), search or Search()
+    several = len(alternatives) > 1
+    abreast = sum(of.start.n_components for of in alternatives) * (search.n_starts if several else 1)
+    results: list[Fit | NumericalError] = []
+    with prepared(data, abreast, survey=survey, constraints=constraints, executor=executor) as ready:
+        readings, sample, observing = ready.passes.readings, ready.sample, ready.passes.observing
+        callback = Callbacks(callbacks)
+        drawn: dict[Start, list[Model]] = {}  # which do not depend on the structure
+        searches: list[Searching] = []
+        runners: list[list[Runner]] = []
+        for of in alternatives:
+            own = replace(ready.passes.constraints, covariance_type=of.covariance_type)
+            if of.start not in drawn:
+                drawn[of.start] = first_models(of.start, sample, observing.survey, seed, search.n_starts)
+            first = drawn[of.start]
+            models = [with_frozen(constrained(model, own), first[0], own) for model in first]
+            passes = Passes(readings, observing, own)
+            searching = Searching(passes, sample, search, stopping, callback, str(of) if several else "")
+            if not searches:
+                callback.on_start(models[0], stopping.max_iter, stopping.tol)
+            searches.append(searching)
+            runners.append(searching.runners(models, seed))
+        follow([runner for starts in runners for runner in starts])
+        for searching, starts in zip(searches, runners, strict=True):
+            try:
+                outcome, passes, history = searching.best(starts)
+            except NumericalError as error:
+                results.append(error)
+                continue
+            callback.on_end(outcome.status.value)
+            edges = _edges(passes, sample, outcome)
+            compile_seconds = readings.compile_seconds
+            results.append(
+                Fit(
+                    model=outcome.model,
+                    status=outcome.status,
+                    records=tuple(history.records),
+                    log_likelihood=outcome.last.log_likelihood,
+                    objective=outcome.last.objective,
+                    completeness=outcome.last.completeness,
+                    completeness_error=outcome.last.completeness_error,
+                    observing=passes.observing,
+                    points_of=passes.points_of,
+                    last=outcome.last,
+                    sample=sample,
+                    constraints=passes.constraints,
+                    n_samples=outcome.last.n_samples,
+                    n_passes=passes.count,
+                    seconds=time.perf_counter() - started,
+                    plan=ready.plan,
+                    compile_seconds=compile_seconds,
+                    candidates=tuple(searching.candidates),
+                    at_boundary=edges,
+                )
+            )
+    return results
 
 
 def evaluate(

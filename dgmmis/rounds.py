@@ -8,7 +8,7 @@ import numpy as np
 
 from dgmmis.callback import Callback, History, Record
 from dgmmis.chunk import Chunk
-from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em
+from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em, passed
 from dgmmis.errors import UnseenError
 from dgmmis.information import Information, ScoreProducts, n_directions, prior_curvature, resolved_covariance
 from dgmmis.model import Model
@@ -325,13 +325,19 @@ def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Outc
     Raises:
         UnseenError: even with the most points the completeness cannot be told from zero.
     """
+    return passed(evaluating(passes, model, sample=sample, seed=seed), passes)
+
+
+def evaluating(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Passing:
+    """The loop of `evaluated`, which may share its readings with others."""
     if not passes.survey_is_partial:
-        return Outcome(model, passes(model), Status.CONVERGED)
+        result = yield model
+        return Outcome(model, result, Status.CONVERGED)
     resolution = Resolution(passes, sample, seed)
     while True:
         resolution.begin_round(model)
         try:
-            result = passes(model)
+            result = yield model
         except UnseenError:
             if not resolution.relieve():
                 raise

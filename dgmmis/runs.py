@@ -118,7 +118,9 @@ def run_job(
                 if announce is not None:
                     announce([("begins again", why)])
                 result, replicates = _fitted(job, given, working, under_way, following)
-            run = _run(job, data, result, replicates, under_way)
+            task = under_way.task
+            sitting = Sitting(task.run_id, under_way.seconds, task.n_sittings)
+            run = run_of(job, data, result, replicates=replicates, sitting=sitting)
             write_run(destination, run)
             under_way.finish()
             written = ("status", "converged", "objective", "completeness", "n_samples", "n_passes", "seconds")
@@ -184,7 +186,23 @@ def _fitted(
     return result, bootstrap(data, result.model, n, **options) if n else None
 
 
-def _run(job: Job, data: Dataset, result: Fit, replicates: Bootstrap | None, under_way: UnderWay) -> Run:
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """How a run came about.
+
+    Args:
+        run_id: a short random word that it keeps for life.
+        seconds: that it took in all.
+        number: how often it was begun.
+    """
+
+    run_id: str
+    seconds: float
+    number: int = 1
+
+
+def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None, sitting: Sitting) -> Run:
+    """What is kept of the fit of a job, and of its bootstrap."""
     errors = _errors(result)
     if replicates is not None:
         errors["bootstrap"] = _bootstrapped(result, replicates)
@@ -201,12 +219,12 @@ def _run(job: Job, data: Dataset, result: Fit, replicates: Bootstrap | None, und
         "n_passes": result.n_passes,
         **_imputation(result),
         "candidates": [finite(asdict(candidate)) for candidate in result.candidates],
-        "seconds": under_way.seconds,
+        "seconds": sitting.seconds,
         "compile_seconds": result.compile_seconds,
-        "sittings": under_way.task.n_sittings,
+        "sittings": sitting.number,
         "repairs": list(result.repairs),
         "dropped_by_cutoff": result.dropped,
-        "run_id": under_way.task.run_id,
+        "run_id": sitting.run_id,
         "data": str(data.path),
         "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,

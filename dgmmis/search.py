@@ -1,7 +1,7 @@
 """The search for the best of the maxima: several starts, and split-and-merge moves, that share readings of the data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,14 +61,14 @@ class Candidate:
 
 
 @dataclass(slots=True, eq=False)
-class _Runner:
-    """A start under way."""
+class Runner:
+    """A start under way: its passes, and the loop that wants them."""
 
     name: str
     passes: Passes
-    model: Model
     seed: int
-    history: History = field(default_factory=History)
+    history: History
+    loop: Passing
     end: Outcome | DgmmisError | None = None
 
     @property
@@ -76,12 +76,26 @@ class _Runner:
         return self.end.last.objective if isinstance(self.end, Outcome) else -np.inf
 
 
-class Searching:
-    """A search under way; stateful on purpose, one for a fit."""
+def follow(runners: Sequence[Runner]) -> None:
+    """Follow starts, of one search or of several, to their maxima: each reading of the data serves all of them."""
+    for runner, end in zip(runners, together([(of.passes, of.loop) for of in runners]), strict=True):
+        runner.end = end
 
-    def __init__(self, passes: Passes, sample: Chunk, search: Search, stopping: Stopping, callback: Callback) -> None:
+
+class Searching:
+    """A search under way; stateful on purpose, one for a fit. `name` tells its records from those of other fits."""
+
+    def __init__(
+        self,
+        passes: Passes,
+        sample: Chunk,
+        search: Search,
+        stopping: Stopping,
+        callback: Callback,
+        name: str = "",
+    ) -> None:
         self._passes, self._sample, self._search = passes, sample, search
-        self._stopping, self._callback = stopping, callback
+        self._stopping, self._callback, self._name = stopping, callback, name
         self.candidates: list[Candidate] = []
 
     def best_of(self, models: Sequence[Model], seed: int) -> tuple[Outcome, Passes, History]:
@@ -90,11 +104,21 @@ class Searching:
         Raises:
             DgmmisError: what the only one, or the first of all, met, if none came to an end.
         """
-        runners = [
-            _Runner(f"start {m}", self._passes.beside(), model, seed if m == 0 else _seed_of(seed, m))
+        runners = self.runners(models, seed)
+        follow(runners)
+        return self.best(runners)
+
+    def runners(self, models: Sequence[Model], seed: int) -> list[Runner]:
+        """Starts from first models, each with a seed of its own; nothing runs yet."""
+        return [
+            self._runner(
+                f"start {m}", self._passes, model, seed if m == 0 else _seed_of(seed, m), is_only=len(models) == 1
+            )
             for m, model in enumerate(models)
         ]
-        self._run(runners)
+
+    def best(self, runners: Sequence[Runner]) -> tuple[Outcome, Passes, History]:
+        """The best of starts that have been followed, and what moves make of it; raises as `best_of` does."""
         best = self._ahead(runners)
         for runner in runners:
             said = "the best" if runner is best else "less than the best"
@@ -105,7 +129,7 @@ class Searching:
         outcome, passes, history = best.end, best.passes, best.history
         return self._improved(outcome, passes, history, best.seed)
 
-    def _ahead(self, runners: Sequence[_Runner]) -> _Runner:
+    def _ahead(self, runners: Sequence[Runner]) -> Runner:
         """The best; of those that imputed points of their own leave in doubt, the best on the same points."""
         best = max(runners, key=lambda runner: runner.objective)
         if not isinstance(best.end, Outcome) or not best.end.last.completeness_error > 0:
@@ -124,22 +148,21 @@ class Searching:
         else:
             self.candidates.append(Candidate(name, np.nan, len(history.records), str(end)))
 
-    def _run(self, runners: Sequence[_Runner]) -> None:
-        loops = []
-        for runner in runners:
-            callback = Callbacks([runner.history, _Named(runner.name if len(runners) > 1 else "", self._callback)])
-            loop = rounds(
-                runner.passes,
-                runner.model,
-                sample=self._sample,
-                stopping=self._stopping,
-                seed=runner.seed,
-                callback=callback,
-                history=runner.history,
-            )
-            loops.append((runner.passes, loop))
-        for runner, end in zip(runners, together(loops), strict=True):
-            runner.end = end
+    def _runner(
+        self, name: str, passes: Passes, model: Model, seed: int, *, is_only: bool, history: History | None = None
+    ) -> Runner:
+        beside, history = passes.beside(), history or History()
+        said = ", ".join(part for part in (self._name, "" if is_only else name) if part)
+        loop = rounds(
+            beside,
+            model,
+            sample=self._sample,
+            stopping=self._stopping,
+            seed=seed,
+            callback=Callbacks([history, _Named(said, self._callback)]),
+            history=history,
+        )
+        return Runner(name, beside, seed, history, loop)
 
     def _improved(
         self, outcome: Outcome, passes: Passes, history: History, seed: int
@@ -154,9 +177,10 @@ class Searching:
             better = self._best_move(outcome, passes, starved)
             if better is None:
                 break
-            runner = _Runner("", passes.beside(), better, _seed_of(seed, 1000 + number))
-            runner.history.records.extend(history.records)
-            self._run([runner])
+            so_far = History()
+            so_far.records.extend(history.records)
+            runner = self._runner("", passes, better, _seed_of(seed, 1000 + number), is_only=True, history=so_far)
+            follow([runner])
             if not isinstance(runner.end, Outcome):
                 break
             (before,) = together([(runner.passes.beside(), _judged(outcome))])  # on the points of the new one

@@ -41,9 +41,10 @@ preparation online
 fit
 uncertainty job model_selection
 simulate runs prediction drawing stream
+chosen
 reprocess
-progress summary status
-estimator cli plotting dashboard report testing
+progress summary status plotting
+estimator cli dashboard report testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""

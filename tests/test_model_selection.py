@@ -1,8 +1,6 @@
-"""Held-out likelihood, stacking, the choice of the number of components: against literal sums and published numbers."""
+"""Held-out likelihood and stacking: against literal sums."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import likelihood
 import numpy as np
@@ -10,32 +8,24 @@ import pytest
 from cases import CASES, INTERVAL, LINE, Case, Drawn, Measured, Variances, draw
 from scipy.optimize import minimize, minimize_scalar
 
-from dgmmis import Box, Constraints, Frozen, GaussianMixture, Model, Stopping, Survey, Uniform
+from dgmmis import Box, Criterion, Fitting, GaussianMixture, Model, Stopping, Survey, Uniform
 from dgmmis.background import FixedMixture
 from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
-from dgmmis.errors import DataError, JobError, NumericalError, RefusedError, ShapeError
+from dgmmis.errors import DataError, NumericalError, RefusedError, ShapeError
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.fit import evaluate, fit
 from dgmmis.initialize import Start
-from dgmmis.model_selection import CrossValidation, choose_components, cross_validate, stack, stacked
+from dgmmis.model_selection import CrossValidation, cross_validate, select, stack, stacked
 from dgmmis.model_selection.average import Sums, maximised
 from dgmmis.noise_law import NearestNoise
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.2, -0.3]], [np.diag([0.4, 0.9]), np.diag([0.6, 0.3])])
 QUICK = Stopping(max_iter=3)
-
-
-def _needed(*parts: str) -> Path:
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs {'/'.join(parts)}, which does not come with the project")
-    return path
 
 
 def _normal(y: np.ndarray, mixture: GaussianMixture) -> np.ndarray:
@@ -192,7 +182,9 @@ def test_same_bits_on_a_cluster(tmp_path: Path) -> None:
     data, found = Dataset.open(tmp_path / "survey.zarr"), set()
     for executor in (Serial(), connect(ClusterSpec("local", workers=2), small=False)):
         options = {"survey": case.survey, "stopping": QUICK, "executor": executor}
-        choice = choose_components(data, [1, 2], "held_out", n_folds=2, **options)
+        common = {"survey": case.survey, "executor": executor}
+        fitting = Fitting(stopping=QUICK)
+        choice = select(data, [1, 2], criterion=Criterion("held-out", 2), fitting=fitting, **common)
         validated = [entry.validation for entry in choice.table]
         fits = [fit(data, Start(k), **options) for k in (1, 2)]
         average = stack(fits, data, validated=validated, executor=executor)
@@ -348,96 +340,3 @@ def test_objects_that_no_model_explains_are_an_error() -> None:
     with pytest.raises(NumericalError, match="no density under any"):
         maximised(lambda beta: found, 2)
     assert stack([narrow, narrow], ArrayDataset.of(y)).lacking == 0  # far away is not impossible
-
-
-# how many components
-
-FAR = GaussianMixture([0.3, 0.3, 0.4], [[-6, 0], [6, 0], [0, 6]], [np.eye(2), np.diag([0.5, 2]), 1.5 * np.eye(2)])
-
-
-@pytest.mark.parametrize("criterion", ["bic", "icl", "held_out"])
-def test_three_well_separated_components_are_found(criterion: str) -> None:
-    """A fourth has to gain 6 log(600) / 2 = 19 in log L for BIC, three times as much as chance does with 6 parameters;
-    held-out likelihood takes it in some catalogues, not in this one."""
-    data = ArrayDataset.of(FAR.sample(600, 11))
-    found = choose_components(data, range(1, 5), criterion, n_folds=2, stopping=Stopping(1e-4))
-    assert found.n_components == 3
-    assert [entry.n_components for entry in found.table] == [1, 2, 3, 4]
-    assert [entry.n_parameters for entry in found.table] == [5, 11, 17, 23]
-    assert np.all(np.diff([entry.log_likelihood for entry in found.table]) > 0)
-    best = found.table[2]
-    assert best.log_likelihood == found.best.log_likelihood
-    assert best.bic == pytest.approx(-2 * 600 * best.log_likelihood + 17 * np.log(600))
-    assert best.aic == pytest.approx(-2 * 600 * best.log_likelihood + 34)
-    assert best.icl == pytest.approx(best.bic, abs=1)
-    assert best.converged
-    assert (best.validation is not None) == (criterion == "held_out")
-    if criterion == "held_out":
-        first = found.table[0].validation
-        assert first is not None
-        assert best.validation is not None
-        gain = best.validation - first
-        assert gain.value > 10 * gain.standard_error
-
-
-def test_icl_counts_the_background_as_a_component() -> None:
-    y = np.concatenate([PLANE.sample(150, 12), np.random.default_rng(12).uniform(-6, 6, (100, 2))])
-    start = Start(1, background=Uniform([-6, -6], [6, 6]))
-    found = choose_components(ArrayDataset.of(y), [1, 2], "icl", start=start)
-    for entry in found.table:
-        assert entry.icl > entry.bic
-    model = found.best.model
-    inside = (1 - model.background_fraction) * model.mixture.weights * _normal(y, model.mixture)
-    of_all = np.concatenate([inside, np.full((250, 1), model.background_fraction / 144)], axis=1)
-    certainty = np.log(of_all.max(axis=1) / of_all.sum(axis=1)).sum()
-    entry = found.table[found.n_components - 1]
-    assert entry.icl == pytest.approx(entry.bic - 2 * certainty, abs=1e-8)
-
-
-def test_a_collapsed_component_is_not_the_best() -> None:
-    """Half of the values are the same: two components can have any likelihood."""
-    y = np.random.default_rng(13).normal(size=(60, 1))
-    y[:30] = 0.25
-    found = choose_components(ArrayDataset.of(y), [1, 2], stopping=Stopping(1e-4))
-    one, two = found.table
-    assert two.bic < one.bic - 100
-    assert "collapsed" in two.repairs[0]
-    assert found.n_components == 1
-
-
-def test_a_choice_that_has_no_meaning_is_refused() -> None:
-    data = ArrayDataset.of(PLANE.sample(20, 14))
-    with pytest.raises(JobError, match=r"unknown criterion 'bci'.*bic"):
-        choose_components(data, [1], "bci")
-    with pytest.raises(JobError, match="no numbers of components"):
-        choose_components(data, [])
-    with pytest.raises(JobError, match="n_folds must be at least 2"):
-        choose_components(data, [1], "held_out", n_folds=1)
-    with pytest.raises(JobError, match="n_components must be a whole number, at least 1"):
-        choose_components(data, [0, 1])
-    with pytest.raises(RefusedError, match="frozen components"):
-        choose_components(data, [1], constraints=Constraints(frozen=Frozen(means=frozenset([0]))))
-
-
-SAME = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
-"""Our covariance types and mclust's names for them."""
-
-
-@pytest.mark.parametrize("covariance_type", SAME)
-@pytest.mark.parametrize(("name", "most"), [("faithful", 2), ("iris", 3)])
-def test_published_criteria(name: str, most: int, covariance_type: str) -> None:
-    """mclust's BIC and ICL, which have the other sign; it stops earlier, by up to 0.01 in BIC and 0.4 in ICL."""
-    document: Any = json.loads(_needed("reference", f"mclust_{name}.json").read_text())
-    table = np.genfromtxt(_needed("data", "classics", f"{name}.csv"), delimiter=",", skip_header=1)
-    found = choose_components(
-        ArrayDataset.of(table[:, : document["d"]]),
-        range(1, most + 1),
-        constraints=Constraints(covariance_type=covariance_type),
-        stopping=Stopping(1e-9),
-    )
-    for entry in found.table:
-        expected = document["fits"][f"{SAME[covariance_type]}_G{entry.n_components}"]
-        exact = 1e-8 if entry.n_components == 1 else 0.01
-        assert entry.n_parameters == expected["df"]
-        assert entry.bic == pytest.approx(-expected["bic_mclust"], abs=exact)
-        assert entry.icl == pytest.approx(-expected["icl_mclust"], abs=40 * exact)

@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 
 from dgmmis.background import Uniform
+from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.em import Stopping
 from dgmmis.errors import ShapeError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.plotting import Extent, confidence_ellipses, density_image, recovery_figure, survey_edges
+from dgmmis.model_selection import Fitting, select
+from dgmmis.plotting import (
+    Extent,
+    choice_figure,
+    confidence_ellipses,
+    density_image,
+    recovery_figure,
+    survey_edges,
+)
 from dgmmis.selection import Ball, Box, HalfSpace
 from dgmmis.simulate import PRESETS, simulate
 from dgmmis.survey import Survey
@@ -253,3 +263,26 @@ def test_weights_are_counted(tmp_path: Path) -> None:
     assert np.all(counts[:, x < 20.5] == 0)
     inside = (points[:, 0] > left) & (points[:, 0] < right) & (points[:, 1] > bottom) & (points[:, 1] < top)
     assert counts.mean() * (right - left) * (top - bottom) == pytest.approx(weights[inside].sum())
+
+
+def test_a_choice_is_drawn_with_the_errors_of_its_differences() -> None:
+    y = np.random.default_rng(2).normal(size=(80, 1))
+    y[:30] = 0.25  # two components collapse on them
+    kinds = ("full", "tied")
+    choice = select(ArrayDataset.of(y), [1, 2], covariance_types=kinds, fitting=Fitting(stopping=Stopping(1e-4)))
+    (axes,) = choice_figure(choice).axes
+    assert axes.get_ylabel() == "BIC"
+    for kind, line in zip(kinds, axes.containers, strict=True):
+        entries = [entry for entry in choice.table if entry.covariance_type == kind]
+        assert line.get_label() == kind
+        (bars,) = line.lines[2]
+        for entry, (low, high) in zip(entries, (path.vertices for path in bars.get_paths()), strict=True):
+            assert entry.worse is not None
+            assert low[0] == high[0] == entry.n_components
+            assert (low[1] + high[1]) / 2 == pytest.approx(entry.bic)
+            assert (high[1] - low[1]) / 2 == pytest.approx(entry.worse.standard_error)
+    (ring,) = [line for line in axes.lines if line.get_label() == "_best"]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (choice.n_components, choice.entry.bic)
+    crosses = [tuple(pair) for line in axes.lines if line.get_marker() == "x" for pair in line.get_xydata()]
+    assert crosses == [(entry.n_components, entry.bic) for entry in choice.table if entry.mark]
+    assert crosses

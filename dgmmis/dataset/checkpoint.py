@@ -136,6 +136,21 @@ def write_run(path: str | Path, run: Run) -> None:
         replace_file(path / DESCRIBED, described)
 
 
+def write_beside(path: str | Path, name: str, document: Mapping[str, Any]) -> None:
+    """Write a document of JSON values into the folder of a run, in the place of the one that is there.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    content = (json.dumps(document, indent=1) + "\n").encode()
+    place = place_of(path) / name
+    with writing(f"'{place}'"):
+        if isinstance(place, BucketPath):
+            place.put(content)
+        else:
+            replace_file(place, content)
+
+
 def run_bytes(run: Run) -> bytes:
     """A run as the content of a file."""
     arrays: dict[str, Any] = {

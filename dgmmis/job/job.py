@@ -4,7 +4,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from dgmmis.job.job_tables import (
     ReprocessTable,
     read_table,
 )
+from dgmmis.job.toml import toml_text
 from dgmmis.mixture import GaussianMixture
 from dgmmis.prior import Constraints, Frozen, InverseWishart
 from dgmmis.search import Search
@@ -138,6 +139,17 @@ class Job:
 
     def search(self) -> Search:
         return Search(self.fit.n_starts, self.fit.split_merge)
+
+    def with_model(self, n_components: int, covariance_type: str) -> "Job":
+        """The same job for another model: its text has the same tables, without their comments.
+
+        Raises:
+            RefusedError: a value that cannot be written again.
+        """
+        tables = tomllib.loads(self.text)
+        tables["model"] |= {"n_components": n_components, "covariance_type": covariance_type}
+        job = parse_job(toml_text(tables).lstrip(), self.path, allow_code=self.allow_code)
+        return replace(job, segments=self.segments)
 
     def cluster_spec(self) -> ClusterSpec:
         """Where the work runs; the paths of its files are relative to the job file."""

@@ -1,187 +1,277 @@
-"""How many components: fits with each number, and a criterion that says which is best."""
+"""select(): fits of several numbers of components and structures as one job, and which of them a criterion prefers."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from math import inf, nan
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import nan
+from typing import Any
 
 import numpy as np
 
+from dgmmis.callback import Callback, Callbacks
 from dgmmis.criteria import aic, bic, n_parameters
-from dgmmis.dataset.arrays import Catalogue, Reference
+from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.dataset.folds import Fold
-from dgmmis.em import Stopping
-from dgmmis.errors import JobError, NumericalError, RefusedError, nearest_name
+from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
-from dgmmis.execution.tree import Partial
-from dgmmis.fit import Fit
-from dgmmis.initialize import Start
-from dgmmis.latent_draw import Observing
-from dgmmis.model import Model
-from dgmmis.model_selection.cross_validation import CrossValidation, Fitting
-from dgmmis.model_selection.scores import in_groups, leaf_chunks, tasks, weights_of, working
-from dgmmis.prior import Constraints
-from dgmmis.scoring import score_rows
-from dgmmis.search import Search
+from dgmmis.fit import Alternative, Fit, check_start, fit_side_by_side
+from dgmmis.model_selection.comparison import Comparison
+from dgmmis.model_selection.criterion import Criterion
+from dgmmis.model_selection.cross_validation import CrossValidation, Difference, validated
+from dgmmis.model_selection.entry import Entry
+from dgmmis.model_selection.fitting import Fitting, Steps, abreast
+from dgmmis.model_selection.recommendation import recommendation
+from dgmmis.model_selection.scores import Judge, working
+from dgmmis.plan import Work
 from dgmmis.survey import Survey
 
-CRITERIA = ("bic", "aic", "icl", "held_out")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """A number of components.
-
-    Args:
-        n_components: K.
-        n_parameters: free ones.
-        log_likelihood: mean per object, normalised under selection; NaN where the fit failed.
-        bic, aic, icl: smaller is better; NaN where the fit failed. ICL is the BIC of the objects together with their
-            most probable components: larger by -2 sum_n w_n max_k log q_nk (Biernacki, Celeux & Govaert 2000).
-        validation: held-out log-likelihood; None unless it is the criterion. Two of them can be subtracted.
-        status: why the fit ended, in a sentence.
-        converged: whether it settled.
-        repairs: sentences about components that collapsed or starved.
-    """
-
-    n_components: int
-    n_parameters: int
-    log_likelihood: float
-    bic: float
-    aic: float
-    icl: float
-    validation: CrossValidation | None
-    status: str
-    converged: bool
-    repairs: tuple[str, ...] = ()
-
-    def rank(self, criterion: str) -> tuple[bool, float]:
-        """The best entry has the least. Those with a collapsed or starved component come after all others: nothing
-        bounds the likelihood of a component that is narrower than the data can tell."""
-        value = float(getattr(self, criterion)) if criterion != "held_out" else nan
-        if criterion == "held_out" and self.validation is not None:
-            value = -self.validation.log_likelihood
-        return bool(self.repairs), inf if np.isnan(value) else value
+MOST = 400
+"""Models that are compared: what is summed over the objects grows with the square of their number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """Which number of components is best.
+    """Which of several models is best.
 
     Args:
-        criterion: "bic", "aic", "icl" or "held_out".
-        table: one entry for every number tried, in their order.
+        criterion: by what.
+        table: one entry for every model, structure by structure, each in the order of the numbers of components.
         best: the fit of the best.
+        n_passes: readings of the data in all.
+        seconds: in all.
     """
 
-    criterion: str
+    criterion: Criterion
     table: tuple[Entry, ...]
     best: Fit
+    n_passes: int
+    seconds: float
+
+    def __repr__(self) -> str:
+        return f"Choice({self.recommendation})"
 
     @property
     def n_components(self) -> int:
         """The best number."""
         return self.best.model.mixture.n_components
 
+    @property
+    def covariance_type(self) -> str:
+        """The best structure."""
+        return self.best.constraints.covariance_type
 
-def choose_components(
+    @property
+    def entry(self) -> Entry:
+        """Of the best."""
+        return min(self.table, key=lambda entry: entry.rank(self.criterion))
+
+    @property
+    def recommendation(self) -> str:
+        """Which is best and why, in a sentence or two."""
+        return recommendation(self.criterion, self.entry, self.table)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "criterion": asdict(self.criterion),
+            "n_components": self.n_components,
+            "covariance_type": self.covariance_type,
+            "recommendation": self.recommendation,
+            "n_samples": self.best.n_samples,
+            "n_passes": self.n_passes,
+            "seconds": self.seconds,
+            "table": [entry.document() for entry in self.table],
+        }
+
+
+def select(
     data: Catalogue,
     components: Iterable[int] = range(1, 11),
-    criterion: str = "bic",
     *,
-    start: Start | None = None,
-    n_folds: int = 5,
+    covariance_types: Sequence[str] = ("full",),
+    criterion: str | Criterion = "bic",
+    fitting: Fitting | None = None,
     survey: Survey | None = None,
-    constraints: Constraints | None = None,
-    stopping: Stopping | None = None,
-    search: Search | None = None,
     seed: int = 0,
     executor: Executor | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Choice:
-    """Fit mixtures of several numbers of components, and choose by a criterion.
+    """Fit mixtures of several numbers of components and structures, and choose by a criterion.
+
+    All of them are one job: each reading of the data serves every fit that is under way, as far as their sums fit into
+    the workers' memory together. Each ends with the bits that `fit` finds.
 
     Args:
         data: the catalogue.
         components: the numbers to try.
-        criterion: "bic" (Schwarz 1978), "aic" (Akaike 1974), "icl" (Biernacki, Celeux & Govaert 2000: clusters rather
-            than density), or "held_out": cross-validated log-likelihood, with n_folds more fits for each number.
-        start: how to find each first model, and the background; None: k-means, and none.
-        n_folds: of the cross-validation.
-        survey, constraints, stopping, search, seed, executor: as for `fit`.
+        covariance_types: the structures to try: "full", "diag", "tied", "spherical".
+        criterion: "bic", "aic", "icl", "held-out", or a Criterion.
+        fitting: start and background, prior, tolerance, how many starts of each; None: as `fit` does.
+        survey: selection and noise law; None: everything was seen.
+        seed: of everything random, the folds among it.
+        executor, callbacks: as for `fit`.
 
     Raises:
-        JobError: an unknown criterion, no numbers.
-        RefusedError: frozen components: their numbers mean nothing in another mixture.
+        JobError: an unknown criterion or structure, no numbers, or too many.
+        RefusedError: frozen components, or a given mixture to start from: they mean nothing in another number.
         NumericalError: all fits failed; where some do, their status says why.
         DgmmisError: as for `fit`.
     """
-    if criterion not in CRITERIA:
-        raise JobError(f"unknown criterion '{criterion}'", do=nearest_name(criterion, CRITERIA))
-    if criterion == "held_out":
-        Fold.all(n_folds, seed)  # refuses fewer than two
-    numbers = sorted(set(components))
-    if not numbers:
-        raise JobError("no numbers of components to try")
-    if constraints is not None and constraints.frozen:
+    started = time.perf_counter()
+    data, fitting = as_catalogue(data), fitting or Fitting()
+    criterion = criterion if isinstance(criterion, Criterion) else Criterion(criterion)
+    alternatives = check_alternatives(data, components, covariance_types, fitting=fitting, survey=survey)
+    job = _Job(data, fitting, survey, criterion, seed, Callbacks(callbacks))
+    with working(data, sum(of.start.n_components for of in alternatives), survey, executor) as executor:
+        work = Work.of(data, 1, survey)
+        n_starts = fitting.search.n_starts
+        for group in abreast(data, alternatives, n_starts, work=work, resources=executor.resources):
+            job.fit(group, executor)
+        choice = job.chosen(executor, started)
+    for callback in callbacks:
+        callback.on_end(choice.best.status.value)
+    return choice
+
+
+def check_alternatives(
+    data: Catalogue,
+    components: Iterable[int],
+    covariance_types: Sequence[str],
+    *,
+    fitting: Fitting,
+    survey: Survey | None,
+) -> list[Alternative]:
+    """The models to fit, once it is shown that each can be.
+
+    Raises:
+        DgmmisError: as `select` and `fit` do before any work.
+    """
+    if isinstance(covariance_types, str):
+        covariance_types = [covariance_types]
+    numbers, structures = sorted(set(components)), list(dict.fromkeys(covariance_types))
+    if not numbers or not structures:
+        raise JobError("no numbers of components to try" if structures else "no covariance types to try")
+    if len(numbers) * len(structures) > MOST:
+        raise JobError("too many models to compare", expected=f"up to {MOST}", got=len(numbers) * len(structures))
+    if fitting.constraints.frozen:
         raise RefusedError("frozen components, and a choice of how many there are", do="freeze none")
-    start = start or Start(1)
-    starts = [replace(start, n_components=k) for k in numbers]  # refuses zero, and a mixture of another number
-    table: list[Entry] = []
-    best: tuple[tuple[bool, float], Fit] | None = None
-    with working(data, numbers[-1], survey, executor) as executor:
-        way = Fitting(survey, constraints, stopping, search, seed, executor)
-        for first in starts:
-            try:
-                result = way(data, first)
-                validation = way.validated(data, first, n_folds) if criterion == "held_out" else None
-            except NumericalError as error:
-                table.append(Entry(first.n_components, 0, nan, nan, nan, nan, None, str(error), False))
-                continue
-            table.append(_entry(data, result, validation, executor))
-            rank = table[-1].rank(criterion)
-            if best is None or rank < best[0]:
-                best = (rank, result)
-    if best is None:
-        raise NumericalError("no fit succeeded", got="; ".join(entry.status for entry in table))
-    return Choice(criterion, tuple(table), best[1])
+    if not isinstance(fitting.start.method, str):
+        raise RefusedError(
+            "a mixture to start from, and a choice of how many components there are", do="start with 'kmeans'"
+        )
+    starts = [replace(fitting.start, n_components=k) for k in numbers]  # refuses zero
+    found = [Alternative(start, structure) for structure in structures for start in starts]
+    for of in found:
+        check_start(data, of.start, replace(fitting.constraints, covariance_type=of.covariance_type), survey)
+    return found
 
 
-def _entry(data: Catalogue, result: Fit, validation: CrossValidation | None, executor: Executor) -> Entry:
-    p, n = n_parameters(result.model, result.constraints), result.n_samples
-    total = n * result.log_likelihood
-    found = bic(total, p, n)
-    groups = in_groups(tasks(data, executor), executor)
-    certainty: float = executor.map_reduce(_log_certainty, _Fitted(result.model, result.observing), groups).total(
-        "certainty"
-    )
+class _Job:
+    """The fits of a choice, group by group."""
+
+    def __init__(
+        self,
+        data: Catalogue,
+        fitting: Fitting,
+        survey: Survey | None,
+        criterion: Criterion,
+        seed: int,
+        callback: Callback,
+    ) -> None:
+        self._data, self._criterion = data, criterion
+        self._folds = Fold.all(criterion.n_folds, seed) if criterion.is_held_out else ()
+        self._steps = Steps(callback)
+        self._way: dict[str, Any] = {
+            "survey": survey,
+            "constraints": fitting.constraints,
+            "stopping": fitting.stopping,
+            "search": fitting.search,
+            "seed": seed,
+        }
+        self._fits: list[tuple[Alternative, Fit | NumericalError]] = []
+        self._validations: list[CrossValidation | NumericalError | None] = []
+        self._n_passes = 0
+
+    def fit(self, group: Sequence[Alternative], executor: Executor) -> None:
+        """Fit some models side by side, to all rows and to those of all folds but one."""
+        self._fits += zip(group, self._fitted(executor, "", self._data, group), strict=True)
+        if not self._folds:
+            self._validations += [None] * len(group)
+            return
+        folds = iter(self._folds)
+
+        def side_by_side(part: Catalogue, some: Sequence[Alternative]) -> list[Fit | NumericalError]:
+            return self._fitted(executor, f"fold {next(folds).number}: ", part, some)
+
+        self._validations += validated(self._data, group, side_by_side, folds=self._folds, executor=executor)
+
+    def _fitted(
+        self, executor: Executor, prefix: str, data: Catalogue, some: Sequence[Alternative]
+    ) -> list[Fit | NumericalError]:
+        self._steps.prefix = prefix
+        found = fit_side_by_side(data, some, executor=executor, callbacks=[self._steps], **self._way)
+        self._n_passes += max((one.n_passes for one in found if isinstance(one, Fit)), default=0)
+        return found
+
+    def chosen(self, executor: Executor, started: float) -> Choice:
+        """The best of them, and by how much it is."""
+        fits = [one for _, one in self._fits if isinstance(one, Fit)]
+        if not fits:
+            raise NumericalError("no fit succeeded", got="; ".join(str(error) for _, error in self._fits))
+        judges = [Judge.of(one.model, one.last, one.observing, one.points_of) for one in fits]
+        comparison = Comparison.of(self._data, judges, executor)
+        places = {id(one): m for m, one in enumerate(fits)}
+        place = [places.get(id(one)) for _, one in self._fits]  # of each entry in the comparison
+        table = []
+        for (of, one), validation, m in zip(self._fits, self._validations, place, strict=True):
+            certainty = nan if m is None else float(comparison.certainty[m])
+            table.append(_entry(of, one, validation, certainty))
+        first = min(range(len(table)), key=lambda m: table[m].rank(self._criterion))
+        best = self._fits[first][1]
+        if not isinstance(best, Fit):
+            raise NumericalError("no fit has a value", got="; ".join(entry.status for entry in table))
+        for m, entry in enumerate(table):
+            error = nan
+            a, b = place[m], place[first]
+            if a is not None and b is not None:
+                error = 2 * comparison.standard_error(a, b, with_certainty=self._criterion.name == "icl")
+            table[m] = replace(entry, worse=_worse(entry, table[first], error, self._criterion))
+        seconds = time.perf_counter() - started
+        return Choice(self._criterion, tuple(table), best, self._n_passes + 1, seconds)
+
+
+def _entry(
+    of: Alternative, found: Fit | NumericalError, validation: CrossValidation | NumericalError | None, certainty: float
+) -> Entry:
+    k, structure = of.start.n_components, of.covariance_type
+    if isinstance(found, NumericalError):
+        return Entry(k, structure, 0, nan, nan, nan, nan, None, None, str(found), converged=False)
+    p, n = n_parameters(found.model, found.constraints), found.n_samples
+    total = n * found.log_likelihood
+    value = bic(total, p, n)
+    failed = str(validation) if isinstance(validation, NumericalError) else None
     return Entry(
-        n_components=result.model.mixture.n_components,
+        k,
+        structure,
         n_parameters=p,
-        log_likelihood=result.log_likelihood,
-        bic=found,
+        log_likelihood=found.log_likelihood,
+        bic=value,
         aic=aic(total, p),
-        icl=found - 2 * certainty,
-        validation=validation,
-        status=result.status.value,
-        converged=result.converged,
-        repairs=result.repairs,
+        icl=value - 2 * certainty,
+        validation=None if isinstance(validation, NumericalError) else validation,
+        worse=None,
+        status=failed or found.status.value,
+        converged=found.converged and failed is None,
+        repairs=found.repairs[len(found.at_boundary) :],
+        notes=found.repairs[: len(found.at_boundary)],
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fitted:
-    """What the tasks need of a fit."""
-
-    model: Model
-    observing: Observing
-
-
-def _log_certainty(result: _Fitted, reference: Reference) -> Partial:
-    """The task: sum of w_n max_k log q_nk over each leaf; the background is a component like the others."""
-    terms = []
-    for leaf, chunk in leaf_chunks(reference):
-        q = score_rows(result.model, chunk, result.observing).responsibilities
-        behind = 1 - q.sum(axis=1) if result.model.background is not None else np.zeros(len(q))
-        highest = np.maximum(q.max(axis=1), behind)
-        log_q = np.log(highest, out=np.zeros(len(q)), where=highest > 0)  # a row that no latent point explains
-        terms.append(("certainty", leaf, float(weights_of(chunk) @ log_q)))
-    return Partial.of(terms)
+def _worse(entry: Entry, best: Entry, error: float, criterion: Criterion) -> Difference | None:
+    """By how much an entry is worse than the best."""
+    if criterion.is_held_out:
+        if entry.validation is None or best.validation is None:
+            return None
+        return best.validation - entry.validation
+    value = entry.value(criterion) - best.value(criterion)
+    return Difference(value, error) if np.isfinite(value) else None

@@ -1,7 +1,8 @@
 """Cross-validation: how probable the rows of each fold are under the model of all the others."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -15,10 +16,18 @@ from dgmmis.em import Status, Stopping
 from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.tree import Partial
-from dgmmis.fit import Fit, fit
+from dgmmis.fit import Alternative, Fit, check_start, fit_side_by_side
 from dgmmis.initialize import Start
 from dgmmis.model import Model
-from dgmmis.model_selection.scores import Judge, in_groups, judged, leaf_chunks, tasks, weights_of, working
+from dgmmis.model_selection.scores import (
+    Judge,
+    in_groups,
+    judged_side_by_side,
+    leaf_chunks,
+    tasks,
+    weights_of,
+    working,
+)
 from dgmmis.prior import Constraints
 from dgmmis.search import Search
 from dgmmis.survey import Survey
@@ -60,10 +69,47 @@ class HeldOut:
     def of(
         cls, rows: Catalogue, fold: Fold, model: Model, *, survey: Survey | None, status: Status, executor: Executor
     ) -> "HeldOut":
-        """The rows of a fold under a model that was fitted without them."""
-        last, judge = judged(rows, model, survey=survey, seed=fold.seed, executor=executor)
-        groups = _group_sums(rows, judge, fold, executor)
-        return cls(fold, judge, status, last.log_likelihood, last.n_samples, groups)
+        """The rows of a fold under a model that was fitted without them.
+
+        Raises:
+            NumericalError: an object to which the model gives no density.
+        """
+        (found,) = cls.of_each(rows, fold, [(model, status)], survey=survey, executor=executor)
+        if isinstance(found, NumericalError):
+            raise found
+        return found
+
+    @classmethod
+    def of_each(
+        cls,
+        rows: Catalogue,
+        fold: Fold,
+        fitted: Sequence[tuple[Model, Status]],
+        *,
+        survey: Survey | None,
+        executor: Executor,
+    ) -> "list[HeldOut | NumericalError]":
+        """The same for several models, which share the readings; an error where one gives an object no density."""
+        models = [model for model, _ in fitted]
+        found = judged_side_by_side(rows, models, survey=survey, seed=fold.seed, executor=executor)
+        judges = tuple(one[1] for one in found if not isinstance(one, NumericalError))
+        sums = iter(_group_sums(rows, judges, fold, executor))
+        results: list[HeldOut | NumericalError] = []
+        for (_, status), one in zip(fitted, found, strict=True):
+            if isinstance(one, NumericalError):
+                results.append(one)
+                continue
+            (last, judge), groups = one, next(sums)
+            if np.all(np.isfinite(groups)):
+                results.append(cls(fold, judge, status, last.log_likelihood, last.n_samples, groups))
+            else:
+                results.append(
+                    NumericalError(
+                        "the log-likelihood of some held-out objects is not finite",
+                        do="the model gives them no density: use more objects, fewer components, or a background",
+                    )
+                )
+        return results
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,30 +164,6 @@ class CrossValidation:
         return Difference(value, error)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fitting:
-    """A way to fit: what `fit` is given beside data and start."""
-
-    survey: Survey | None
-    constraints: Constraints | None
-    stopping: Stopping | None
-    search: Search | None
-    seed: int
-    executor: Executor
-
-    def __call__(self, data: Catalogue, start: Start) -> Fit:
-        return fit(data, start, **{of.name: getattr(self, of.name) for of in fields(self)})
-
-    def validated(self, data: Catalogue, start: Start, n_folds: int) -> CrossValidation:
-        """`cross_validate` with this way."""
-        parts = []
-        for fold in Fold.all(n_folds, self.seed):
-            result, rest = self(training(data, fold), start), held_out(data, fold)
-            way: dict[str, Any] = {"survey": result.survey, "status": result.status, "executor": self.executor}
-            parts.append(HeldOut.of(rest, fold, result.model, **way))
-        return CrossValidation(tuple(parts))
-
-
 def cross_validate(
     data: Catalogue,
     start: Start,
@@ -173,40 +195,84 @@ def cross_validate(
     n_rows = sum(reference.n_rows for reference in data.references)
     if n_folds > n_rows:
         raise JobError("more folds than rows", expected=f"up to {n_rows:,}", got=n_folds)
+    constraints = constraints or Constraints()
+    check_start(data, start, constraints, survey)
+    alternatives = [Alternative(start, constraints.covariance_type)]
     with working(data, start.n_components, survey, executor) as executor:
-        way = Fitting(survey, constraints, stopping, search, seed, executor)
-        return way.validated(data, start, n_folds)
+        way: dict[str, Any] = {"survey": survey, "constraints": constraints, "stopping": stopping, "search": search}
+        side_by_side = partial(fit_side_by_side, seed=seed, executor=executor, **way)
+        (found,) = validated(data, alternatives, side_by_side, folds=Fold.all(n_folds, seed), executor=executor)
+    if isinstance(found, NumericalError):
+        raise found
+    return found
+
+
+SideBySide = Callable[[Catalogue, Sequence[Alternative]], list[Fit | NumericalError]]
+"""(data, alternatives) -> their fits: `fit_side_by_side` but for what is the same for all folds."""
+
+
+def validated(
+    data: Catalogue,
+    alternatives: Sequence[Alternative],
+    side_by_side: SideBySide,
+    *,
+    folds: Sequence[Fold],
+    executor: Executor,
+) -> list[CrossValidation | NumericalError]:
+    """Cross-validations of several models: those that are fitted to the same rows, or judged by them, share readings.
+    The first error of one ends it."""
+    parts: list[list[HeldOut]] = [[] for _ in alternatives]
+    errors: dict[int, NumericalError] = {}
+    for fold in folds:
+        alive = [m for m in range(len(alternatives)) if m not in errors]
+        fits: dict[int, Fit] = {}
+        for m, found in zip(alive, side_by_side(training(data, fold), [alternatives[m] for m in alive]), strict=True):
+            if isinstance(found, NumericalError):
+                errors[m] = found
+            else:
+                fits[m] = found
+        if not fits:
+            break
+        survey = next(iter(fits.values())).survey  # with the noise law of the training part: the same for all
+        fitted = [(result.model, result.status) for result in fits.values()]
+        rest = held_out(data, fold)
+        for m, part in zip(fits, HeldOut.of_each(rest, fold, fitted, survey=survey, executor=executor), strict=True):
+            if isinstance(part, NumericalError):
+                errors[m] = part
+            else:
+                parts[m].append(part)
+    return [errors[m] if m in errors else CrossValidation(tuple(of)) for m, of in enumerate(parts)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Grouping:
     """What the tasks need."""
 
-    judge: Judge
+    judges: tuple[Judge, ...]
     fold: Fold
 
 
-def _group_sums(data: Catalogue, judge: Judge, fold: Fold, executor: Executor) -> Float[np.ndarray, "2 g"]:
+def _group_sums(data: Catalogue, judges: tuple[Judge, ...], fold: Fold, executor: Executor) -> list[np.ndarray]:
+    """Sums of w and of w log L_n (2, g) over random groups, for each judge."""
+    if not judges:
+        return []
     groups = in_groups(tasks(data, executor), executor)
-    total: np.ndarray = executor.map_reduce(_grouped, _Grouping(judge, fold), groups).total("groups")
-    if not np.all(np.isfinite(total)):
-        raise NumericalError(
-            "the log-likelihood of some held-out objects is not finite",
-            do="the model gives them no density: use more objects, fewer components, or a background",
-        )
-    return total
+    total: np.ndarray = executor.map_reduce(_grouped, _Grouping(judges, fold), groups).total("groups")
+    return [np.stack([total[0], of]) for of in total[1:]]
 
 
 def _grouped(shared: _Grouping, reference: Reference) -> Partial:
     """The task: sums of w and w log L_n over groups of rows, leaf by leaf."""
-    fold, partial = shared.fold, Partial()
+    fold, total = shared.fold, Partial()
     for leaf, chunk in leaf_chunks(reference):
-        log_density, w = shared.judge.scores(chunk, fold.seed).log_density, weights_of(chunk)
+        w = weights_of(chunk)
+        of_each = (judge.scores(chunk, fold.seed).log_density for judge in shared.judges)
         # independent of one another, not balanced: the scatter of balanced groups would not show how leaves differ
         number = generator(fold.seed, Purpose.FOLD, fold.number, leaf).integers(GROUPS, size=len(w))
-        sums = [np.bincount(number, weights, GROUPS) for weights in (w, w * np.where(w > 0, log_density, 0.0))]
-        partial = Partial.join([partial, Partial.of([("groups", leaf, np.stack(sums))])])
-    return partial
+        values = [w, *(w * np.where(w > 0, log_density, 0.0) for log_density in of_each)]
+        sums = np.stack([np.bincount(number, of, GROUPS) for of in values])
+        total = Partial.join([total, Partial.of([("groups", leaf, sums)])])
+    return total
 
 
 def _scatter(residuals: Iterable[Vector]) -> float:

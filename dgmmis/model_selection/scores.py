@@ -10,17 +10,19 @@ from jaxtyping import Float
 
 from dgmmis.chunk import LEAF_ROWS, Chunk
 from dgmmis.dataset.arrays import Catalogue, Reference
-from dgmmis.em import Pass
+from dgmmis.em import Outcome, Pass
+from dgmmis.errors import NumericalError
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.latent_draw import Observing
 from dgmmis.model import Model
 from dgmmis.noise_classes import NoiseClass, Partition
-from dgmmis.passes import Passes
+from dgmmis.passes import together
 from dgmmis.plan import Work, shared_out
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
-from dgmmis.rounds import evaluated
+from dgmmis.quadrature import Round
+from dgmmis.rounds import evaluating
 from dgmmis.scoring import Scores, score_rows
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
@@ -48,13 +50,12 @@ class Judge:
     log_z: Float[np.ndarray, " c"]
 
     @classmethod
-    def of(cls, passes: Passes, model: Model, last: Pass) -> "Judge":
-        """After an evaluation of the model on the same rows."""
-        points_of = passes.points_of
+    def of(cls, model: Model, last: Pass, observing: Observing, points_of: Round | None) -> "Judge":
+        """After a pass of the model over the same rows, with the round of imputed points that it had."""
         if points_of is None:
-            return cls(model, passes.observing, None, (), np.zeros(1))
+            return cls(model, observing, None, (), np.zeros(1))
         log_z = np.log([*(part.completeness for part in last.unseen), 1.0])
-        return cls(model, passes.observing, points_of.partition, points_of.classes, log_z)
+        return cls(model, observing, points_of.partition, points_of.classes, log_z)
 
     def scores(self, chunk: Chunk, seed: int = 0) -> Scores:
         """log L_n - log Z_n and responsibilities of a chunk's rows."""
@@ -69,11 +70,30 @@ def judged(
     data: Catalogue, model: Model, *, survey: Survey | None, seed: int, executor: Executor | None
 ) -> tuple[Pass, Judge]:
     """What `fit.evaluate` gives, and what scores the same rows one by one."""
-    with prepared(
-        data, model.mixture.n_components, survey=survey, constraints=Constraints(), executor=executor
-    ) as ready:
-        last = evaluated(ready.passes, model, sample=ready.sample, seed=seed).last
-        return last, Judge.of(ready.passes, model, last)
+    (found,) = judged_side_by_side(data, [model], survey=survey, seed=seed, executor=executor)
+    if isinstance(found, NumericalError):
+        raise found
+    return found
+
+
+def judged_side_by_side(
+    data: Catalogue, models: Sequence[Model], *, survey: Survey | None, seed: int, executor: Executor | None
+) -> list[tuple[Pass, Judge] | NumericalError]:
+    """`judged` for several models, which share the readings; an error where one gives no numbers."""
+    abreast, found = sum(model.mixture.n_components for model in models), list[tuple[Pass, Judge] | NumericalError]()
+    with prepared(data, abreast, survey=survey, constraints=Constraints(), executor=executor) as ready:
+        beside = [ready.passes.beside() for _ in models]
+        loops = [
+            evaluating(of, model, sample=ready.sample, seed=seed) for of, model in zip(beside, models, strict=True)
+        ]
+        for passes, end in zip(beside, together(list(zip(beside, loops, strict=True))), strict=True):
+            if isinstance(end, Outcome):
+                found.append((end.last, Judge.of(end.model, end.last, passes.observing, passes.points_of)))
+            elif isinstance(end, NumericalError):
+                found.append(end)
+            else:
+                raise end
+    return found
 
 
 @contextmanager

@@ -1,10 +1,20 @@
-"""Pictures of surveys and fits, two features at a time. Needs matplotlib: pip install 'dgmmis[plots]'.
+"""Pictures of surveys and fits, two features at a time, and of choices. Needs matplotlib: pip install 'dgmmis[plots]'.
 
 Everything is drawn on the Axes that are given, or on a Figure of its own: no pyplot, no window, no global state.
 """
 
+from dgmmis.plotting.choice import choice_figure, write_choice_figure
 from dgmmis.plotting.extent import Extent
-from dgmmis.plotting.layers import confidence_ellipses, density_image, survey_edges
+from dgmmis.plotting.layers import confidence_ellipses, density_image, require_matplotlib, survey_edges
 from dgmmis.plotting.recovery import recovery_figure
 
-__all__ = ["Extent", "confidence_ellipses", "density_image", "recovery_figure", "survey_edges"]
+__all__ = [
+    "Extent",
+    "choice_figure",
+    "confidence_ellipses",
+    "density_image",
+    "recovery_figure",
+    "require_matplotlib",
+    "survey_edges",
+    "write_choice_figure",
+]

@@ -1,0 +1,153 @@
+"""select: which number of components, and which structure."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dgmmis.cli.operations import Operation, operators
+from dgmmis.cli.output import show_rows
+from dgmmis.cli.program import allow_code_option, common, program
+from dgmmis.cli.surveys import Names
+
+if TYPE_CHECKING:
+    from dgmmis.model_selection import Choice
+
+PICTURES = (".png", ".pdf", ".svg")
+
+MOST = 400
+"""Numbers of components."""
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers separated by commas, and ranges first:last or first:last:step, the last included."""
+
+    name = "1:20"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if not isinstance(value, str):
+            return tuple(value)
+        numbers: set[int] = set()
+        try:
+            for part in value.split(","):
+                first, *rest = (int(word) for word in part.split(":"))
+                last, step = (*rest, *(first, 1)[len(rest) :])
+                found = range(first, last + 1, step)
+                if step < 1 or not found or first < 1 or len(found) > MOST:
+                    raise ValueError
+                numbers.update(found)
+        except (ValueError, OverflowError):
+            what = f"positive numbers such as 1:20, 2,4,8 or 1:20:2, up to {MOST} of them"
+            self.fail(f"'{value[:40]}' is not of the form: {what}", param, ctx)
+        return tuple(sorted(numbers))
+
+
+@program.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option(
+    "--components",
+    type=Numbers(),
+    required=True,
+    help="The numbers of components to try: 1:20, 2,4,8 or 1:20:2; instead of that of the job.",
+)
+@click.option(
+    "--covariance-types",
+    type=Names(),
+    help="The structures to try, of full, diag, tied, spherical; default: that of the job.",
+)
+@click.option(
+    "--criterion",
+    type=click.Choice(["bic", "aic", "icl", "held-out"]),
+    default="bic",
+    show_default=True,
+    help="By what one is chosen; held-out: the log-likelihood of folds that the fits have not seen.",
+)
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out rows.")
+@click.option("--starts", type=click.IntRange(min=1), help="First models of each; default: the job's.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the best there as a run, and the table.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the criterion there: png, pdf, svg."
+)
+@operators
+@allow_code_option
+@common
+def select(
+    job: Path,
+    components: tuple[int, ...],
+    covariance_types: tuple[str, ...] | None,
+    criterion: str,
+    folds: int,
+    starts: int | None,
+    out: Path | None,
+    plot: Path | None,
+    allow_code: bool,
+    as_json: bool,
+    quiet: bool,
+    **files: Any,
+) -> None:
+    """Fit several numbers of components, and structures, to the data of a job file, on its cluster, and say which is
+    best.
+
+    It is one job: each reading of the data serves all fits that are under way. Data, selection, noise, background,
+    tolerance and cluster are those of the job. What is worse than the best is so by the criterion, with the standard
+    error of the difference over the objects; fits that did not settle, and those with components that collapsed or
+    starved, are marked, and recommended after all others.
+
+    SIGTERM, SIGUSR1 and Ctrl-C end it with exit code 75. What was done by then is lost: the same command begins again.
+    Exit code 3: the best has not settled.
+
+    \b
+    Example:
+      dgmmis select survey.toml --components 1:20
+      dgmmis select survey.toml --components 2,4,8 --covariance-types full,diag --out survey.run --plot select.png
+      dgmmis select survey.toml --components 1:8 --criterion held-out --folds 10 --json
+    """
+    from dgmmis.chosen import Tried, select_job
+    from dgmmis.job import read_job
+    from dgmmis.model_selection import Criterion
+
+    if plot is not None:
+        _require_place_for_picture(plot)
+
+    def announce(lines: list[tuple[str, str]]) -> None:
+        if not quiet:
+            show_rows(lines, err=True)
+
+    tried = Tried(components, covariance_types or (), Criterion(criterion, folds), starts)
+    with Operation(job.stem, quiet=quiet, **files) as operation:
+        parsed = read_job(job, allow_code=allow_code)
+        operation.follows(parsed)
+        options: dict[str, Any] = {"callbacks": operation.callbacks, "run_id": operation.account.run}
+        choice, _ = select_job(parsed, tried, out=out, announce=announce, **options)
+        if plot is not None:
+            from dgmmis.plotting import write_choice_figure
+
+            write_choice_figure(plot, choice)
+        _show(choice, out, as_json)
+
+
+def _require_place_for_picture(plot: Path) -> None:
+    from dgmmis.plotting import require_matplotlib
+
+    if plot.suffix not in PICTURES:
+        raise click.BadParameter(f"'{plot}' must end in one of {', '.join(PICTURES)}", param_hint="--plot")
+    if not plot.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder '{plot.parent}'", param_hint="--plot")
+    require_matplotlib()
+
+
+def _show(choice: "Choice", out: Path | None, as_json: bool) -> None:
+    from dgmmis.summary import choice_table
+
+    if as_json:
+        click.echo(json.dumps({**choice.document(), "run": None if out is None else str(out)}))
+    else:
+        click.echo(choice_table(choice))
+        click.echo(f"\n{choice.recommendation}")
+        if out is not None:
+            click.echo(f"written to {out}")
+    if not choice.best.converged:
+        click.echo(choice.best.status.value, err=True)
+        sys.exit(3)
