@@ -22,16 +22,28 @@ if TYPE_CHECKING:
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
     from dgmmis.dataset.checkpoint import read_run as read_run
     from dgmmis.dataset.dataset import Dataset as Dataset
+    from dgmmis.divergence import entropy as entropy
+    from dgmmis.divergence import jensen_shannon as jensen_shannon
+    from dgmmis.divergence import kl_divergence as kl_divergence
+    from dgmmis.divergence import log_density_ratio as log_density_ratio
     from dgmmis.em import Status as Status
     from dgmmis.em import Stopping as Stopping
     from dgmmis.errors import DgmmisError as DgmmisError
     from dgmmis.errors import NotConvergedWarning as NotConvergedWarning
     from dgmmis.errors import RepairWarning as RepairWarning
     from dgmmis.estimator import GMMis as GMMis
+    from dgmmis.expectation import Estimate as Estimate
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
     from dgmmis.information import StandardErrors as StandardErrors
     from dgmmis.initialize import Start as Start
+    from dgmmis.interchange import SavedModel as SavedModel
+    from dgmmis.interchange import from_extreme_deconvolution as from_extreme_deconvolution
+    from dgmmis.interchange import from_sklearn as from_sklearn
+    from dgmmis.interchange import load_model as load_model
+    from dgmmis.interchange import load_pygmmis as load_pygmmis
+    from dgmmis.interchange import save_model as save_model
+    from dgmmis.interchange import to_sklearn as to_sklearn
     from dgmmis.mixture import GaussianMixture as GaussianMixture
     from dgmmis.model import Model as Model
     from dgmmis.model_selection import Choice as Choice
@@ -53,10 +65,15 @@ if TYPE_CHECKING:
     from dgmmis.noise_law import OwnNoise as OwnNoise
     from dgmmis.online import OnlineEM as OnlineEM
     from dgmmis.online import StepSize as StepSize
+    from dgmmis.outliers import tail_probability as tail_probability
     from dgmmis.prior import Constraints as Constraints
     from dgmmis.prior import Frozen as Frozen
     from dgmmis.prior import InverseWishart as InverseWishart
-    from dgmmis.pygmmis import load_pygmmis as load_pygmmis
+    from dgmmis.reduction import Reduction as Reduction
+    from dgmmis.reduction import pruned as pruned
+    from dgmmis.reduction import reduced as reduced
+    from dgmmis.reduction import reweighted as reweighted
+    from dgmmis.region import probability_in as probability_in
     from dgmmis.search import Search as Search
     from dgmmis.selection import Ball as Ball
     from dgmmis.selection import Box as Box
@@ -67,6 +84,11 @@ if TYPE_CHECKING:
     from dgmmis.selection import Injections as Injections
     from dgmmis.selection import Selection as Selection
     from dgmmis.survey import Survey as Survey
+    from dgmmis.true_values import TrueValues as TrueValues
+    from dgmmis.true_values import conditional as conditional
+    from dgmmis.true_values import conditional_samples as conditional_samples
+    from dgmmis.true_values import true_value_samples as true_value_samples
+    from dgmmis.true_values import true_values as true_values
     from dgmmis.uncertainty import Bootstrap as Bootstrap
     from dgmmis.uncertainty import bootstrap as bootstrap
     from dgmmis.uncertainty import errors_of as errors_of
@@ -85,6 +107,7 @@ _HOMES = {
     "Dataset": "dgmmis.dataset.dataset",
     "DgmmisError": "dgmmis.errors",
     "DiagonalNoise": "dgmmis.noise",
+    "Estimate": "dgmmis.expectation",
     "Fit": "dgmmis.fit",
     "FixedDensity": "dgmmis.background",
     "FixedMixture": "dgmmis.background",
@@ -109,7 +132,9 @@ _HOMES = {
     "OnlineEM": "dgmmis.online",
     "OwnNoise": "dgmmis.noise_law",
     "Record": "dgmmis.callback",
+    "Reduction": "dgmmis.reduction",
     "RepairWarning": "dgmmis.errors",
+    "SavedModel": "dgmmis.interchange",
     "Search": "dgmmis.search",
     "Selection": "dgmmis.selection",
     "SharedNoise": "dgmmis.noise",
@@ -121,16 +146,35 @@ _HOMES = {
     "StepSize": "dgmmis.online",
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
+    "TrueValues": "dgmmis.true_values",
     "Uniform": "dgmmis.background",
     "bootstrap": "dgmmis.uncertainty",
     "choose_components": "dgmmis.model_selection",
+    "conditional": "dgmmis.true_values",
+    "conditional_samples": "dgmmis.true_values",
     "cross_validate": "dgmmis.model_selection",
+    "entropy": "dgmmis.divergence",
     "errors_of": "dgmmis.uncertainty",
     "evaluate": "dgmmis.fit",
-    "load_pygmmis": "dgmmis.pygmmis",
+    "from_extreme_deconvolution": "dgmmis.interchange",
+    "from_sklearn": "dgmmis.interchange",
+    "jensen_shannon": "dgmmis.divergence",
+    "kl_divergence": "dgmmis.divergence",
+    "load_model": "dgmmis.interchange",
+    "load_pygmmis": "dgmmis.interchange",
+    "log_density_ratio": "dgmmis.divergence",
+    "probability_in": "dgmmis.region",
+    "pruned": "dgmmis.reduction",
     "read_run": "dgmmis.dataset.checkpoint",
+    "reduced": "dgmmis.reduction",
+    "reweighted": "dgmmis.reduction",
+    "save_model": "dgmmis.interchange",
     "stack": "dgmmis.model_selection",
     "stacked": "dgmmis.model_selection",
+    "tail_probability": "dgmmis.outliers",
+    "to_sklearn": "dgmmis.interchange",
+    "true_value_samples": "dgmmis.true_values",
+    "true_values": "dgmmis.true_values",
 }
 """Public name -> the module where it lives."""
 

@@ -16,9 +16,10 @@ linalg nets npz ordering reals asking ending software
 truncation
 noise selection
 mixture box_integral chunk noise_law
+conditioned
 background
 survey model
-moments callback prior noise_classes tables replicate pygmmis steadiness
+moments callback prior noise_classes tables replicate steadiness merging mixed
 estep catalogue coordinates
 strata posterior_kernel
 posterior
@@ -33,7 +34,9 @@ plan
 account
 metrics event_log
 telemetry
-readings scoring remembered
+readings scoring remembered interchange reduction expectation
+rowwise true_posterior region
+true_values outliers divergence
 passes
 rounds
 search

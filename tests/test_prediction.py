@@ -32,7 +32,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise import NoNoise
-from dgmmis.prediction import _judged, predict_run
+from dgmmis.prediction import Wanted, _judged, predict_run
 from dgmmis.selection import Box
 from dgmmis.survey import Survey
 
@@ -214,10 +214,10 @@ def test_of_responsibilities_memory_holds_a_leaf() -> None:
 
     def highest(*, keep: bool) -> float:
         """Memory, in units of a leaf's responsibilities; those of the chunk are 16."""
-        for _ in _judged(Model(mixture), observing, keep, chunk.take(slice(0, 10))):  # compiled
+        for _ in _judged(Model(mixture), observing, Wanted(keep), chunk.take(slice(0, 10))):  # compiled
             pass
         tracemalloc.start()
-        for _ in _judged(Model(mixture), observing, keep, chunk):
+        for _ in _judged(Model(mixture), observing, Wanted(keep), chunk):
             pass
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
