@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import ndtri
 
 from dgmmis.address import Purpose, generator
@@ -18,8 +19,10 @@ from dgmmis.nets import net
 from dgmmis.noise import NoNoise
 from dgmmis.types import Matrix, Points, Vector
 
-REPLICATES = 8
-SMALLEST_STRATUM = 16
+REPLICATES = 32
+"""So many: the error of a net is skewed, for functions that grow in the tails, and fewer do not show how far."""
+
+SMALLEST_STRATUM = 8
 """Points of a component in a replicate at least."""
 
 LOG_LARGEST = 14
@@ -109,15 +112,29 @@ def _mean(strata: Sequence[_Stratum], function: Callable[[Points], Vector], n_po
     require_whole(n_points, "n_points", 1)
     means = np.zeros(REPLICATES)
     for replicate in range(REPLICATES):
-        for number, stratum in enumerate(strata):
-            wanted = max(stratum.share * n_points / REPLICATES, SMALLEST_STRATUM)
-            log_count = int(np.ceil(np.log2(wanted)))
-            pieces = 1 << max(0, log_count - LOG_LARGEST)
-            for piece in range(pieces):
-                rng = generator(seed, Purpose.EXPECTATION, replicate, number, piece)
-                x, weights = stratum.points(net(stratum.dimensions, min(log_count, LOG_LARGEST), rng))
-                means[replicate] += stratum.share * float(np.mean(weights * function(x))) / pieces
+        for x, weights in _batches(strata, replicate, n_points, seed):
+            means[replicate] += float(weights @ function(x))
     return Estimate(float(means.mean()), float(np.std(means, ddof=1) / np.sqrt(REPLICATES)))
+
+
+def _batches(strata: Sequence[_Stratum], replicate: int, n_points: int, seed: int) -> Iterator[tuple[Points, Vector]]:
+    """The points of a replicate, of some strata at a time, and what each counts for."""
+    points: list[Points] = []
+    shares: list[Vector] = []
+    for number, stratum in enumerate(strata):
+        wanted = max(stratum.share * n_points / REPLICATES, SMALLEST_STRATUM)
+        log_count = int(np.ceil(np.log2(wanted)))
+        pieces = 1 << max(0, log_count - LOG_LARGEST)
+        for piece in range(pieces):
+            rng = generator(seed, Purpose.EXPECTATION, replicate, number, piece)
+            x, weights = stratum.points(net(stratum.dimensions, min(log_count, LOG_LARGEST), rng))
+            points.append(x)
+            shares.append(np.full(len(x), stratum.share / (len(x) * pieces)) * weights)
+            if sum(map(len, points)) >= 1 << LOG_LARGEST:
+                yield np.concatenate(points), np.concatenate(shares)
+                points, shares = [], []
+    if points:
+        yield np.concatenate(points), np.concatenate(shares)
 
 
 def _of_mixture(mixture: GaussianMixture, share: float, noise: Matrix | None) -> Iterator[_Stratum]:
@@ -148,7 +165,9 @@ def _box(box: Uniform, u: Points) -> tuple[Points, float]:
     return box.lower + u * (box.upper - box.lower), 1.0
 
 
-def _behind(background: Background, of_cover: OfCube, noise: Matrix | None, u: Points) -> tuple[Points, Vector | float]:
+def _behind(
+    background: Background, of_cover: OfCube, noise: Matrix | None, u: Float[np.ndarray, "n u"]
+) -> tuple[Points, Vector | float]:
     d, cover = background.n_features, background.envelope
     x, weights = of_cover(u[:, :d])
     if cover is not background and not (isinstance(background, FixedMixture) and cover is background.mixture):

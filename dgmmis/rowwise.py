@@ -75,7 +75,7 @@ def rowwise(
     return tuple(
         dask.array.concatenate(
             [
-                dask.array.from_delayed(block[i], (size, *tail), dtype=float)
+                dask.array.from_delayed(block[i], (size, *tail), dtype=float) if size else np.zeros((0, *tail))
                 for block, size in zip(blocks, sizes, strict=True)
             ]
         )

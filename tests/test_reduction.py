@@ -10,7 +10,7 @@ from dgmmis.errors import DataError, JobError, ShapeError
 from dgmmis.linalg import symmetrize
 from dgmmis.merging import Parts, joined, merged
 from dgmmis.mixture import GaussianMixture
-from dgmmis.model import Model
+from dgmmis.model import Model, as_model
 from dgmmis.reduction import pruned, reduced, reweighted
 
 
@@ -41,8 +41,8 @@ def _literal(mixture: GaussianMixture, k: int) -> GaussianMixture:
         _, i, j = min(pairs)
         parts[i] = both(i, j)
         del parts[j]
-    weights, means, covariances = zip(*parts, strict=True)
-    return GaussianMixture(weights, means, symmetrize(np.array(covariances)))
+    weights, means, covariances = (np.array(of) for of in zip(*parts, strict=True))
+    return GaussianMixture(weights, means, symmetrize(covariances))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -59,7 +59,7 @@ def test_merging_is_that_of_runnalls(seed: int) -> None:
 def test_the_whole_keeps_its_moments_and_changes_by_no_more_than_is_said() -> None:
     mixture = random_mixture(np.random.default_rng(3), 12, np.ones(2))
     previous = 0.0
-    for k in (12, 9, 6, 3, 1):
+    for k in (12, 6, 1):
         found = reduced(mixture, k)
         np.testing.assert_allclose(_moments(found.model.mixture)[0], _moments(mixture)[0], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(_moments(found.model.mixture)[1], _moments(mixture)[1], rtol=1e-10)
@@ -141,4 +141,4 @@ def test_what_is_refused() -> None:
     with pytest.raises(DataError, match="not all zero"):
         reweighted(mixture, [0, 0, 0])
     with pytest.raises(DataError, match="a model is needed"):
-        reduced("mixture", 1)  # type: ignore[arg-type]
+        as_model("mixture")

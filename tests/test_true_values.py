@@ -232,7 +232,7 @@ def test_dask_arrays_give_the_same_when_they_are_asked(kind: str) -> None:
     survey = make(Recipe(d=3, k=3, n=60, noise=kind.split()[0], seed=5, missing=0.2))
     points, noise = survey.chunk.points, survey.chunk.noise
     given = dask.array.from_array(noise.values, chunks=(25, 2)) if kind == "diagonal array" else noise
-    lazy = dask.array.from_array(points, chunks=((20, 3, 37), 2))
+    lazy = dask.array.from_array(points, chunks=((20, 0, 3, 37), 2))
     found = true_values(survey.model, lazy, given)
     assert isinstance(found.mean, dask.array.Array)
     expected = true_values(survey.model, points, noise)

@@ -101,7 +101,15 @@ def _write_group(path: Path, document: Mapping[str, Any], arrays: Arrays) -> Non
         codecs = (ZstdCodec(), Crc32cCodec())
         group = zarr.create_group(folder, attributes={ATTRIBUTE: dict(document)})
         for name, array in arrays.items():
-            group.create_array(name, data=np.ascontiguousarray(array), chunks=array.shape, compressors=codecs)
+            made = group.create_array(
+                name,
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=array.shape,
+                compressors=codecs,
+                config={"write_empty_chunks": True},  # of zeros: what is not there is damage
+            )
+            made[:] = array
         sync_tree(folder)
         folder.rename(path)
         sync(path.parent)

@@ -188,6 +188,6 @@ def _check_format(where: Path, document: Mapping[str, Any]) -> None:
 def _words(words: object) -> tuple[str, ...] | None:
     if words is None:
         return None
-    if not isinstance(words, list):
-        raise ShapeError("names of features must be a list of words", got=words)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ShapeError("names and units of features must be a list of words", got=words)
     return tuple(words)
