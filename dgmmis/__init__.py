@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
     from dgmmis.dataset.checkpoint import read_run as read_run
     from dgmmis.dataset.dataset import Dataset as Dataset
+    from dgmmis.deconvolution import TrueValues as TrueValues
+    from dgmmis.deconvolution import conditional as conditional
+    from dgmmis.deconvolution import conditional_samples as conditional_samples
+    from dgmmis.deconvolution import true_value_samples as true_value_samples
+    from dgmmis.deconvolution import true_values as true_values
     from dgmmis.divergence import entropy as entropy
     from dgmmis.divergence import jensen_shannon as jensen_shannon
     from dgmmis.divergence import kl_divergence as kl_divergence
@@ -84,11 +89,6 @@ if TYPE_CHECKING:
     from dgmmis.selection import Injections as Injections
     from dgmmis.selection import Selection as Selection
     from dgmmis.survey import Survey as Survey
-    from dgmmis.true_values import TrueValues as TrueValues
-    from dgmmis.true_values import conditional as conditional
-    from dgmmis.true_values import conditional_samples as conditional_samples
-    from dgmmis.true_values import true_value_samples as true_value_samples
-    from dgmmis.true_values import true_values as true_values
     from dgmmis.uncertainty import Bootstrap as Bootstrap
     from dgmmis.uncertainty import bootstrap as bootstrap
     from dgmmis.uncertainty import errors_of as errors_of
@@ -146,12 +146,12 @@ _HOMES = {
     "StepSize": "dgmmis.online",
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
-    "TrueValues": "dgmmis.true_values",
+    "TrueValues": "dgmmis.deconvolution",
     "Uniform": "dgmmis.background",
     "bootstrap": "dgmmis.uncertainty",
     "choose_components": "dgmmis.model_selection",
-    "conditional": "dgmmis.true_values",
-    "conditional_samples": "dgmmis.true_values",
+    "conditional": "dgmmis.deconvolution",
+    "conditional_samples": "dgmmis.deconvolution",
     "cross_validate": "dgmmis.model_selection",
     "entropy": "dgmmis.divergence",
     "errors_of": "dgmmis.uncertainty",
@@ -173,8 +173,8 @@ _HOMES = {
     "stacked": "dgmmis.model_selection",
     "tail_probability": "dgmmis.outliers",
     "to_sklearn": "dgmmis.interchange",
-    "true_value_samples": "dgmmis.true_values",
-    "true_values": "dgmmis.true_values",
+    "true_value_samples": "dgmmis.deconvolution",
+    "true_values": "dgmmis.deconvolution",
 }
 """Public name -> the module where it lives."""
 

@@ -121,33 +121,39 @@ class TailProbability:
             rows = np.flatnonzero((found < n) & ~seldom)
             if len(rows) == 0:
                 return
-            some = chunk.take(np.repeat(rows, n))
-            y, omega = self._measured(some, rng)
-            kept = (rng.random(len(omega)) < omega).reshape(len(rows), n)
+            some = chunk.take(rows)
+            y, omega = self._measured(some, n, rng)
+            kept = rng.random(omega.shape) < omega
             kept &= np.cumsum(kept, axis=1) <= (n - found[rows])[:, None]
             log_density = np.zeros(kept.shape)
-            at = np.flatnonzero(kept.ravel())
-            measured = some.take(at)
-            there = Chunk(np.where(np.isnan(measured.points), np.nan, y[at]), measured.noise, None, measured.projection)
-            log_density.ravel()[at] = log_densities(self.model, there, untilted)
+            which = np.nonzero(kept)[0]
+            projection = None if some.projection is None else some.projection[which]
+            there = np.where(np.isnan(some.points[which]), np.nan, y[kept])
+            measured = Chunk(there, some.noise.take(which), projection=projection)
+            log_density[kept] = log_densities(self.model, measured, untilted)
             found[rows] += kept.sum(axis=1)
             drawn += n
             yield rows, kept, log_density
 
-    def _measured(self, chunk: Chunk, rng: np.random.Generator) -> tuple[np.ndarray, Vector]:
-        """All values (n, m) of an object drawn for each row, measured like it, and the probability to see it."""
-        survey = self.observing.survey
-        x = self.model.sample(chunk.n_samples, rng)
-        y = x if chunk.projection is None else np.einsum("nmd,nd->nm", chunk.projection, x)
-        covariances = unpack(filled_noise(chunk, self.observing.fill).packed(range(y.shape[1])).T.astype(float))
+    def _measured(
+        self, chunk: Chunk, n: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "a n m"], Float[np.ndarray, "a n"]]:
+        """All values of n objects drawn for each row, measured like it, and the probability to see them."""
+        survey, a = self.observing.survey, chunk.n_samples
+        x = self.model.sample(a * n, rng).reshape(a, n, -1)
+        y = x if chunk.projection is None else np.einsum("amd,and->anm", chunk.projection, x)
+        m = y.shape[2]
+        covariances = unpack(filled_noise(chunk, self.observing.fill).packed(range(m)).T.astype(float))
         if np.any(covariances):
-            roots = np.broadcast_to(covariance_root(covariances), (len(y), y.shape[1], y.shape[1]))
-            y = y + np.einsum("nij,nj->ni", roots, rng.standard_normal(y.shape))
+            roots = np.broadcast_to(covariance_root(covariances), (a, m, m))
+            y = y + rng.standard_normal(y.shape) @ np.swapaxes(roots, 1, 2)
         if survey.selection is None:
-            return y, np.ones(len(y))
+            return y, np.ones((a, n))
+        looked_at = x if survey.selection_on == "true" else y
         if survey.selection_on == "available":
-            return y, survey.selection(np.where(np.isnan(chunk.points), np.nan, y))
-        return y, survey.selection(x if survey.selection_on == "true" else y)
+            looked_at = np.where(np.isnan(chunk.points)[:, None], np.nan, y)
+        omega = survey.selection(looked_at.reshape(a * n, -1))
+        return y, np.asarray(omega, dtype=float).reshape(a, n)
 
 
 @lru_cache(maxsize=16)

@@ -96,7 +96,7 @@ def predict_run(
     `label` (n,): the most probable component, or -1 for the background and for an object that could not have been
     selected, whose log density is -inf; `log_density` (n,): log L_n - log Z, as a fit counts objects. If wanted,
     `responsibilities` (n, k); `true_mean` (n, d) and `true_covariance` (n, d (d + 1) / 2), the posterior of the true
-    values, the lower triangle packed row by row (see `true_values`); `tail_probability` (n,) (see `outliers`).
+    values, the lower triangle packed row by row (see `deconvolution`); `tail_probability` (n,) (see `outliers`).
 
     Args:
         run_path: of the run.

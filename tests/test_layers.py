@@ -36,7 +36,7 @@ metrics event_log
 telemetry
 readings scoring remembered interchange reduction expectation
 rowwise true_posterior region
-true_values outliers divergence
+deconvolution outliers divergence
 passes
 rounds
 search
@@ -189,6 +189,14 @@ def test_importing_the_package_is_light() -> None:
     loaded = imported_by("dgmmis")
     assert "dgmmis" in loaded
     assert loaded.isdisjoint({"matplotlib", "pyarrow", "astropy", "bokeh", "distributed", "sklearn"})
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    """Once it is imported, a module takes the place of anything else of its name in the package."""
+    import dgmmis
+
+    taken = {name for name, _ in modules(PACKAGE)} & set(dgmmis._HOMES)
+    assert taken == set()
 
 
 def test_statistics_load_no_engine() -> None:

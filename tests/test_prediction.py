@@ -27,6 +27,7 @@ from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.deconvolution import true_values
 from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.latent_draw import Observing
 from dgmmis.linalg import unpack
@@ -36,7 +37,6 @@ from dgmmis.noise import DiagonalNoise, NoNoise
 from dgmmis.prediction import Wanted, _judged, predict_run
 from dgmmis.selection import Box, Injections
 from dgmmis.survey import Survey
-from dgmmis.true_values import true_values
 
 SCHEMA = Schema(("a", "b"), noise="diagonal")
 MODEL = Model(GaussianMixture([0.5, 0.5], [[0, 0], [4, 3]], [np.eye(2), np.eye(2)]), Uniform([-9, -9], [9, 9]), 0.1)

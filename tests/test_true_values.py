@@ -10,13 +10,13 @@ from strategies import Recipe, covariances_of, make
 
 import dgmmis
 from dgmmis.background import FixedDensity, FixedMixture, Uniform
+from dgmmis.deconvolution import conditional, conditional_samples, true_value_samples, true_values
 from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise import DiagonalNoise
 from dgmmis.selection import Box, HalfSpace
 from dgmmis.survey import Survey
-from dgmmis.true_values import conditional, conditional_samples, true_value_samples, true_values
 
 MIXTURE = GaussianMixture(
     [0.35, 0.65], [[-0.8, 0.3], [0.7, -0.5]], [[[0.6, 0.2], [0.2, 0.4]], [[0.3, -0.1], [-0.1, 0.5]]]

@@ -19,6 +19,7 @@ from dgmmis.background import FixedDensity, Uniform
 from dgmmis.dataset.columns import Columns
 from dgmmis.dataset.ingest import ingest
 from dgmmis.dataset.model_store import ModelStore
+from dgmmis.deconvolution import conditional, true_values
 from dgmmis.divergence import entropy, kl_divergence
 from dgmmis.errors import DgmmisError
 from dgmmis.estimator import GMMis
@@ -32,7 +33,6 @@ from dgmmis.reduction import reduced
 from dgmmis.region import probability_in
 from dgmmis.runs import planned
 from dgmmis.selection import Ball, Box, Grid, HalfSpace, Injections
-from dgmmis.true_values import conditional, true_values
 from fuzzing.commands import called
 from fuzzing.material import N_ROWS, copied, good, npz, run_arrays, write_model, write_store
 
