@@ -58,7 +58,7 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, np
         if path.suffix == ".zarr":
             return _read_group(path, names)
         if not path.is_file():
-            raise DataError("it is not a file")
+            raise DataError("it is no file")
         if path.suffix == ".npz":
             found = read_npz(path, {*names, DOCUMENT})
             document = _object(str(found.pop(DOCUMENT))) if DOCUMENT in found else {}
@@ -67,9 +67,7 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, np
             found = {name: document.pop(name) for name in names if name in document}
         return document, {name: reals(array, name) for name, array in found.items()}
     except (DataError, OSError) as error:
-        raise StoreError(
-            f"the model '{path}' cannot be read", got=error, do="copy it again, or save it again"
-        ) from error
+        raise StoreError(f"the model '{path}' cannot be read: {error}", do="copy it again, or save it again") from error
 
 
 def is_document(path: Path, kind: str) -> bool:
@@ -151,16 +149,16 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError("it is not text in UTF-8", got=error) from error
+        raise DataError("no text in UTF-8", got=error) from error
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:  # also of numbers with too many digits
-        raise DataError("it is no JSON", got=error) from error
+        raise DataError("no JSON", got=error) from error
     if not isinstance(found, dict):
-        raise DataError("it is no JSON object", got=type(found).__name__)
+        raise DataError("no JSON object", got=type(found).__name__)
     return found
 
 

@@ -118,7 +118,9 @@ class SavedModel:
         except JobError:
             raise
         except KeyError as error:
-            raise StoreError(f"the model '{where}' lacks {error}", expected=f"{', '.join((*ARRAYS, *KEYS))}") from error
+            raise StoreError(
+                f"the model '{where}' lacks {error}", expected=", ".join((*ARRAYS, *KEYS)), do="save it again"
+            ) from error
         except (DgmmisError, TypeError, ValueError) as error:
             raise StoreError(f"the model '{where}' is damaged: {error}", do="save it again") from error
 
