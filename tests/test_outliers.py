@@ -102,7 +102,7 @@ def test_it_finds_what_is_far_out() -> None:
 
 def test_projected_objects() -> None:
     """R x + e is Gaussian; uniform again."""
-    rng, n = np.random.default_rng(6), 1000
+    rng, n = np.random.default_rng(6), 400
     R = rng.normal(size=(n, 1, 2))
     points = np.einsum("nmd,nd->nm", R, MODEL.sample(n, rng)) + 0.3 * rng.normal(size=(n, 1))
     p = tail_probability(MODEL, points, np.full((n, 1), 0.09), projection=R, n_draws=127)

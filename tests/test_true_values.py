@@ -5,6 +5,7 @@ from dataclasses import replace
 import dask.array
 import numpy as np
 import pytest
+import zarr
 from scipy.stats import kstest, multivariate_normal, norm
 from strategies import Recipe, covariances_of, make
 
@@ -108,11 +109,12 @@ def test_one_that_could_not_have_been_selected_has_no_true_values() -> None:
     assert np.isnan(found.covariance[1]).all()
 
 
+@pytest.mark.parametrize("k", [4, 60])
 @pytest.mark.parametrize("noise", ["shared", "diagonal", "full"])
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_moments_equal_the_literal_sums(noise: str, missing: float) -> None:
+def test_moments_equal_the_literal_sums(noise: str, missing: float, k: int) -> None:
     """Of Bovy et al. (2011, eqs. 13-15), object by object, at scales that differ by ten orders of magnitude."""
-    survey = make(Recipe(d=3, k=4, n=40, noise=noise, seed=3, missing=missing, log_scale=5, offset=100.0))
+    survey = make(Recipe(d=3, k=k, n=40, noise=noise, seed=3, missing=missing, log_scale=5, offset=100.0))
     mixture, points = survey.model.mixture, survey.chunk.points
     found = true_values(mixture, points, survey.chunk.noise)
     q = mixture.responsibilities(points, survey.chunk.noise)
@@ -157,6 +159,34 @@ def test_the_truth_is_a_draw_of_the_posterior(background: bool) -> None:
     found = true_values(model, points, DiagonalNoise(noise))
     pull = np.einsum("nd,nde,ne->n", truth - found.mean, np.linalg.inv(found.covariance), truth - found.mean)
     assert pull.mean() == pytest.approx(2, abs=5 * pull.std() / np.sqrt(n))
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("on", ["true", "observed"])
+def test_so_it_is_of_what_was_selected_on_what_is_not_there(on: str, projected: bool) -> None:
+    """Of a catalogue made literally the truth's rank among draws is uniform; without the tilt it is not."""
+    rng, n = np.random.default_rng(8), 1000
+    model = Model(MIXTURE, Uniform([-3, -4], [3, 4]), 0.3)
+    S, selection = np.diag([0.4, 0.2]), HalfSpace([1.0, 0.4], 0.2, 0.1)
+    survey = Survey(selection, None if on == "true" else S, on)
+    truth = model.sample(8 * n, rng)
+    R = rng.normal(size=(8 * n, 2, 2)) if projected else np.broadcast_to(np.eye(2), (8 * n, 2, 2))
+    points = np.einsum("nmd,nd->nm", R, truth) + rng.normal(size=truth.shape) * np.sqrt(np.diag(S))
+    seen = rng.random(len(truth)) < selection(truth if on == "true" else points)
+    truth, points, R = truth[seen][:n], points[seen][:n], R[seen][:n]
+    assert len(truth) == n
+    points[rng.random(n) < 0.5, 0] = NAN
+
+    def p_of(survey: Survey | None) -> float:
+        given = R if projected else None
+        drawn = true_value_samples(model, points, S, projection=given, survey=survey, n_samples=31, seed=1)
+        # along what was lost, and selected on
+        along = R[:, 0] if on == "observed" else np.broadcast_to([1.0, 0.0], (n, 2))
+        ranks = np.sum(np.einsum("nd,nsd->ns", along, drawn) < np.einsum("nd,nd->n", along, truth)[:, None], axis=1)
+        return float(kstest((ranks + np.random.default_rng(0).random(n)) / 32, "uniform").pvalue)
+
+    assert p_of(survey) > FALSE_ALARM
+    assert p_of(None) < 1e-3
 
 
 def test_blocks_and_steps_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +270,8 @@ def test_dask_arrays_give_the_same_when_they_are_asked(kind: str) -> None:
     np.testing.assert_allclose(
         found.covariance.compute(scheduler="threads"), expected.covariance, rtol=1e-9, atol=1e-12
     )
+    stored = zarr.array(points, chunks=(25, 3))
+    np.testing.assert_allclose(true_values(survey.model, stored, noise).mean.compute(), expected.mean, rtol=1e-12)
     one, again = (true_value_samples(survey.model, lazy, given, n_samples=2) for _ in range(2))
     assert one.shape == (60, 2, 3)
     np.testing.assert_array_equal(one.compute(scheduler="sync"), again.compute(scheduler="threads"))
