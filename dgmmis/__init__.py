@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
     from dgmmis.dataset.checkpoint import read_run as read_run
     from dgmmis.dataset.dataset import Dataset as Dataset
+    from dgmmis.deconvolution import TrueValues as TrueValues
+    from dgmmis.deconvolution import conditional as conditional
+    from dgmmis.deconvolution import conditional_samples as conditional_samples
+    from dgmmis.deconvolution import true_value_samples as true_value_samples
+    from dgmmis.deconvolution import true_values as true_values
+    from dgmmis.divergence import entropy as entropy
+    from dgmmis.divergence import jensen_shannon as jensen_shannon
+    from dgmmis.divergence import kl_divergence as kl_divergence
+    from dgmmis.divergence import log_density_ratio as log_density_ratio
     from dgmmis.em import Status as Status
     from dgmmis.em import Stopping as Stopping
     from dgmmis.errors import DgmmisError as DgmmisError
@@ -29,10 +38,18 @@ if TYPE_CHECKING:
     from dgmmis.errors import RepairWarning as RepairWarning
     from dgmmis.estimator import GMMis as GMMis
     from dgmmis.estimator import GMMisClassifier as GMMisClassifier
+    from dgmmis.expectation import Estimate as Estimate
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
     from dgmmis.information import StandardErrors as StandardErrors
     from dgmmis.initialize import Start as Start
+    from dgmmis.interchange import SavedModel as SavedModel
+    from dgmmis.interchange import from_extreme_deconvolution as from_extreme_deconvolution
+    from dgmmis.interchange import from_sklearn as from_sklearn
+    from dgmmis.interchange import load_model as load_model
+    from dgmmis.interchange import load_pygmmis as load_pygmmis
+    from dgmmis.interchange import save_model as save_model
+    from dgmmis.interchange import to_sklearn as to_sklearn
     from dgmmis.mixture import GaussianMixture as GaussianMixture
     from dgmmis.model import Model as Model
     from dgmmis.model_selection import Choice as Choice
@@ -56,10 +73,15 @@ if TYPE_CHECKING:
     from dgmmis.noise_law import OwnNoise as OwnNoise
     from dgmmis.online import OnlineEM as OnlineEM
     from dgmmis.online import StepSize as StepSize
+    from dgmmis.outliers import tail_probability as tail_probability
     from dgmmis.prior import Constraints as Constraints
     from dgmmis.prior import Frozen as Frozen
     from dgmmis.prior import InverseWishart as InverseWishart
-    from dgmmis.pygmmis import load_pygmmis as load_pygmmis
+    from dgmmis.reduction import Reduction as Reduction
+    from dgmmis.reduction import pruned as pruned
+    from dgmmis.reduction import reduced as reduced
+    from dgmmis.reduction import reweighted as reweighted
+    from dgmmis.region import probability_in as probability_in
     from dgmmis.search import Search as Search
     from dgmmis.selection import Ball as Ball
     from dgmmis.selection import Box as Box
@@ -89,6 +111,7 @@ _HOMES = {
     "Dataset": "dgmmis.dataset.dataset",
     "DgmmisError": "dgmmis.errors",
     "DiagonalNoise": "dgmmis.noise",
+    "Estimate": "dgmmis.expectation",
     "Fit": "dgmmis.fit",
     "Fitting": "dgmmis.model_selection",
     "FixedDensity": "dgmmis.background",
@@ -115,7 +138,9 @@ _HOMES = {
     "OnlineEM": "dgmmis.online",
     "OwnNoise": "dgmmis.noise_law",
     "Record": "dgmmis.callback",
+    "Reduction": "dgmmis.reduction",
     "RepairWarning": "dgmmis.errors",
+    "SavedModel": "dgmmis.interchange",
     "Search": "dgmmis.search",
     "Selection": "dgmmis.selection",
     "SharedNoise": "dgmmis.noise",
@@ -127,16 +152,35 @@ _HOMES = {
     "StepSize": "dgmmis.online",
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
+    "TrueValues": "dgmmis.deconvolution",
     "Uniform": "dgmmis.background",
     "bootstrap": "dgmmis.uncertainty",
+    "conditional": "dgmmis.deconvolution",
+    "conditional_samples": "dgmmis.deconvolution",
     "cross_validate": "dgmmis.model_selection",
+    "entropy": "dgmmis.divergence",
     "errors_of": "dgmmis.uncertainty",
     "evaluate": "dgmmis.fit",
-    "load_pygmmis": "dgmmis.pygmmis",
+    "from_extreme_deconvolution": "dgmmis.interchange",
+    "from_sklearn": "dgmmis.interchange",
+    "jensen_shannon": "dgmmis.divergence",
+    "kl_divergence": "dgmmis.divergence",
+    "load_model": "dgmmis.interchange",
+    "load_pygmmis": "dgmmis.interchange",
+    "log_density_ratio": "dgmmis.divergence",
+    "probability_in": "dgmmis.region",
+    "pruned": "dgmmis.reduction",
     "read_run": "dgmmis.dataset.checkpoint",
+    "reduced": "dgmmis.reduction",
+    "reweighted": "dgmmis.reduction",
+    "save_model": "dgmmis.interchange",
     "select": "dgmmis.model_selection",
     "stack": "dgmmis.model_selection",
     "stacked": "dgmmis.model_selection",
+    "tail_probability": "dgmmis.outliers",
+    "to_sklearn": "dgmmis.interchange",
+    "true_value_samples": "dgmmis.deconvolution",
+    "true_values": "dgmmis.deconvolution",
 }
 """Public name -> the module where it lives."""
 

@@ -20,6 +20,9 @@ class Purpose(IntEnum):
     NET = 6
     BOOTSTRAP = 7
     FOLD = 8
+    TRUE_VALUES = 20
+    OUTLIER = 21
+    EXPECTATION = 22
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

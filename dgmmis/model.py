@@ -126,3 +126,21 @@ class Model:
             points[behind] = self.background.sample(int(behind.sum()), rng)
             labels[behind] = -1
         return points, labels
+
+
+def as_model(model: object) -> Model:
+    """A model as it is, or a mixture as a model without a background.
+
+    Raises:
+        DataError: neither.
+    """
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, GaussianMixture):
+        return Model(model)
+    raise DataError(
+        "a model is needed",
+        expected="a Model or a GaussianMixture",
+        got=type(model).__name__,
+        do="of a fit take `.model`, of an estimator `.model_`, of a run `dgmmis.read_run(path).model`",
+    )

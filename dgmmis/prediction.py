@@ -1,10 +1,11 @@
-"""Prediction: a survey under a run: how probable it is, and which component each object belongs to, written in the
-order of the catalogue.
+"""Prediction: a survey under a run: how probable it is; which component each object belongs to, its true values, and
+how far out it is, written in the order of the catalogue.
 """
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,15 @@ from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import evaluate
+from dgmmis.interchange import SavedModel
 from dgmmis.latent_draw import Observing
+from dgmmis.linalg import pack
 from dgmmis.model import Model
 from dgmmis.noise_classes import mean_noise
+from dgmmis.outliers import TailProbability
 from dgmmis.scoring import labels, log_normalisers, score_rows
 from dgmmis.subsample import draw_sample
+from dgmmis.true_posterior import posterior_moments
 
 
 def score_run(run_path: Path, data_path: Path, *, allow_code: bool = False) -> dict[str, Any]:
@@ -49,12 +54,39 @@ def score_run(run_path: Path, data_path: Path, *, allow_code: bool = False) -> d
     }
 
 
+def export_run(run_path: Path, out: Path, *, allow_code: bool = False) -> dict[str, Any]:
+    """Write a run's model to a file of its own, by the ending of its path (see `interchange.saved_model`).
+
+    Returns:
+        What was written, as JSON values.
+
+    Raises:
+        JobError: another ending than .json, .npz or .zarr.
+        RefusedError: a background without a name; a place in a bucket.
+        StoreError: something else is there, or the disk refuses.
+    """
+    run = read_run(run_path, allow_code=allow_code)
+    SavedModel(run.model, run.features, run.units, run.completeness).write(out)
+    mixture = run.model.mixture
+    return {
+        "run": str(run_path),
+        "out": str(out),
+        "components": mixture.n_components,
+        "features": list(run.features),
+        "background_fraction": run.model.background_fraction,
+        "completeness": run.completeness,
+    }
+
+
 def predict_run(
     run_path: Path,
     data_path: Path,
     out: Path,
     *,
     responsibilities: bool = False,
+    true_values: bool = False,
+    outliers: bool = False,
+    seed: int = 0,
     allow_code: bool = False,
     on_batch: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, Any]:
@@ -62,13 +94,16 @@ def predict_run(
     and the responsibilities of a leaf or of `catalogue_order.PART_BYTES`.
 
     `label` (n,): the most probable component, or -1 for the background and for an object that could not have been
-    selected, whose log density is -inf; `log_density` (n,): log L_n - log Z, as a fit counts objects.
+    selected, whose log density is -inf; `log_density` (n,): log L_n - log Z, as a fit counts objects. If wanted,
+    `responsibilities` (n, k); `true_mean` (n, d) and `true_covariance` (n, d (d + 1) / 2), the posterior of the true
+    values, the lower triangle packed row by row (see `deconvolution`); `tail_probability` (n,) (see `outliers`).
 
     Args:
         run_path: of the run.
         data_path: of a survey store with the run's features.
         out: the group to make; while it is made there is room for all of it twice beside it.
-        responsibilities: write these (n, k) too.
+        responsibilities, true_values, outliers: write these too.
+        seed: of the draws that tail probabilities are counted among, and of points that averages need.
         allow_code: let the run import the functions that it names.
         on_batch: called with the rows done, and the rows in all.
 
@@ -77,7 +112,7 @@ def predict_run(
 
     Raises:
         JobError: a survey of other features.
-        RefusedError: `out` is in a bucket.
+        RefusedError: `out` is in a bucket; outliers, where none can be told (see `outliers`).
         StoreError: there is something at `out`, or it cannot be written.
     """
     out = place_of(out).absolute()
@@ -96,7 +131,8 @@ def predict_run(
         sample = draw_sample(data.references, executor)
     survey = run.survey(allow_code=allow_code).completed(sample, data.n_features)
     observing = Observing(survey, mean_noise(sample))
-    judged = partial(_judged, run.model, observing, responsibilities)
+    tail_probability = TailProbability(run.model, observing, seed=seed) if outliers else None
+    judged = partial(_judged, run.model, observing, Wanted(responsibilities, true_values, tail_probability, seed))
     about = {"run": str(run_path), "data": str(data_path), "rows": data.n_rows}
     folder, lock = temporary_sibling(out)
     try:
@@ -116,7 +152,17 @@ def predict_run(
     return {**about, "out": str(out), "components": run.model.mixture.n_components, "arrays": group.names}
 
 
-def _judged(model: Model, observing: Observing, responsibilities: bool, chunk: Chunk) -> Iterator[Arrays]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """What is said of rows besides their label and their log density."""
+
+    responsibilities: bool = False
+    true_values: bool = False
+    tail_probability: TailProbability | None = None
+    seed: int = 0
+
+
+def _judged(model: Model, observing: Observing, wanted: Wanted, chunk: Chunk) -> Iterator[Arrays]:
     """What is written of a chunk's rows, found leaf by leaf, in parts of so many leaves as `part_rows` says."""
     log_z = log_normalisers(model, chunk, observing)
     found: list[Arrays] = []
@@ -128,9 +174,16 @@ def _judged(model: Model, observing: Observing, responsibilities: bool, chunk: C
             "label": labels(scores.responsibilities).astype(np.int32),
             "log_density": scores.log_density - log_z[rows],
         }
-        found.append({**arrays, "responsibilities": scores.responsibilities} if responsibilities else arrays)
+        if wanted.responsibilities:
+            arrays["responsibilities"] = scores.responsibilities
+        if wanted.true_values:
+            moments = posterior_moments(model, leaf, observing, seed=wanted.seed)
+            arrays |= {"true_mean": moments.mean, "true_covariance": pack(moments.covariance)}
+        if wanted.tail_probability is not None:
+            arrays["tail_probability"] = wanted.tail_probability(leaf)
+        found.append(arrays)
         done = rows.stop
-        row_bytes = sum(values[:1].nbytes for values in found[-1].values())
+        row_bytes = sum(values[:1].nbytes for values in arrays.values())
         if done == chunk.n_samples or done - begun + LEAF_ROWS > part_rows(row_bytes):
             yield {name: np.concatenate([part[name] for part in found]) for name in found[0]}
             found, begun = [], done

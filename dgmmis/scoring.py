@@ -62,8 +62,15 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """Rows of a chunk that are scored together: with a closed form and a constant Omega, or with latent points."""
+class ScoredPart:
+    """Rows of a chunk that are scored together: with a closed form and a constant Omega, or with latent points.
+
+    Args:
+        rows: their numbers in the chunk (n,).
+        leaf: they as they are measured; None: with latent points.
+        log_omega: of those in the leaf, where Omega is the same wherever they may be.
+        latent: their points.
+    """
 
     rows: np.ndarray
     leaf: Leaf | None = None
@@ -78,7 +85,7 @@ def score_rows(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 
     holds several arrays of the rows by the components: go through large chunks leaf by leaf (`Chunk.leaf_chunks`).
     """
     log_l, q = np.full(chunk.n_samples, -np.inf), np.zeros((chunk.n_samples, model.mixture.n_components))
-    for part in _parts(model, chunk, observing, seed):
+    for part in scored_parts(model, chunk, observing, seed):
         if part.leaf is not None:
             log_l[part.rows], q[part.rows] = leaf_posterior(model, part.leaf)
             log_l[part.rows] += part.log_omega
@@ -93,7 +100,7 @@ def score_rows(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 
 def log_densities(model: Model, chunk: Chunk, observing: Observing, *, seed: int = 0) -> Vector:
     """log L_n (n,) alone, as `score_rows` has it."""
     log_l = np.full(chunk.n_samples, -np.inf)
-    for part in _parts(model, chunk, observing, seed):
+    for part in scored_parts(model, chunk, observing, seed):
         if part.leaf is not None:
             log_l[part.rows] = leaf_log_density(model, part.leaf) + part.log_omega
         elif part.latent is not None:
@@ -167,7 +174,7 @@ def score_products(
     for chunk in sample.leaf_chunks():
         weights = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
         slopes = None if normaliser is None else normaliser.slopes[normaliser.numbers(chunk)]
-        for part in _parts(model, chunk, observing, 0, latent_points):
+        for part in scored_parts(model, chunk, observing, 0, latent_points):
             for rows, scores in _scores(model, part):
                 some = ScoreProducts.of(model, scores, 0.0 if slopes is None else slopes[rows], weights[rows])
                 total = some if total is None else total + some
@@ -175,7 +182,7 @@ def score_products(
     return total
 
 
-def _scores(model: Model, part: _Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _scores(model: Model, part: ScoredPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if part.leaf is not None:
         for block in part.leaf.blocks:
             yield part.rows[block.rows], block_scores(model, block)
@@ -208,7 +215,7 @@ def _leaf_information(model: Model, chunk: Chunk, observing: Observing, normalis
         slopes, numbers = normaliser.slopes, normaliser.numbers(chunk)
     outer, score, by_class = np.zeros((p, p)), np.zeros(p), np.zeros_like(slopes)
     second: np.ndarray | float = 0.0
-    for part in _parts(model, chunk, observing, seed=0):
+    for part in scored_parts(model, chunk, observing, seed=0):
         for terms in _terms(model, part, w):
             rows = part.rows[terms.rows]
             centred = terms.scores - slopes[numbers[rows]]
@@ -227,7 +234,7 @@ def _leaf_information(model: Model, chunk: Chunk, observing: Observing, normalis
     return Information(outer, curvature, float(w.sum()))
 
 
-def _terms(model: Model, part: _Part, weights: Vector) -> Iterator[Terms]:
+def _terms(model: Model, part: ScoredPart, weights: Vector) -> Iterator[Terms]:
     if part.leaf is not None:
         for block in part.leaf.blocks:
             yield from block_terms(model, block, weights[part.rows[block.rows]])
@@ -235,14 +242,15 @@ def _terms(model: Model, part: _Part, weights: Vector) -> Iterator[Terms]:
         yield latent_terms(model, part.latent)
 
 
-def _parts(
+def scored_parts(
     model: Model, chunk: Chunk, observing: Observing, seed: int, latent_points: int = SCORE_POINTS
-) -> Iterator[_Part]:
+) -> Iterator[ScoredPart]:
+    """The rows of a chunk that could have been selected, in parts; Omega at measured values is not looked at."""
     near_rows = PANEL if model.mixture.n_components >= FEWEST else None
     tilts = observing.survey.tilts(chunk)
     plain = np.flatnonzero(~tilts)
     if len(plain):
-        yield _Part(plain, laid_out(chunk.take(plain), 0, model.background, near_rows))
+        yield ScoredPart(plain, laid_out(chunk.take(plain), 0, model.background, near_rows))
     tilted = np.flatnonzero(tilts)
     address = (seed, Purpose.SCORE)
     draw = LatentDraw.around(model, observing, latent_points, address=address, patience=PATIENCE)
@@ -254,6 +262,6 @@ def _parts(
         found = draw(some, rng)
         if found.constant.any():
             leaf = laid_out(some.take(np.flatnonzero(found.constant)), 0, model.background, near_rows)
-            yield _Part(rows[found.constant], leaf, found.log_omega)
+            yield ScoredPart(rows[found.constant], leaf, found.log_omega)
         if found.latent is not None:
-            yield _Part(rows[~found.constant & ~found.never], latent=found.latent)
+            yield ScoredPart(rows[~found.constant & ~found.never], latent=found.latent)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from dgmmis.chunk import Chunk, blocks
 from dgmmis.information import pairs_of
 from dgmmis.linalg import symmetrize, unpack
+from dgmmis.merging import joined
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.types import Covariances, Matrix
@@ -147,17 +148,14 @@ def moved(model: Model, move: Move, shapes: Shapes) -> Model:
     weights, means, covariances = (np.array(a) for a in (mixture.weights, mixture.means, mixture.covariances))
     i, j = move.merged
     s = move.split
-    total = weights[i] + weights[j]
-    share = np.array([weights[i], weights[j]]) / total if total > 0 else np.full(2, 0.5)
-    mean = share @ means[[i, j]]
-    apart = means[[i, j]] - mean
-    merged = np.einsum("p,pij->ij", share, covariances[[i, j]]) + np.einsum("p,pi,pj->ij", share, apart, apart)
+    pair = [i, j]
+    total, mean, merged = joined(weights[pair], means[pair], covariances[pair])
     direction = principal_axes(covariances[s][None])[0, :, move.axis]
     first, second = _parts(means[s], covariances[s], direction, bool(shapes.excess[s, move.axis] > 0))
     half = weights[s] / 2
     weights[[i, j, s]] = total, half, half
     means[[i, j, s]] = mean, first[0], second[0]
-    covariances[[i, j, s]] = symmetrize(merged), first[1], second[1]
+    covariances[[i, j, s]] = merged, first[1], second[1]
     return replace(model, mixture=GaussianMixture(weights, means, covariances))
 
 

@@ -16,9 +16,10 @@ linalg nets npz ordering reals asking ending software
 truncation
 noise selection
 mixture box_integral chunk noise_law
+conditioned
 background
 survey model
-moments callback prior noise_classes tables replicate pygmmis steadiness
+moments callback prior noise_classes tables replicate steadiness merging mixed
 estep catalogue coordinates
 strata posterior_kernel
 posterior
@@ -33,7 +34,9 @@ plan
 account
 metrics event_log
 telemetry
-readings scoring remembered
+readings scoring remembered interchange reduction expectation
+rowwise true_posterior region
+deconvolution outliers divergence
 passes
 rounds
 search
@@ -187,6 +190,14 @@ def test_importing_the_package_is_light() -> None:
     loaded = imported_by("dgmmis")
     assert "dgmmis" in loaded
     assert loaded.isdisjoint({"matplotlib", "pyarrow", "astropy", "bokeh", "distributed", "sklearn"})
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    """Once it is imported, a module takes the place of anything else of its name in the package."""
+    import dgmmis
+
+    taken = {name for name, _ in modules(PACKAGE)} & set(dgmmis._HOMES)
+    assert taken == set()
 
 
 def test_statistics_load_no_engine() -> None:

@@ -27,13 +27,15 @@ from dgmmis.dataset.publish import temporary_sibling
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.deconvolution import true_values
 from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.latent_draw import Observing
+from dgmmis.linalg import unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.noise import NoNoise
-from dgmmis.prediction import _judged, predict_run
-from dgmmis.selection import Box
+from dgmmis.noise import DiagonalNoise, NoNoise
+from dgmmis.prediction import Wanted, _judged, predict_run
+from dgmmis.selection import Box, Injections
 from dgmmis.survey import Survey
 
 SCHEMA = Schema(("a", "b"), noise="diagonal")
@@ -189,6 +191,33 @@ def test_predictions_are_those_of_the_rows(tmp_path: Path) -> None:
     assert names == {"x.run", "o.zarr", "p.zarr", "o.out", "p.out"}
 
 
+def test_true_values_and_tail_probabilities_are_those_of_the_rows(tmp_path: Path) -> None:
+    """In the order of the catalogue, whatever that of the store; tail probabilities are uniform."""
+    points, noise = catalogue()
+    run = run_of(tmp_path / "x.run", Survey())
+    expected = true_values(MODEL, points, DiagonalNoise(noise))
+    for name, order in (("o", True), ("p", False)):
+        data = stored(tmp_path / f"{name}.zarr", order=order)
+        said = predict_run(run, data.path, tmp_path / f"{name}.out", true_values=True, outliers=not order)
+        group = zarr.open_group(tmp_path / f"{name}.out", mode="r")
+        np.testing.assert_allclose(group["true_mean"][:], expected.mean, rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(unpack(group["true_covariance"][:]), expected.covariance, rtol=1e-7, atol=1e-7)
+    assert said["arrays"] == ["label", "log_density", "tail_probability", "true_covariance", "true_mean"]
+    tail = group["tail_probability"][:]
+    assert tail.shape == (len(points),)
+    far = np.any(np.abs(np.nan_to_num(points - [2, 1.5])) > 6, axis=1)
+    assert tail[far].mean() < 0.1 < tail[~far].mean()
+
+
+def test_outliers_that_cannot_be_told_are_refused_at_once(tmp_path: Path) -> None:
+    data = stored(tmp_path / "s.zarr", order=False)
+    injections = Injections(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9) > 3, np.zeros(9))
+    run = run_of(tmp_path / "x.run", Survey(injections))
+    with pytest.raises(RefusedError, match="which of the drawn objects would be seen"):
+        predict_run(run, data.path, tmp_path / "out.zarr", outliers=True)
+    assert not (tmp_path / "out.zarr").exists()
+
+
 def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
     """By a second prediction to the same path, which clears up what killed ones left; and BLAS has one thread."""
     data, out = stored(tmp_path / "s.zarr", order=False), tmp_path / "x.out"
@@ -214,10 +243,10 @@ def test_of_responsibilities_memory_holds_a_leaf() -> None:
 
     def highest(*, keep: bool) -> float:
         """Memory, in units of a leaf's responsibilities; those of the chunk are 16."""
-        for _ in _judged(Model(mixture), observing, keep, chunk.take(slice(0, 10))):  # compiled
+        for _ in _judged(Model(mixture), observing, Wanted(keep), chunk.take(slice(0, 10))):  # compiled
             pass
         tracemalloc.start()
-        for _ in _judged(Model(mixture), observing, keep, chunk):
+        for _ in _judged(Model(mixture), observing, Wanted(keep), chunk):
             pass
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -261,9 +290,18 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     data, run = stored(tmp_path / "s.zarr", order=True), run_of(tmp_path / "x.run", Survey())
-    command = [sys.executable, "-m", "dgmmis", "predict", str(run), str(data.path), str(tmp_path / "out.zarr")]
+    command = [
+        sys.executable,
+        "-m",
+        "dgmmis",
+        "predict",
+        str(run),
+        str(data.path),
+        str(tmp_path / "out.zarr"),
+        "--true-values",
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert re.search(r"arrays +.*label.*log_density", shown)
+    assert re.search(r"arrays +.*label.*log_density.*true_mean", shown)
     labels = zarr.open_group(tmp_path / "out.zarr", mode="r")["label"][:]
     assert len(labels) == data.n_rows
 

@@ -9,7 +9,7 @@ from comparison.peers import run_peer
 import dgmmis
 from dgmmis.background import Uniform
 from dgmmis.errors import DataError, RefusedError, ShapeError, StoreError
-from dgmmis.pygmmis import load_pygmmis
+from dgmmis.interchange import load_pygmmis
 
 AMP = np.array([0.25, 0.75])
 MEAN = np.array([[0.0, 1.0], [3.0, -2.0]])

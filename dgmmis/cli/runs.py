@@ -1,4 +1,4 @@
-"""score, predict, sample: what a run is for."""
+"""score, predict, sample, export: what a run is for."""
 
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,19 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
 @click.argument("data", type=PLACE)
 @click.argument("out", type=PLACE)
 @click.option("--responsibilities", is_flag=True, help="Write those of every component too (n, k).")
+@click.option(
+    "--true-values",
+    is_flag=True,
+    help="Write the mean (n, d) of the posterior of each object's true values, and its covariance (n, d (d + 1) / 2), "
+    "the lower triangle packed row by row: `true_mean`, `true_covariance`.",
+)
+@click.option(
+    "--outliers",
+    is_flag=True,
+    help="Write the probability of an object as improbable as this one, measured with its noise and selected as it "
+    "was: `tail_probability`, uniform from 0 to 1 if the model holds.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @allow_code_option
 @common
 def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -47,6 +60,7 @@ def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **opti
     \b
     Example:
       dgmmis predict survey.run survey.zarr labels.zarr
+      dgmmis predict survey.run survey.zarr true.zarr --true-values --outliers
     """
     from dgmmis.prediction import predict_run
     from dgmmis.progress import bar
@@ -92,3 +106,24 @@ def sample(run: Path, n: int, out: Path, as_json: bool, quiet: bool, **options: 
     with bar("drawing", shown=not quiet) as on_batch:
         dataset = sample_run(run, n, out, on_batch=on_batch, **options)
     tell(dataset.describe(), as_json)
+
+
+@program.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@allow_code_option
+@common
+def export(run: Path, out: Path, allow_code: bool, as_json: bool, quiet: bool) -> None:
+    """Write the model of RUN to a file of its own, for other programs: OUT ends in .json, .npz or .zarr.
+
+    It has weights, means and covariances, the background, the names and units of the features, and the completeness. A
+    job starts from it with init = "model.json", and `dgmmis.load_model` reads it.
+
+    \b
+    Example:
+      dgmmis export survey.run model.json
+    """
+    del quiet
+    from dgmmis.prediction import export_run
+
+    tell(export_run(run, out, allow_code=allow_code), as_json)

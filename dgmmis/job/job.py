@@ -17,6 +17,7 @@ from dgmmis.em import Stopping
 from dgmmis.errors import DgmmisError, JobError, nearest_name
 from dgmmis.execution.cluster import ClusterSpec
 from dgmmis.initialize import START_METHODS, Start
+from dgmmis.interchange import ENDINGS, SavedModel, is_saved
 from dgmmis.job.cluster_spec import cluster_spec, read_cluster
 from dgmmis.job.job_tables import (
     BackgroundTable,
@@ -88,25 +89,27 @@ class Job:
         return self.resolve(named) if named else self.path.with_suffix(".models").absolute()
 
     def start(self, mixture: GaussianMixture | None = None) -> Start:
-        """How to find the first model; `mixture` is that of the run which `init` names."""
+        """How to find the first model; `mixture` is that of the run or model which `init` names."""
         fraction = 0.1 if self.background is None else float(self.background.fraction)
         method: Any = mixture if mixture is not None else self.model.init
         cutoff = None if self.model.cutoff is None else float(self.model.cutoff)
         return Start(self.model.n_components, method, self.shape_of_background(), fraction, cutoff)
 
     def first_mixture(self) -> GaussianMixture | None:
-        """The mixture of the run that `init` names; None where it names a way to start.
+        """The mixture of the run, or of the saved model, that `init` names; None where it names a way to start.
 
         Raises:
             JobError: it names neither.
-            StoreError: the run cannot be read.
+            StoreError: it cannot be read.
         """
         if self.model.init in START_METHODS:
             return None
         earlier = self.resolve(self.model.init)
+        if is_saved(earlier) or (earlier.suffix in ENDINGS and earlier.is_file()):
+            return SavedModel.read(earlier, allow_code=self.allow_code).model.mixture
         if not earlier.is_dir():
             raise JobError(
-                f"init '{self.model.init}' is neither a way to start nor the path of a run",
+                f"init '{self.model.init}' is neither a way to start nor the path of a run or a model",
                 do=nearest_name(self.model.init, START_METHODS),
             )
         return read_run(earlier, allow_code=self.allow_code).model.mixture

@@ -32,7 +32,8 @@ class DataTable:
 
 @dataclass(frozen=True, slots=True)
 class ModelTable:
-    """[model]: how many components, of what structure, from which start: kmeans, random, grid, or the path of a run."""
+    """[model]: how many components, of what structure, from which start: kmeans, random, grid, or the path of a run
+    or of a saved model."""
 
     n_components: int = _key(int)
     covariance_type: str = _key(str, "full")

@@ -4,12 +4,17 @@ Clusters that share a component overlap; merging the pair of least distance ends
 as many centres would put two in one and one in two.
 """
 
+from functools import partial
+
 import numpy as np
 
+from dgmmis import merging
 from dgmmis.background import Background
 from dgmmis.linalg import symmetrize
+from dgmmis.merging import Parts
 from dgmmis.noise import NoNoise
 from dgmmis.starts.gaussians import Gaussians
+from dgmmis.types import Vector
 
 
 def merged(parts: Gaussians, k: int, background: Background | None = None, fraction: float = 0.0) -> Gaussians:
@@ -21,53 +26,24 @@ def merged(parts: Gaussians, k: int, background: Background | None = None, fract
     """
     if len(parts) <= k:
         return parts
-    weights, means, covariances = (np.array(a) for a in (parts.weights, parts.means, parts.covariances))
-    logs = np.linalg.slogdet(covariances)[1]
+    given_up = None if background is None else partial(_given_up, background, fraction)
+    left = merging.merged(Parts.of(parts.weights, parts.means, parts.covariances), k, _apart, given_up).parts
+    return Gaussians(left.weights, left.means, left.covariances)
 
-    def costs(one: int, others: np.ndarray) -> np.ndarray:
-        offset = means[others] - means[one]
-        middle = 0.5 * (covariances[one] + covariances[others])
-        length = np.sum(offset * np.linalg.solve(middle, offset[..., None])[..., 0], axis=1)
-        wider = np.linalg.slogdet(middle)[1] - 0.5 * (logs[one] + logs[others])
-        return np.asarray((weights[one] + weights[others]) * (length / 8 + wider / 2))
 
-    cost = np.full((len(parts), len(parts)), np.inf)  # above the diagonal
-    for first in range(len(parts) - 1):
-        cost[first, first + 1 :] = costs(first, np.arange(first + 1, len(parts)))
+def _apart(parts: Parts, one: int, others: np.ndarray) -> Vector:
+    offset = parts.means[others] - parts.means[one]
+    middle = 0.5 * (parts.covariances[one] + parts.covariances[others])
+    length = np.sum(offset * np.linalg.solve(middle, offset[..., None])[..., 0], axis=1)
+    wider = np.linalg.slogdet(middle)[1] - 0.5 * (parts.logs[one] + parts.logs[others])
+    return np.asarray((parts.weights[one] + parts.weights[others]) * (length / 8 + wider / 2))
 
-    def given_up(some: np.ndarray) -> np.ndarray:
-        if background is None:
-            return np.full(len(some), np.inf)
-        density = background.log_density(means[some], NoNoise())
-        distance = -density / 2 - (means.shape[1] * np.log(8 * np.pi) + logs[some]) / 4
-        return np.asarray((weights[some] + fraction) * np.maximum(distance, 0.0))
 
-    behind = given_up(np.arange(len(parts)))
-    alive = np.ones(len(parts), dtype=bool)
-    for _ in range(len(parts) - k):
-        one, other = divmod(int(np.argmin(cost)), len(parts))
-        if behind.min() < cost[one, other]:
-            gone = int(np.argmin(behind))
-            alive[gone], behind[gone] = False, np.inf
-            cost[gone], cost[:, gone] = np.inf, np.inf
-            continue
-        both = weights[one] + weights[other]
-        share = weights[other] / both if both > 0 else 0.5
-        offset = means[other] - means[one]
-        covariances[one] = symmetrize(
-            (1 - share) * covariances[one] + share * covariances[other] + share * (1 - share) * offset[:, None] * offset
-        )
-        means[one] += share * offset
-        weights[one], logs[one] = both, np.linalg.slogdet(covariances[one])[1]
-        alive[other], behind[other] = False, np.inf
-        behind[one] = given_up(np.array([one]))[0]
-        cost[other], cost[:, other] = np.inf, np.inf
-        rest = np.flatnonzero(alive)
-        rest = rest[rest != one]
-        new = costs(one, rest)
-        after = rest > one
-        cost[one, rest[after]], cost[rest[~after], one] = new[after], new[~after]
-    return Gaussians(weights[alive], means[alive], covariances[alive])
+def _given_up(background: Background, fraction: float, parts: Parts, some: np.ndarray) -> Vector:
+    means = parts.means[some]
+    density = background.log_density(means, NoNoise())
+    distance = -density / 2 - (means.shape[1] * np.log(8 * np.pi) + parts.logs[some]) / 4
+    return np.asarray((parts.weights[some] + fraction) * np.maximum(distance, 0.0))
 
 
 def split(parts: Gaussians, k: int) -> Gaussians:

@@ -19,12 +19,18 @@ from dgmmis.background import FixedDensity, Uniform
 from dgmmis.dataset.columns import Columns
 from dgmmis.dataset.ingest import ingest
 from dgmmis.dataset.model_store import ModelStore
+from dgmmis.deconvolution import conditional, true_values
+from dgmmis.divergence import entropy, kl_divergence
 from dgmmis.errors import DgmmisError
 from dgmmis.estimator import GMMis
+from dgmmis.interchange import from_sklearn, load_model, save_model, to_sklearn
 from dgmmis.job import read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.outliers import tail_probability
 from dgmmis.prior import InverseWishart
+from dgmmis.reduction import reduced
+from dgmmis.region import probability_in
 from dgmmis.runs import planned
 from dgmmis.selection import Ball, Box, Grid, HalfSpace, Injections
 from fuzzing.commands import called
@@ -53,6 +59,7 @@ def cases() -> list[tuple[str, list[Case]]]:
         ("Tables to read", [*map(_csv, CSV), *map(_file, FILES)]),
         ("Survey stores", [Case(name, _store(spoil)) for name, spoil in STORES]),
         ("Runs", [Case(name, _run(spoil)) for name, spoil in RUNS]),
+        ("Saved models", [*map(_saved, SAVED)]),
         ("Commands", [*map(_command, COMMANDS)]),
         ("Data from Python", [Case(name, _fit({}, data)) for name, data in DATA]),
         ("Options from Python", [Case(name, _fit(options, {"X": X})) for name, options in OPTIONS]),
@@ -563,6 +570,51 @@ COMMANDS = [
     ("`follow` into a run", "follow selected.run t.csv"),
     ("`follow` from a run with a selection", "follow new.run t.csv --start selected.run"),
     ("`sample --which` of neither", "sample selected.run 5 new.zarr --which lost"),
+    ("`export` of a survey", "export shared.zarr model.json"),
+    ("`export` to another ending", "export selected.run model.txt"),
+    ("`export` over a survey", "export selected.run shared.zarr"),
+]
+
+
+def _saved(named: tuple[str, Any]) -> Case:
+    """A saved model with other words in its document, or another text; what becomes GONE is left out."""
+    name, spoil = named
+
+    def run(folder: Path) -> None:
+        path = folder / "model.json"
+        save_model(Model(GaussianMixture([0.4, 0.6], [[0, 0], [1, 1]], [I, I])), path, features=["a", "b"])
+        if isinstance(spoil, bytes):
+            path.write_bytes(spoil)
+        else:
+            document = json.loads(path.read_text()) | spoil
+            path.write_text(json.dumps({key: value for key, value in document.items() if value != GONE}))
+        load_model(path)
+
+    return Case(name, run)
+
+
+GONE = "(gone)"
+
+SAVED: list[tuple[str, Any]] = [
+    ("no JSON", b"{"),
+    ("no object of JSON", b"[1, 2]"),
+    ("NaN in the text", b'{"format": "dgmmis-model", "version": 1, "weights": [NaN]}'),
+    ("nested without end", b"[" * 100_000),
+    ("of another kind", {"format": "recipe"}),
+    ("of a later version", {"version": 9}),
+    ("without weights", {"weights": GONE}),
+    ("without its background_fraction", {"background_fraction": GONE}),
+    ("weights that do not sum to one", {"weights": [0.5, 0.6]}),
+    ("weights that are words", {"weights": ["a", "b"]}),
+    ("a mean of one feature for two", {"means": [[0], [1]]}),
+    ("a covariance that is not positive definite", {"covariances": [[[1, 2], [2, 1]], [[1, 0], [0, 1]]]}),
+    ("names of one feature for two", {"features": ["a"]}),
+    ("a completeness of 2", {"completeness": 2}),
+    ("a fraction without a background", {"background_fraction": 0.5}),
+    (
+        "a function as a background, without --allow-code",
+        {"background": {"function": {"path": "my:field", "lower": [0, 0], "upper": [1, 1]}}},
+    ),
 ]
 
 
@@ -690,6 +742,8 @@ def _density(function: Callable[[np.ndarray], Any]) -> Callable[[], object]:
     return lambda: FixedDensity(function, [0, 0], [1, 1])
 
 
+LINE, PLANE = (GaussianMixture([1.0], np.zeros((1, d)), np.eye(d)[None]) for d in (1, 2))
+
 MODELS: list[tuple[str, Callable[[], object]]] = [
     ("weights that do not sum to one", lambda: GaussianMixture([0.5, 0.6], [[0.0], [1.0]], ones((2, 1, 1)))),
     ("weights that are negative", lambda: GaussianMixture([1.5, -0.5], [[0.0], [1.0]], ones((2, 1, 1)))),
@@ -711,6 +765,17 @@ MODELS: list[tuple[str, Callable[[], object]]] = [
     ("a density that is zero", _density(lambda p: 0 * p[:, 0])),
     ("a density by chance", _density(_Chance(lambda p, chance: chance))),
     ("a density that raises", _density(_divided)),
+    ("true values of points of another width", lambda: true_values(PLANE, np.zeros((3, 3)))),
+    ("true values of what is no model", lambda: true_values(I, np.zeros((3, 2)))),
+    ("conditional, with everything given", lambda: conditional(PLANE, X, given=[0, 1])),
+    ("conditional on a feature that there is not", lambda: conditional(PLANE, X, given=[2])),
+    ("tail probabilities from no draws", lambda: tail_probability(PLANE, X, n_draws=0)),
+    ("a divergence of models of different features", lambda: kl_divergence(PLANE, LINE)),
+    ("an entropy with a cutoff", lambda: entropy(Model(PLANE, cutoff=3.0))),
+    ("a region of another number of features", lambda: probability_in(PLANE, Box([0], [1]))),
+    ("a reduction to more components", lambda: reduced(LINE, 2)),
+    ("a mixture of scikit-learn with a background", lambda: to_sklearn(Model(LINE, Uniform([0], [1]), 0.1))),
+    ("a mixture from an estimator that was not fitted", lambda: from_sklearn(GMMis(2))),
 ]
 
 if __name__ == "__main__":

@@ -11,18 +11,17 @@ import numpy as np
 
 from dgmmis.background import Background, Uniform
 from dgmmis.errors import DataError, RefusedError, ShapeError, StoreError
-from dgmmis.linalg import symmetrize
-from dgmmis.mixture import GaussianMixture
+from dgmmis.interchange.parameters import mixture_of
 from dgmmis.model import Model
 from dgmmis.npz import read_npz
 from dgmmis.reals import reals
 
-PARAMETERS = ("amp", "mean", "covar")
+PARAMETERS: tuple[str, str, str] = ("amp", "mean", "covar")
 KNOWN = (*PARAMETERS, "footprint", "background_amp")
 """With what is understood of what `save` was given by name."""
 
 ROUNDING = 1e-6
-"""Largest asymmetry of a covariance, in standard deviations of its features, and the sum of amplitudes that is one."""
+"""By which amplitudes may sum to more than one."""
 
 
 def load_pygmmis(path: str | Path, *, background: Background | None = None) -> Model:
@@ -50,15 +49,7 @@ def load_pygmmis(path: str | Path, *, background: Background | None = None) -> M
     path = Path(path)
     arrays = _read(path)
     amp, mean, covar = (arrays[name] for name in PARAMETERS)
-    _check_shapes(path, amp, mean, covar)
-    if not (np.all(np.isfinite(amp)) and np.all(amp >= 0) and amp.sum() > 0):
-        raise DataError(f"'{path}': amplitudes must be non-negative and not all zero", got=amp)
-    with np.errstate(invalid="ignore"):  # the mixture refuses what is not finite
-        scale = np.sqrt(np.abs(np.diagonal(covar, axis1=1, axis2=2)))
-        askew = np.abs(covar - np.swapaxes(covar, 1, 2)) > ROUNDING * scale[:, :, None] * scale[:, None, :]
-    if np.any(askew):
-        raise DataError(f"'{path}': covariances must be symmetric", got=f"component {np.argwhere(askew)[0][0]} is not")
-    mixture = GaussianMixture(amp / amp.sum(), mean, symmetrize(covar))
+    mixture = mixture_of(amp, mean, covar, of=f"'{path}'", names=PARAMETERS)
     behind = _background(path, arrays, background)
     if behind is None:
         return Model(mixture)
@@ -92,14 +83,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         expected = f"arrays {', '.join(PARAMETERS)}"
         raise StoreError(f"'{path}' is not a mixture of pyGMMis", expected=expected, got=names)
     return arrays
-
-
-def _check_shapes(path: Path, amp: np.ndarray, mean: np.ndarray, covar: np.ndarray) -> None:
-    k, d = mean.shape if mean.ndim == 2 else (len(np.atleast_1d(amp)), "d")
-    got = (amp.shape, mean.shape, covar.shape)
-    if mean.ndim != 2 or 0 in mean.shape or got != ((k,), (k, d), (k, d, d)):
-        expected = f"({k},), ({k}, {d}) and ({k}, {d}, {d})"
-        raise ShapeError(f"'{path}': amp, mean and covar do not fit together", expected=expected, got=got)
 
 
 def _background(path: Path, arrays: dict[str, np.ndarray], given: Background | None) -> Background | None:
