@@ -4,8 +4,8 @@
 
 A survey of colours whose errors are as wide as what is sought, and partly missing, in a store on the disk. Two workers
 read it, and each of their readings serves the fits of all numbers. BIC finds the four components that there are; in the
-measured values without their errors it finds others, and those too broad. Each number is tried from several starts: from
-one alone it may end in a lesser maximum, and BIC compares maxima.
+measured values without their errors it finds others, and those too broad. Each number is tried from several starts:
+from one alone it may end in a lesser maximum, and BIC compares maxima.
 """
 
 import sys

@@ -4,8 +4,8 @@
 
 Fisher's irises are told apart by one Gaussian a class. Here two values in five are lost, of those that are learned from
 and of those that are asked about. Filled in with the mean of all irises, a gap says that the flower is an average one,
-which is what nobody knows; left as a gap it says nothing, and what is left speaks for itself. Both are judged by flowers
-that they have not seen, and by the probability that they give to what each is.
+which is what nobody knows; left as a gap it says nothing, and what is left speaks for itself. Both are judged by
+flowers that they have not seen, and by the probability that they give to what each is.
 """
 
 import sys
