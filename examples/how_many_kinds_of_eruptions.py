@@ -70,7 +70,7 @@ def main(picture: Path | None, n: int) -> None:
         right.plot(TRIED, of_ignored - of_ignored.min(), "o-", color=WRONG)
         right.plot(TRIED, of_known - of_known.min(), "o-", color=RIGHT)
         left.set(xlabel="duration [min]", ylabel="waiting [min]")
-        right.set(xlabel="kinds of eruptions", ylabel="BIC above its least", yscale="symlog")
+        right.set(xlabel="kinds of eruptions", ylabel="BIC above its least", yscale="symlog", xticks=TRIED)
         legend(right, truth=TRUE, errors_ignored={"color": WRONG}, errors_known={"color": RIGHT})
         save(figure, picture)
 
