@@ -28,7 +28,7 @@ def noise(true: np.ndarray) -> np.ndarray:
 
     The absolute magnitude is the one in the sky less the modulus, so that the error of the modulus enters both. A fit
     takes the errors of a star that was seen for known and not for one more measurement of its magnitude, so they must
-    not change much within themselves: from 0.02 to 0.2 in two magnitudes would put the numbers off by 3 to 9 sigma.
+    not change much within themselves: from 0.05 to 0.2 in two magnitudes would put the numbers off by 3 to 7 errors.
     """
     magnitude = np.minimum(0.02 + 0.08 * 10 ** (0.2 * (true.sum(axis=1) - LIMIT)), 0.15) ** 2
     modulus = np.full(len(true), 0.1**2)
