@@ -54,8 +54,12 @@ if TYPE_CHECKING:
     from dgmmis.online import OnlineEM as OnlineEM
     from dgmmis.online import StepSize as StepSize
     from dgmmis.prior import Constraints as Constraints
+    from dgmmis.prior import Dirichlet as Dirichlet
+    from dgmmis.prior import DirichletProcess as DirichletProcess
     from dgmmis.prior import Frozen as Frozen
     from dgmmis.prior import InverseWishart as InverseWishart
+    from dgmmis.prior import NormalInverseWishart as NormalInverseWishart
+    from dgmmis.prior import Prior as Prior
     from dgmmis.pygmmis import load_pygmmis as load_pygmmis
     from dgmmis.search import Search as Search
     from dgmmis.selection import Ball as Ball
@@ -70,6 +74,9 @@ if TYPE_CHECKING:
     from dgmmis.uncertainty import Bootstrap as Bootstrap
     from dgmmis.uncertainty import bootstrap as bootstrap
     from dgmmis.uncertainty import errors_of as errors_of
+    from dgmmis.variational import VariationalFit as VariationalFit
+    from dgmmis.variational import variational_fit as variational_fit
+    from dgmmis.variational.face import VariationalGMMis as VariationalGMMis
 
 _HOMES = {
     "ArrayDataset": "dgmmis.dataset.arrays",
@@ -85,6 +92,8 @@ _HOMES = {
     "Dataset": "dgmmis.dataset.dataset",
     "DgmmisError": "dgmmis.errors",
     "DiagonalNoise": "dgmmis.noise",
+    "Dirichlet": "dgmmis.prior",
+    "DirichletProcess": "dgmmis.prior",
     "Fit": "dgmmis.fit",
     "FixedDensity": "dgmmis.background",
     "FixedMixture": "dgmmis.background",
@@ -105,9 +114,11 @@ _HOMES = {
     "NoNoise": "dgmmis.noise",
     "NoiseFunction": "dgmmis.noise_law",
     "NoiseRegression": "dgmmis.noise_law",
+    "NormalInverseWishart": "dgmmis.prior",
     "NotConvergedWarning": "dgmmis.errors",
     "OnlineEM": "dgmmis.online",
     "OwnNoise": "dgmmis.noise_law",
+    "Prior": "dgmmis.prior",
     "Record": "dgmmis.callback",
     "RepairWarning": "dgmmis.errors",
     "Search": "dgmmis.search",
@@ -122,6 +133,8 @@ _HOMES = {
     "Stopping": "dgmmis.em",
     "Survey": "dgmmis.survey",
     "Uniform": "dgmmis.background",
+    "VariationalFit": "dgmmis.variational",
+    "VariationalGMMis": "dgmmis.variational.face",
     "bootstrap": "dgmmis.uncertainty",
     "choose_components": "dgmmis.model_selection",
     "cross_validate": "dgmmis.model_selection",
@@ -131,6 +144,7 @@ _HOMES = {
     "read_run": "dgmmis.dataset.checkpoint",
     "stack": "dgmmis.model_selection",
     "stacked": "dgmmis.model_selection",
+    "variational_fit": "dgmmis.variational",
 }
 """Public name -> the module where it lives."""
 

@@ -127,7 +127,7 @@ class Searching:
     def _run(self, runners: Sequence[_Runner]) -> None:
         loops = []
         for runner in runners:
-            callback = Callbacks([runner.history, _Named(runner.name if len(runners) > 1 else "", self._callback)])
+            callback = Callbacks([runner.history, Named(runner.name if len(runners) > 1 else "", self._callback)])
             loop = rounds(
                 runner.passes,
                 runner.model,
@@ -202,7 +202,7 @@ def _judged(end: Outcome) -> Passing:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Named(Callback):
+class Named(Callback):
     """Says whose steps they are."""
 
     name: str

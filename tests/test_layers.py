@@ -39,7 +39,7 @@ rounds
 search
 preparation online
 fit
-uncertainty job model_selection
+uncertainty job model_selection variational
 simulate runs prediction drawing stream
 reprocess
 progress summary status
