@@ -150,14 +150,16 @@ def test_the_mode_under_selection_is_that_of_the_literal_posterior() -> None:
     assert abs(free.model.mixture.means[0, 0] - best.x[0]) > 0.01
 
 
-@pytest.mark.parametrize("shape", ["full", "diag", "tied", "spherical"])
+@pytest.mark.parametrize(
+    "shape", ["full", *(pytest.param(shape, marks=pytest.mark.slow) for shape in ("diag", "tied", "spherical"))]
+)
 def test_a_fit_with_everything_never_goes_down(shape: str) -> None:
-    """Noise of each object's own, missing features, a graded selection, a background; and ends without a slope."""
+    """Noise of each object's own, a selection, a background; and the objective has the prior in it."""
     rng = np.random.default_rng(3)
-    noise = rng.uniform(0.02, 0.2, (1500, 2))
-    y = BEHIND.sample(1500, rng) + np.sqrt(noise) * rng.normal(size=(1500, 2))
-    selection = HalfSpace([1.0, 0.4], 1.0, 0.3)
-    seen = rng.random(1500) < selection(y)
+    noise = rng.uniform(0.02, 0.2, (800, 2))
+    y = BEHIND.sample(800, rng) + np.sqrt(noise) * rng.normal(size=(800, 2))
+    selection = HalfSpace([1.0, 0.4], 1.0)
+    seen = selection(y) > 0
     y, noise = y[seen], noise[seen]
     constraints = Constraints(shape, BOTH)
     result = fit(
@@ -197,12 +199,10 @@ def test_what_has_no_mode_is_refused() -> None:
 def test_refusals() -> None:
     arguments = {"mean": np.zeros(2), "mean_precision": 1.0, "scale": 1.0, "degrees_of_freedom": 3.0}
     for wrong, error, message in (
-        ({"mean": np.zeros((2, 2))}, ShapeError, "must be a vector"),
         ({"mean": np.array([0.0, np.nan])}, DataError, "must be finite"),
-        ({"mean_precision": 0.0}, DataError, "mean_precision.*InverseWishart"),
+        ({"mean_precision": 0.0}, DataError, r"mean_precision.*InverseWishart"),
         ({"degrees_of_freedom": 1.0}, DataError, "more than 1 for 2 features"),
         ({"scale": -1.0}, DataError, "`scale` must be positive"),
-        ({"scale": np.eye(3)}, ShapeError, "scale does not fit"),
     ):
         with pytest.raises(error, match=message):
             NormalInverseWishart(**{**arguments, **wrong})  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from dgmmis.estimator import GMMis
 from dgmmis.job import read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.prior import InverseWishart
+from dgmmis.prior import Dirichlet, InverseWishart, NormalInverseWishart
 from dgmmis.runs import planned
 from dgmmis.selection import Ball, Box, Grid, HalfSpace, Injections
 from fuzzing.commands import called
@@ -709,6 +709,9 @@ MODELS: list[tuple[str, Callable[[], object]]] = [
     ("a grid whose edges do not increase", lambda: Grid([[1, 0]], [0.5])),
     ("injections of another length", lambda: Injections(np.zeros((3, 2)), [True], [0.0, 0.0, 0.0])),
     ("a prior that is negative", lambda: InverseWishart(-1)),
+    ("a prior whose mean is a table", lambda: NormalInverseWishart(np.zeros((2, 2)), 1, 1, 3)),
+    ("a prior of two sizes", lambda: NormalInverseWishart(np.zeros(2), 1, np.eye(3), 3)),
+    ("a prior of words", lambda: Dirichlet("many")),
     ("a density that returns None", _density(_constant(None))),
     ("a density that is negative", _density(lambda p: p[:, 0] - 2)),
     ("a density that is zero", _density(lambda p: 0 * p[:, 0])),
