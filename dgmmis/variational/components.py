@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 from scipy.special import digamma, gammaln, multigammaln
-from scipy.stats import t as student
 
 from dgmmis.linalg import cholesky_inverse, symmetrize
 from dgmmis.moments import Expected
@@ -88,16 +87,6 @@ class NormalWisharts:
         gammas = multigammaln(nu / 2, d) - multigammaln(nu_0 / 2, d)
         of_shapes = 0.5 * ((nu - nu_0) * self._digammas + nu * (traces - d) + nu_0 * log_det) - gammas
         return float(np.sum(of_means + of_shapes))
-
-    def interval(self, level: float) -> tuple[Means, Means]:
-        """The central interval (k, d) of each feature of each mean that holds it with probability `level`.
-
-        A mean is Student-t about m, with nu - d + 1 degrees of freedom and the scale Psi / (beta (nu - d + 1)).
-        """
-        freedom = self.degrees_of_freedom - self.means.shape[1] + 1
-        variances = np.diagonal(self.scale, axis1=1, axis2=2) / (self.mean_precision * freedom)[:, None]
-        reach = student.ppf(0.5 + level / 2, freedom)[:, None] * np.sqrt(variances)
-        return self.means - reach, self.means + reach
 
     def log_predictive(self, points: Points, features: Int[np.ndarray, " m"]) -> np.ndarray:
         """Log density (k, n) of new noise-free values of some of the features, by component: Student's t about m with

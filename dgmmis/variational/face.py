@@ -57,11 +57,10 @@ class VariationalGMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         mixture_: them as a GaussianMixture.
         background_amplitude_: mean of the background's fraction.
         mean_precision_, degrees_of_freedom_: of the posterior (k,).
-        posterior_: with `mean_interval` and `log_predictive`.
+        posterior_: with `log_predictive`; result_: the VariationalFit, with `mean_interval`.
         n_effective_: components that have an object or more.
         lower_bound_: on the log evidence of all objects, constants included; lower_bounds_: it, pass by pass.
         n_iter_, n_passes_: passes of the start that won, and in all. converged_, status_: why it ended.
-        result_: the VariationalFit.
         n_features_in_: features of the data.
     """
 

@@ -97,10 +97,6 @@ class Posterior:
         mixture = GaussianMixture(signal / signal.sum(), self.components.means, self.components.covariances)
         return Model(mixture, self.family.background, nu)
 
-    def mean_interval(self, level: float = 0.68) -> tuple[Means, Means]:
-        """The central interval (k, d) of each feature of each mean that holds it with probability `level`."""
-        return self.components.interval(level)
-
     def log_predictive(self, points: Points) -> Vector:
         """Log density (n,) of new noise-free points (n, d), NaN = missing, the parameters integrated out: a mixture of
         Student's t distributions (Bishop 2006, eq. 10.81), and the background."""

@@ -9,7 +9,7 @@ import numpy as np
 from dgmmis.callback import Callback, Callbacks, History, Record
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
-from dgmmis.em import Outcome, Status, Stopping
+from dgmmis.em import Outcome, Pass, Status, Stopping
 from dgmmis.errors import RefusedError, require_whole
 from dgmmis.execution.executor import Executor
 from dgmmis.fit import check_start
@@ -22,10 +22,12 @@ from dgmmis.passes import together
 from dgmmis.plan import Plan
 from dgmmis.preparation import prepared
 from dgmmis.prior import AnyPrior, Constraints, DirichletProcess, InverseWishart, NormalInverseWishart, Prior
+from dgmmis.scoring import information
 from dgmmis.search import Named
 from dgmmis.survey import Survey
-from dgmmis.types import Weights
+from dgmmis.types import Means, Weights
 from dgmmis.variational.posterior import Family, Posterior
+from dgmmis.variational.response import MeanSpread
 from dgmmis.variational.variation import Variation
 
 PRESENT = 1.0
@@ -42,7 +44,8 @@ class VariationalFit:
         status: why it stopped; `status.value` is a sentence.
         records: one for every pass but the first; their objective is the bound per object.
         bound: on the log evidence, of all objects together, constants included.
-        counts: objects that each component has (k,).
+        last: the pass of the model.
+        sample: some of the rows.
         observing: how the objects were observed.
         n_samples: sum of their weights.
         n_passes: passes over the data, of all starts.
@@ -55,7 +58,8 @@ class VariationalFit:
     status: Status
     records: tuple[Record, ...]
     bound: float
-    counts: Weights
+    last: Pass
+    sample: Chunk
     observing: Observing
     n_samples: float
     n_passes: int
@@ -73,9 +77,26 @@ class VariationalFit:
         return self.status is Status.CONVERGED
 
     @property
+    def counts(self) -> Weights:
+        """Objects that each component has (k,)."""
+        return self.last.moments.weight
+
+    @property
     def n_effective(self) -> int:
         """Components that have an object or more."""
         return int(np.count_nonzero(self.counts >= PRESENT))
+
+    def mean_interval(self, level: float = 0.68) -> tuple[Means, Means]:
+        """The central interval (k, d) of each feature of each mean that holds it with probability `level` (`response`).
+
+        From the scores of a sample of the objects, of all where there are few.
+        """
+        return self.mean_spread().interval(level)
+
+    def mean_spread(self) -> MeanSpread:
+        """How sure the means are."""
+        known = information(self.model, self.sample, self.observing, None, self.last)
+        return MeanSpread.of(self.posterior, known.curvature, self.counts >= PRESENT)
 
     @property
     def mixture(self) -> GaussianMixture:
@@ -144,7 +165,8 @@ def variational_fit(
         status=outcome.status,
         records=tuple(histories[best].records),
         bound=outcome.last.objective * outcome.last.n_samples,
-        counts=outcome.last.moments.weight,
+        last=outcome.last,
+        sample=ready.sample,
         observing=passes.observing,
         n_samples=outcome.last.n_samples,
         n_passes=passes.count,
