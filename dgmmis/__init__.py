@@ -75,8 +75,12 @@ if TYPE_CHECKING:
     from dgmmis.online import StepSize as StepSize
     from dgmmis.outliers import tail_probability as tail_probability
     from dgmmis.prior import Constraints as Constraints
+    from dgmmis.prior import Dirichlet as Dirichlet
+    from dgmmis.prior import DirichletProcess as DirichletProcess
     from dgmmis.prior import Frozen as Frozen
     from dgmmis.prior import InverseWishart as InverseWishart
+    from dgmmis.prior import NormalInverseWishart as NormalInverseWishart
+    from dgmmis.prior import Prior as Prior
     from dgmmis.reduction import Reduction as Reduction
     from dgmmis.reduction import pruned as pruned
     from dgmmis.reduction import reduced as reduced
@@ -95,6 +99,9 @@ if TYPE_CHECKING:
     from dgmmis.uncertainty import Bootstrap as Bootstrap
     from dgmmis.uncertainty import bootstrap as bootstrap
     from dgmmis.uncertainty import errors_of as errors_of
+    from dgmmis.variational import VariationalFit as VariationalFit
+    from dgmmis.variational import variational_fit as variational_fit
+    from dgmmis.variational.face import VariationalGMMis as VariationalGMMis
 
 _HOMES = {
     "ArrayDataset": "dgmmis.dataset.arrays",
@@ -111,6 +118,8 @@ _HOMES = {
     "Dataset": "dgmmis.dataset.dataset",
     "DgmmisError": "dgmmis.errors",
     "DiagonalNoise": "dgmmis.noise",
+    "Dirichlet": "dgmmis.prior",
+    "DirichletProcess": "dgmmis.prior",
     "Estimate": "dgmmis.expectation",
     "Fit": "dgmmis.fit",
     "Fitting": "dgmmis.model_selection",
@@ -134,9 +143,11 @@ _HOMES = {
     "NoNoise": "dgmmis.noise",
     "NoiseFunction": "dgmmis.noise_law",
     "NoiseRegression": "dgmmis.noise_law",
+    "NormalInverseWishart": "dgmmis.prior",
     "NotConvergedWarning": "dgmmis.errors",
     "OnlineEM": "dgmmis.online",
     "OwnNoise": "dgmmis.noise_law",
+    "Prior": "dgmmis.prior",
     "Record": "dgmmis.callback",
     "Reduction": "dgmmis.reduction",
     "RepairWarning": "dgmmis.errors",
@@ -154,6 +165,8 @@ _HOMES = {
     "Survey": "dgmmis.survey",
     "TrueValues": "dgmmis.deconvolution",
     "Uniform": "dgmmis.background",
+    "VariationalFit": "dgmmis.variational",
+    "VariationalGMMis": "dgmmis.variational.face",
     "bootstrap": "dgmmis.uncertainty",
     "conditional": "dgmmis.deconvolution",
     "conditional_samples": "dgmmis.deconvolution",
@@ -181,6 +194,7 @@ _HOMES = {
     "to_sklearn": "dgmmis.interchange",
     "true_value_samples": "dgmmis.deconvolution",
     "true_values": "dgmmis.deconvolution",
+    "variational_fit": "dgmmis.variational",
 }
 """Public name -> the module where it lives."""
 

@@ -84,7 +84,7 @@ def boundary(model: Model, moments: Moments, known: Information, constraints: Co
         known: their information.
         constraints: of the fit.
     """
-    if constraints.prior is not None:
+    if constraints.components_prior is not None:
         return ()
     k, d = model.mixture.means.shape
     slopes = unpack(moments.covariance_score) / 2

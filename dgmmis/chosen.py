@@ -17,7 +17,7 @@ from dgmmis.model_selection import Choice, Criterion, Fitting, select
 from dgmmis.model_selection.choice import check_alternatives
 from dgmmis.model_selection.fitting import abreast
 from dgmmis.plan import Work, make_plan
-from dgmmis.runs import Sitting, given_by, run_of
+from dgmmis.runs import Making, given_by, run_of
 from dgmmis.software import software
 from dgmmis.telemetry import Telemetry
 from dgmmis.uncertainty import bootstrap
@@ -118,7 +118,7 @@ def select_job(
     finally:
         executor.close()
     chosen = job.with_model(choice.n_components, choice.covariance_type)
-    run = run_of(chosen, given.data, best, replicates=replicates, sitting=Sitting(run_id, choice.seconds))
+    run = run_of(chosen, given.data, best, replicates=replicates, made=Making(run_id, choice.seconds))
     write_run(out, run)
     write_beside(out, TABLE, choice.document())
     follower.on_notice(Notice("written", {"run": str(out), "models": counted(len(choice.table), "model")}))

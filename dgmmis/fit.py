@@ -24,7 +24,7 @@ from dgmmis.normaliser import completeness_slope
 from dgmmis.passes import Passes
 from dgmmis.plan import Plan
 from dgmmis.preparation import prepared
-from dgmmis.prior import Constraints
+from dgmmis.prior import Constraints, Prior
 from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import LARGEST
 from dgmmis.rounds import Known, evaluated
@@ -339,8 +339,7 @@ def check_start(data: Catalogue, start: Start, constraints: Constraints, survey:
         if not isinstance(value, kind):
             what = kind.__name__
             raise JobError(f"{what.lower()} is not a {what}", got=type(value).__name__, do=f"give {what}(...)")
-    if constraints.prior is not None:
-        constraints.prior.matrix(data.n_features)
+    Prior.parse(constraints.prior).check(start.n_components, data.n_features)
     n_rows = sum(reference.n_rows for reference in data.references)
     if isinstance(start.method, str) and n_rows < start.n_components:
         raise DataError(

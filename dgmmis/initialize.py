@@ -141,7 +141,7 @@ def first_models(start: Start, sample: Chunk, survey: Survey | None, seed: int, 
                     got=sample.n_samples,
                     do="lower n_components",
                 )
-            single = _single_gaussian(sample)
+            single = single_gaussian(sample)
             mixtures = [_from_single_gaussian(single, start.n_components, rng) for rng in streams]
         else:
             mixtures = _from_rows(start, sample, survey, seed, streams)
@@ -236,11 +236,15 @@ def spread(sample: Chunk) -> Feature:
     return np.asarray(np.where(variance > rounding, variance, np.where(rounding > 0, rounding, 1e-12)))
 
 
-def _single_gaussian(sample: Chunk) -> GaussianMixture:
-    """The single Gaussian that fits projected data."""
-    assert sample.projection is not None
-    d = sample.projection.shape[2]
-    model = Model(GaussianMixture(np.ones(1), np.zeros((1, d)), np.diag(spread(sample))[None]))
+def single_gaussian(sample: Chunk) -> GaussianMixture:
+    """The single Gaussian that fits a sample, its noise, missing features and projections taken into account."""
+    if sample.projection is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a feature that nobody measured
+            centre = np.nan_to_num(np.nanmean(sample.points, axis=0))
+    else:
+        centre = np.zeros(sample.projection.shape[2])
+    model = Model(GaussianMixture(np.ones(1), centre[None], np.diag(spread(sample))[None]))
     constraints = Constraints(floor=1e-6 * spread(sample))
     return _steps(model, replace(sample, log_background=None), 100, constraints).mixture
 

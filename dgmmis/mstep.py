@@ -1,7 +1,8 @@
 """The M-step: the joint update of weights, means, covariances and background fraction from moments.
 
 mu_k -> mu_k + shift, C_k -> second_k / A_k - shift shift' (the mean enters at its new value), symmetrised every time,
-with the prior of XD eq. 38: C_k = [A_k (...) + scale] / (A_k + 1).
+with a prior: weights of A_k + a_k - 1, a mean drawn to the prior's as if by kappa objects, C_k = [A_k (...) + Psi_k] /
+(A_k + r) (`prior.of_components`; XD eq. 38 has Psi = scale, r = 1).
 """
 
 from dataclasses import dataclass, replace
@@ -56,28 +57,43 @@ def maximize_expected(expected: Expected, model: Model, constraints: Constraints
     """The same, given what moments say of true values, about the model's means."""
     mixture, frozen = model.mixture, constraints.frozen
     k = mixture.n_components
-    starved = expected.weight <= STARVED
-    weight = np.where(starved, 1.0, expected.weight)  # never divides by zero; starved components are put back below
+    starved = are_starved(expected.weight, constraints)
+    few = expected.weight <= STARVED
+    weight = np.where(few, 1.0, expected.weight)  # never divides by zero; starved components are put back below
 
     fixed_means = starved | _mask(frozen.means, k)
     fixed_covariances = starved | _mask(frozen.covariances, k)
 
     first = expected.first / weight[:, None]
     second = expected.second / weight[:, None, None]
-    shift = np.where(fixed_means[:, None], 0.0, first)
-    # about the new mean, wherever it is: second - shift first' - first shift' + shift shift'; for a free mean
-    # (shift = first) this is second - shift shift'
+    prior = constraints.components_prior
+    best = first
+    if prior is not None and prior.mean_precision:
+        kappa = prior.mean_precision
+        best = (expected.first + kappa * prior.pull(mixture.means)) / (expected.weight + kappa)[:, None]
+    shift = np.where(fixed_means[:, None], 0.0, best)
+    # about the new mean, wherever it is: second - shift first' - first shift' + shift shift'; for a free mean without
+    # prior (shift = first) this is second - shift shift'
     cross = shift[:, :, None] * first[:, None, :]
-    scatter = second - cross - np.swapaxes(cross, 1, 2) + shift[:, :, None] * shift[:, None, :]
-    covariances = _structured(symmetrize(scatter), weight, ~fixed_covariances, constraints)
+    share = (expected.weight / weight)[:, None, None]
+    scatter = second - cross - np.swapaxes(cross, 1, 2) + share * (shift[:, :, None] * shift[:, None, :])
+    scatter = symmetrize(scatter)
+    if prior is not None:
+        scatter = weight[:, None, None] * scatter + prior.scatter(mixture.means + shift)
+        weight = expected.weight + prior.count(mixture.n_features)
+        scatter = scatter / weight[:, None, None]
+    covariances = _structured(scatter, weight, ~fixed_covariances, constraints)
     covariances[fixed_covariances] = mixture.covariances[fixed_covariances]
 
     repairs = [Repair(int(c), "starved", float(expected.weight[c])) for c in np.flatnonzero(starved)]
     covariances, collapsed = raised_to_floor(covariances, ~fixed_covariances, constraints.floor)
     repairs += [Repair(int(c), "collapsed", float(expected.weight[c])) for c in collapsed]
 
+    counts = expected.weight
+    if constraints.weights_prior is not None:
+        counts = counts + (constraints.weights_prior.vector(k) - 1)
     mixture = GaussianMixture(
-        _new_weights(expected.weight, mixture.weights, _mask(frozen.weights, k)), mixture.means + shift, covariances
+        _new_weights(counts, mixture.weights, _mask(frozen.weights, k)), mixture.means + shift, covariances
     )
     fraction = model.background_fraction
     if model.background is not None:
@@ -93,8 +109,7 @@ def constrained(model: Model, constraints: Constraints) -> Model:
     """
     mixture = model.mixture
     free = ~_mask(constraints.frozen.covariances, mixture.n_components)
-    shape = replace(constraints, prior=None)
-    covariances = _structured(mixture.covariances, np.maximum(mixture.weights, STARVED), free, shape)
+    covariances = _structured(mixture.covariances, np.maximum(mixture.weights, STARVED), free, constraints)
     covariances, _ = raised_to_floor(covariances, free, constraints.floor)
     covariances = np.where(free[:, None, None], covariances, mixture.covariances)
     fraction = model.background_fraction
@@ -115,6 +130,12 @@ def with_frozen(model: Model, first: Model, constraints: Constraints) -> Model:
     return replace(model, mixture=GaussianMixture(weights, means, covariances)) if frozen else model
 
 
+def are_starved(weight: Weights, constraints: Constraints) -> np.ndarray:
+    """Which components (k,) have too few objects to say where they are, and no prior that would."""
+    prior = constraints.components_prior
+    return np.asarray(weight <= (STARVED if prior is None or not prior.mean_precision else -np.inf))
+
+
 def _mask(components: frozenset[int], k: int) -> np.ndarray:
     return np.isin(np.arange(k), list(components))
 
@@ -130,15 +151,11 @@ def _new_weights(weight: np.ndarray, old: Weights, frozen: np.ndarray) -> Weight
 
 
 def _structured(scatter: Covariances, weight: np.ndarray, free: np.ndarray, constraints: Constraints) -> Covariances:
-    """The covariance of each component from its scatter, under the structure and the prior.
+    """The covariance of each component from its scatter per object, under the structure.
 
-    Each structure maximises -sum_k (A_k + p) [log|C_k| + tr(C_k^-1 target_k)] / 2 with target the penalised scatter.
+    Each structure maximises -sum_k weight_k [log|C_k| + tr(C_k^-1 scatter_k)] / 2; the prior counts in both.
     """
     k, d, _ = scatter.shape
-    if constraints.prior is not None:
-        scatter = weight[:, None, None] * scatter + constraints.prior.matrix(d)
-        weight = weight + 1.0
-        scatter = scatter / weight[:, None, None]
     if constraints.covariance_type == "diag":
         return np.asarray(scatter * np.eye(d))
     if constraints.covariance_type == "spherical":

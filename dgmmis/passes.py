@@ -161,7 +161,7 @@ class Passes:
         if not n > 0:
             raise NumericalError("the weights of all objects sum to zero", do="give positive weights")
         log_likelihood = float(observed.log_likelihood / n - completed.log_normaliser)
-        prior = self.constraints.log_prior(model.mixture.covariances) / n
+        prior = self.constraints.log_prior(model.mixture) / n
         return Pass(
             completed.moments,
             log_likelihood + float(prior),

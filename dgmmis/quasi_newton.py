@@ -23,10 +23,9 @@ from dgmmis.coordinates import (
     with_parameters,
 )
 from dgmmis.em import Pass
-from dgmmis.information import ScoreProducts, component_places, gradient
+from dgmmis.information import ScoreProducts, component_places, gradient, prior_slope
 from dgmmis.model import Model
-from dgmmis.moments import Moments
-from dgmmis.mstep import STARVED, at_floor, raised_to_floor
+from dgmmis.mstep import are_starved, at_floor, raised_to_floor
 from dgmmis.prior import Constraints
 
 NEAR = 3e-2
@@ -212,7 +211,8 @@ class QuasiNewton:
     def _placed(self, model: Model, result: Pass, image: Model) -> _Place:
         pinned = at_floor(model.mixture.covariances, self._constraints.floor)
         of_parameters = objective_slopes(result, model, self._constraints)
-        free = Free.of(model, self._constraints, result.moments.weight <= STARVED, pinned, float(of_parameters[-1]))
+        held = are_starved(result.moments.weight, self._constraints)
+        free = Free.of(model, self._constraints, held, pinned, float(of_parameters[-1]))
         slopes = along(model, of_parameters, free.weights)
         return _Place(model, parameters(model), free, result.objective, free.gathered(slopes), image, pinned)
 
@@ -297,11 +297,7 @@ def ascent_for(
 
 def objective_slopes(result: Pass, model: Model, constraints: Constraints) -> np.ndarray:
     """Slopes (p,) of the objective per object along the parameters, prior included, in the order of `gradient`."""
-    moments: Moments = result.moments
-    slope = constraints.prior_slope(model.mixture.covariances)
-    if slope is not None:
-        moments = replace(moments, covariance_score=moments.covariance_score + 2 * slope)
-    return gradient(moments, model) / result.n_samples
+    return np.asarray((gradient(result.moments, model) + prior_slope(model, constraints)) / result.n_samples)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

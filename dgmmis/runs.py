@@ -119,8 +119,8 @@ def run_job(
                     announce([("begins again", why)])
                 result, replicates = _fitted(job, given, working, under_way, following)
             task = under_way.task
-            sitting = Sitting(task.run_id, under_way.seconds, task.n_sittings)
-            run = run_of(job, data, result, replicates=replicates, sitting=sitting)
+            made = Making(task.run_id, under_way.seconds, task.n_sittings)
+            run = run_of(job, data, result, replicates=replicates, made=made)
             write_run(destination, run)
             under_way.finish()
             written = ("status", "converged", "objective", "completeness", "n_samples", "n_passes", "seconds")
@@ -187,21 +187,21 @@ def _fitted(
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
-    """How a run came about.
+class Making:
+    """How a run was made.
 
     Args:
         run_id: a short random word that it keeps for life.
         seconds: that it took in all.
-        number: how often it was begun.
+        sittings: how often it was begun.
     """
 
     run_id: str
     seconds: float
-    number: int = 1
+    sittings: int = 1
 
 
-def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None, sitting: Sitting) -> Run:
+def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None, made: Making) -> Run:
     """What is kept of the fit of a job, and of its bootstrap."""
     errors = _errors(result)
     if replicates is not None:
@@ -219,12 +219,12 @@ def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None
         "n_passes": result.n_passes,
         **_imputation(result),
         "candidates": [finite(asdict(candidate)) for candidate in result.candidates],
-        "seconds": sitting.seconds,
+        "seconds": made.seconds,
         "compile_seconds": result.compile_seconds,
-        "sittings": sitting.number,
+        "sittings": made.sittings,
         "repairs": list(result.repairs),
         "dropped_by_cutoff": result.dropped,
-        "run_id": sitting.run_id,
+        "run_id": made.run_id,
         "data": str(data.path),
         "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,

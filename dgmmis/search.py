@@ -159,7 +159,7 @@ class Searching:
             sample=self._sample,
             stopping=self._stopping,
             seed=seed,
-            callback=Callbacks([history, _Named(said, self._callback)]),
+            callback=Callbacks([history, Named(said, self._callback)]),
             history=history,
         )
         return Runner(name, beside, seed, history, loop)
@@ -226,7 +226,7 @@ def _judged(end: Outcome) -> Passing:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Named(Callback):
+class Named(Callback):
     """Says whose steps they are."""
 
     name: str

@@ -30,11 +30,11 @@ from dgmmis.information import (
     free_directions,
     gradient,
     latent_terms,
+    prior_curvature,
     scores,
     second_matrix,
     standard_errors,
 )
-from dgmmis.information.curvature import prior_curvature
 from dgmmis.initialize import Start
 from dgmmis.latent import latent_sums
 from dgmmis.latent_draw import LatentDraw, Observing
@@ -455,7 +455,7 @@ def test_curvature_of_the_prior_is_that_of_its_density(frozen: frozenset[int]) -
         W[list(frozen)] = 0
         return gradient(replace(Moments.zero(2, 2), covariance_score=pack(W)), at)
 
-    numeric = slopes(lambda at: np.array(constraints.log_prior(at.mixture.covariances)), PLANE)
+    numeric = slopes(lambda at: np.array(constraints.log_prior(at.mixture)), PLANE)
     np.testing.assert_allclose(slope(PLANE) @ directions(PLANE), numeric, rtol=1e-7, atol=1e-8)
     _assert_derivative(prior_curvature(PLANE, constraints), slope, PLANE)
     assert np.all(prior_curvature(PLANE, Constraints()) == 0)
@@ -474,10 +474,7 @@ def test_tied_and_spherical_priors_are_met_at_their_modes() -> None:
         moments = leaf_moments(result.model, laid_out(Chunk(y, NoNoise()), 0, None))
         slope = gradient(moments, result.model) @ free
         for i, column in enumerate(free.T):
-            up, down = (
-                constraints.log_prior(shifted(result.model, size * column).mixture.covariances)
-                for size in (1e-4, -1e-4)
-            )
+            up, down = (constraints.log_prior(shifted(result.model, size * column).mixture) for size in (1e-4, -1e-4))
             slope[i] += (up - down) / 2e-4
         back = np.linalg.pinv(free)
         assert slope @ back @ errors.covariance @ back.T @ slope < 1e-4  # in units of the statistical error

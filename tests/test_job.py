@@ -11,7 +11,7 @@ from dgmmis.errors import JobError, RefusedError
 from dgmmis.job import read_job, selection_from_table, selection_to_table
 from dgmmis.noise import NoNoise
 from dgmmis.noise_law import ConstantNoise, FromCatalogue, ImportedNoise, OwnNoise
-from dgmmis.prior import InverseWishart
+from dgmmis.prior import Dirichlet, InverseWishart, NormalInverseWishart, Prior
 from dgmmis.selection import Ball, Box, FromFunction, HalfSpace, Selection
 
 FULL = """
@@ -267,3 +267,36 @@ def test_files_are_beside_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_is_wrong_with_a_survey_is_said(tmp_path: Path, tables: str, message: str) -> None:
     with pytest.raises(JobError, match=message):
         read_job(_write(tmp_path, f"{SMALL}{tables}\n"))
+
+
+def test_a_prior_has_a_table_of_its_own(tmp_path: Path) -> None:
+    job = FULL.replace("prior_scale = [[2.0, 0.0], [0.0, 1.0]]\n", "")
+
+    def prior(table: str) -> Prior:
+        return Prior.parse(read_job(_write(tmp_path, f"{job}[model.prior]\n{table}")).constraints().prior)
+
+    weights = prior("concentration = 2").weights
+    assert isinstance(weights, Dirichlet)
+    assert np.array_equal(weights.vector(3), [2, 2, 2])
+    both = prior("concentration = [1, 2, 3.5]\nscale = 4.0")
+    assert isinstance(both.weights, Dirichlet)
+    assert np.array_equal(both.weights.vector(3), [1, 2, 3.5])
+    assert isinstance(both.components, InverseWishart)
+    whole = prior("scale = [[2.0, 0.0], [0.0, 1.0]]\nmean = [1, 2]\nmean_precision = 0.1\ndegrees_of_freedom = 4")
+    assert whole.weights is None
+    components = whole.components
+    assert isinstance(components, NormalInverseWishart)
+    assert np.array_equal(components.mean, [1, 2])
+    assert np.array_equal(components.matrix(2), [[2, 0], [0, 1]])
+    assert (components.mean_precision, components.degrees_of_freedom) == (0.1, 4)
+    for table, message in (
+        ("concentrations = 2", r"\[model.prior\] has no key 'concentrations'. Did you mean 'concentration'"),
+        ("mean = 3", r"\[model.prior\] mean has the wrong type"),
+        ("scale = 1\nmean = [1, 2]", r"\[model.prior\] lacks mean_precision, degrees_of_freedom"),
+        ("concentration = 0.5", "infinite where a weight is zero"),
+        ("concentration = -1", "`concentration` must be positive"),
+    ):
+        with pytest.raises(JobError, match=message):
+            prior(table)
+    with pytest.raises(JobError, match=r"both prior_scale and a table \[model.prior\]"):
+        read_job(_write(tmp_path, FULL + "[model.prior]\nscale = 1\n"))

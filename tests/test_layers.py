@@ -42,7 +42,7 @@ rounds
 search
 preparation online
 fit
-uncertainty job model_selection
+uncertainty job model_selection variational
 simulate runs prediction drawing stream
 chosen
 reprocess

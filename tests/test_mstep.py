@@ -14,7 +14,7 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.mstep import maximize
 from dgmmis.noise import FullNoise, NoNoise
-from dgmmis.prior import Constraints, Frozen, InverseWishart
+from dgmmis.prior import Constraints, Dirichlet, Frozen, InverseWishart, NormalInverseWishart, Prior
 
 K, D, N = 3, 2, 400
 
@@ -42,7 +42,7 @@ def _expected_complete(model: Model, chunk: Chunk, new: Model, constraints: Cons
         packed = chunk.noise.values
         covariances[:, 0, 0], covariances[:, 1, 1] = packed[:, 0], packed[:, 2]
         covariances[:, 0, 1] = covariances[:, 1, 0] = packed[:, 1]
-    value = constraints.log_prior(new.mixture.covariances)
+    value = constraints.log_prior(new.mixture)
     for y, s in zip(chunk.points, covariances, strict=True):
         joint = np.array(
             [
@@ -61,6 +61,9 @@ def _expected_complete(model: Model, chunk: Chunk, new: Model, constraints: Cons
     return float(value)
 
 
+NORMAL = NormalInverseWishart(
+    mean=np.array([1.0, -1.0]), mean_precision=20.0, scale=np.array([[20.0, 5.0], [5.0, 40.0]]), degrees_of_freedom=9.0
+)
 CASES = {
     "full": Constraints(),
     "prior": Constraints(prior=InverseWishart(50.0)),
@@ -71,6 +74,15 @@ CASES = {
     "tied prior": Constraints("tied", prior=InverseWishart(50.0)),
     "spherical": Constraints("spherical"),
     "spherical prior": Constraints("spherical", prior=InverseWishart(50.0)),
+    "dirichlet": Constraints(prior=Dirichlet(np.array([30.0, 1.0, 5.0]))),
+    "normal prior": Constraints(prior=NORMAL),
+    "normal prior and dirichlet": Constraints(prior=Prior(Dirichlet(9.0), NORMAL)),
+    "diag normal prior": Constraints("diag", prior=NORMAL),
+    "tied normal prior": Constraints("tied", prior=NORMAL),
+    "spherical normal prior": Constraints("spherical", prior=NORMAL),
+    "frozen means, normal prior": Constraints(frozen=Frozen.parse({"means": [0, 2]}, K), prior=NORMAL),
+    "frozen covariances, normal prior": Constraints(frozen=Frozen.parse({"covariances": [0, 1]}, K), prior=NORMAL),
+    "frozen weights, dirichlet": Constraints(frozen=Frozen.parse({"weights": [1]}, K), prior=Dirichlet(40.0)),
     "frozen weights": Constraints(frozen=Frozen.parse({"weights": [1]}, K)),
     "frozen means": Constraints(frozen=Frozen.parse({"means": [0, 2]}, K)),
     "frozen covariances": Constraints(frozen=Frozen.parse({"covariances": [1, 2]}, K), prior=InverseWishart(9.0)),
@@ -121,7 +133,7 @@ def test_the_objective_never_goes_down(name: str) -> None:
     last = -np.inf
     for _ in range(60):
         moments = _moments(model, chunk)
-        objective = moments.log_likelihood + constraints.log_prior(model.mixture.covariances)
+        objective = moments.log_likelihood + constraints.log_prior(model.mixture)
         assert objective >= last - 1e-9 * abs(objective)
         last = objective
         model = maximize(moments, model, constraints).model

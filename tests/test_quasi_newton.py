@@ -20,7 +20,7 @@ from dgmmis.mstep import constrained, maximize
 from dgmmis.noise_classes import Partition, single_class
 from dgmmis.passes import Passes
 from dgmmis.preparation import Prepared, prepared
-from dgmmis.prior import Constraints, Frozen, InverseWishart
+from dgmmis.prior import AnyPrior, Constraints, Dirichlet, Frozen, InverseWishart, NormalInverseWishart, Prior
 from dgmmis.quadrature import Round
 from dgmmis.quasi_newton import SHORTENED, QuasiNewton, objective_slopes
 from dgmmis.rounds import Known
@@ -68,6 +68,12 @@ def _catalogue(n: int, model: Model = PLANE, selection: Callable | None = None, 
 
 
 GRADED = HalfSpace([1.0, 0.4], 0.5, 0.5)
+WHOLE = Prior(
+    Dirichlet(3.0),
+    NormalInverseWishart(
+        mean=np.array([0.5, 0.0]), mean_precision=8.0, scale=np.diag([3.0, 2.0]), degrees_of_freedom=5.0
+    ),
+)
 SURVEYS = {
     "seen": None,
     "closed form": Survey(HalfSpace([1.0, 0.4], 0.5)),
@@ -77,11 +83,16 @@ SURVEYS = {
 
 
 @pytest.mark.parametrize("name", SURVEYS)
-@pytest.mark.parametrize("model", [PLANE, BEHIND], ids=["mixture", "background"])
-def test_the_slopes_are_differences_of_the_objective(name: str, model: Model) -> None:
+@pytest.mark.parametrize(
+    ("model", "prior"),
+    [(PLANE, InverseWishart(0.7)), (BEHIND, InverseWishart(0.7)), (BEHIND, WHOLE)],
+    ids=["mixture", "background", "prior of all"],
+)
+def test_the_slopes_are_differences_of_the_objective(name: str, model: Model, prior: AnyPrior) -> None:
     """With weights, gaps, a prior that frozen covariances do not feel, and the points of the unseen where they are."""
     survey = SURVEYS[name]
-    constraints = Constraints(prior=InverseWishart(0.7), frozen=Frozen(covariances=frozenset({1})))
+    frozen = Frozen(covariances=frozenset({1})) if prior is not WHOLE else Frozen()
+    constraints = Constraints(prior=prior, frozen=frozen)
     data = _catalogue(120, model, None if survey is None else survey.selection, gaps=name != "closed form")
     with _passes(data, model, constraints, survey) as (passes, _):
         found = objective_slopes(passes(model), model, constraints) @ directions(model)
@@ -120,6 +131,7 @@ ARRIVALS: dict[str, tuple[ArrayDataset, Model, Constraints]] = {
     "tied": (_catalogue(600), NEAR_EACH_OTHER, Constraints("tied")),
     "spherical": (_catalogue(600), NEAR_EACH_OTHER, Constraints("spherical")),
     "prior": (_catalogue(600, gaps=True), NEAR_EACH_OTHER, Constraints(prior=InverseWishart(5.0))),
+    "prior of all": (_catalogue(600, gaps=True), NEAR_EACH_OTHER, Constraints(prior=WHOLE)),
     "frozen": (
         _catalogue(600),
         NEAR_EACH_OTHER,

@@ -6,8 +6,9 @@ both together say how estimates scatter (Huber 1967; White 1982). All of it foll
 (`Moments`).
 """
 
-from dgmmis.information.curvature import prior_curvature, second_matrix
+from dgmmis.information.curvature import second_matrix
 from dgmmis.information.errors import Information, StandardErrors, resolved_covariance, standard_errors
+from dgmmis.information.of_prior import prior_curvature, prior_slope
 from dgmmis.information.parameters import component_places, free_directions, gradient, n_directions
 from dgmmis.information.scores import (
     Pairs,
@@ -40,6 +41,7 @@ __all__ = [
     "pairs_of",
     "point_weights",
     "prior_curvature",
+    "prior_slope",
     "resolved_covariance",
     "second_matrix",
     "standard_errors",

@@ -19,7 +19,6 @@ from jaxtyping import Float
 from dgmmis.information.parameters import component_places, n_directions
 from dgmmis.linalg import packed_indices, unpack
 from dgmmis.model import Model
-from dgmmis.prior import Constraints
 
 
 def second_blocks(
@@ -81,27 +80,4 @@ def second_matrix(blocks: Float[np.ndarray, "k b b"], slope: Float[np.ndarray, "
     places = component_places(model)
     out[places[:, :, None], places[:, None, :]] = blocks
     out[-1, :-1] = out[:-1, -1] = -slope[:-1] / (1 - model.background_fraction)
-    return out
-
-
-def prior_curvature(model: Model, constraints: Constraints) -> np.ndarray:
-    """Minus the second derivatives (p, p) of the log prior of the free covariances (`Constraints.log_prior`).
-
-    With P = C^-1, Q = P scale P and changes D, E of a covariance: [tr(Q D P E) + tr(Q E P D) - tr(P D P E)] / 2.
-    """
-    out = np.zeros((n_directions(model),) * 2)
-    if constraints.prior is None:
-        return out
-    d = model.mixture.n_features
-    i, j = packed_indices(d)
-    changes = np.zeros((len(i), d, d))
-    changes[np.arange(len(i)), i, j] = changes[np.arange(len(i)), j, i] = 1.0
-    scale, places = constraints.prior.matrix(d), component_places(model)[:, 1 + d :]
-    for c, covariance in enumerate(model.mixture.covariances):
-        if c not in constraints.frozen.covariances:
-            inverse = np.linalg.inv(covariance)
-            both = np.einsum("sab,btc->satc", changes @ inverse, changes.transpose(1, 0, 2))  # D P E
-            outer = np.einsum("ca,satc->st", inverse @ scale @ inverse, both)
-            plain = np.einsum("ca,satc->st", inverse, both)
-            out[places[c][:, None], places[c]] = 0.5 * (outer + outer.T - plain)
     return out

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.errors import JobError, ShapeError, nearest_name
-from dgmmis.information.curvature import prior_curvature
+from dgmmis.information.of_prior import prior_curvature
 from dgmmis.information.parameters import free_directions
 from dgmmis.linalg import unpack
 from dgmmis.model import Model

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dgmmis.background import Background
 from dgmmis.dataset.checkpoint import read_run
 from dgmmis.dataset.place import place_of
@@ -29,9 +27,10 @@ from dgmmis.job.job_tables import (
     ReprocessTable,
     read_table,
 )
+from dgmmis.job.prior_table import prior_of
 from dgmmis.job.toml import toml_text
 from dgmmis.mixture import GaussianMixture
-from dgmmis.prior import Constraints, Frozen, InverseWishart
+from dgmmis.prior import Constraints, Frozen
 from dgmmis.search import Search
 from dgmmis.survey import Survey
 from dgmmis.tables import background_from_table, survey_from_tables
@@ -124,15 +123,13 @@ class Job:
         return survey_from_tables(self.selection, self.noise, folder=folder, allow_code=self.allow_code)
 
     def constraints(self) -> Constraints:
-        scale = self.model.prior_scale
-        prior = None if scale is None else InverseWishart(_vector(scale) if isinstance(scale, list) else float(scale))  # type: ignore[arg-type]
         bounds = (0.0, 0.999)
         if self.background is not None:
             low, high = (float(b) for b in self.background.bounds)
             bounds = (low, high)
         return Constraints(
             covariance_type=self.model.covariance_type,
-            prior=prior,
+            prior=prior_of(self.model),
             frozen=Frozen.parse(self.model.frozen, self.model.n_components),
             background_bounds=bounds,
         )
@@ -283,7 +280,3 @@ def _check(job: Job) -> None:
         raise JobError(f"'{job.path.name}' is nested too deeply", do="write its tables in fewer levels") from error
     except (DgmmisError, TypeError, ValueError, OverflowError) as error:
         raise JobError(f"in '{job.path.name}': {error}") from error
-
-
-def _vector(values: Any) -> np.ndarray:
-    return np.asarray(values, dtype=float)

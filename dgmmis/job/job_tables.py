@@ -39,8 +39,21 @@ class ModelTable:
     covariance_type: str = _key(str, "full")
     init: str = _key(str, "kmeans")
     prior_scale: float | Sequence[Sequence[float]] | None = _key((*NUMBER, list), None)
+    prior: Mapping[str, Any] = _key(dict, {})
     frozen: Mapping[str, Sequence[int]] = _key(dict, {})
     cutoff: float | None = _key(NUMBER, None)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorTable:
+    """[model.prior]: of the weights (see Dirichlet), and of means and covariances: `scale` alone is an InverseWishart,
+    all four of them are a NormalInverseWishart."""
+
+    concentration: float | Sequence[float] | None = _key((*NUMBER, list), None)
+    scale: float | Sequence[Sequence[float]] | None = _key((*NUMBER, list), None)
+    mean: Sequence[float] | None = _key(list, None)
+    mean_precision: float | None = _key(NUMBER, None)
+    degrees_of_freedom: float | None = _key(NUMBER, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from dgmmis.job import read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.outliers import tail_probability
-from dgmmis.prior import InverseWishart
+from dgmmis.prior import Dirichlet, InverseWishart, NormalInverseWishart
 from dgmmis.reduction import reduced
 from dgmmis.region import probability_in
 from dgmmis.runs import planned
@@ -171,6 +171,9 @@ JOBS = [
     ("frozen: unknown parameter", "", "frozen = { mean = [1] }\n"),
     ("prior_scale is negative", "", "prior_scale = -1\n"),
     ("prior_scale of another size", "", "prior_scale = [[1.0]]\n"),
+    ("[model.prior] has an unknown key", "", "prior = { concentrations = 2 }\n"),
+    ("[model.prior] in parts", "", "prior = { scale = 1, mean = [0, 0] }\n"),
+    ("[model.prior] without a mode", "", "prior = { concentration = 0.5 }\n"),
     ("cutoff is zero", "", "cutoff = 0\n"),
     ("[selection] without a kind", "", "[selection]\n"),
     ("[selection] with two kinds", "", "[selection]\nbox = {}\nball = {}\n"),
@@ -760,6 +763,9 @@ MODELS: list[tuple[str, Callable[[], object]]] = [
     ("a grid whose edges do not increase", lambda: Grid([[1, 0]], [0.5])),
     ("injections of another length", lambda: Injections(np.zeros((3, 2)), [True], [0.0, 0.0, 0.0])),
     ("a prior that is negative", lambda: InverseWishart(-1)),
+    ("a prior whose mean is a table", lambda: NormalInverseWishart(np.zeros((2, 2)), 1, 1, 3)),
+    ("a prior of two sizes", lambda: NormalInverseWishart(np.zeros(2), 1, np.eye(3), 3)),
+    ("a prior of words", lambda: Dirichlet("many")),
     ("a density that returns None", _density(_constant(None))),
     ("a density that is negative", _density(lambda p: p[:, 0] - 2)),
     ("a density that is zero", _density(lambda p: 0 * p[:, 0])),

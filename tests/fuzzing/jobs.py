@@ -18,7 +18,7 @@ SEEDS = Path(__file__).parent / "seeds"
 
 KEYS = {
     "data": ("path",),
-    "model": ("n_components", "covariance_type", "init", "prior_scale", "frozen", "cutoff"),
+    "model": ("n_components", "covariance_type", "init", "prior_scale", "prior", "frozen", "cutoff"),
     "selection": ("on", "box", "ball", "half_space", "grid", "injections", "not", "all", "any", "function"),
     "noise": ("unseen", "law", "function", "nearest", "regression"),
     "background": ("lower", "upper", "uniform", "mixture", "function", "fraction", "bounds"),
@@ -41,6 +41,7 @@ INNER = (
         "weights",
     ),
     *("means", "covariances", "degree", "coefficients", "reach", "limits", "calibration", "box", "ball"),
+    *("concentration", "scale", "mean", "mean_precision", "degrees_of_freedom"),
 )
 """Keys of tables within tables."""
 
