@@ -105,6 +105,7 @@ class QuasiNewton:
         self._n_doubts = 0
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
         self._place: _Place | None = None
+        self._follows: np.ndarray | None = None  # what the pairs and the metric are about: `Free.follows`
         self._step = np.zeros(0)
         self._scale = 1.0
         self._n_shortened = 0
@@ -218,11 +219,13 @@ class QuasiNewton:
 
     def _learn(self, before: _Place | None, place: _Place) -> None:
         """Keep how the slopes changed along the last step."""
-        if before is None:
-            return
-        if not np.array_equal(before.free.follows, place.free.follows):
+        last, self._follows = self._follows, place.free.follows
+        known = [last, None if before is None else before.free.follows]
+        if any(one is not None and not np.array_equal(one, self._follows) for one in known):
             self._pairs.clear()
             self._metric = None
+            return
+        if before is None:  # a new round
             return
         moved = place.free.picked(place.theta - before.theta)
         change = before.slopes - place.slopes

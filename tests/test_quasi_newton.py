@@ -334,3 +334,27 @@ def test_nothing_free_is_nothing_to_do() -> None:
     assert outcome.status is Status.CONVERGED
     assert history.records[-1].distance == 0
     assert np.array_equal(outcome.model.mixture.covariances, PLANE.mixture.covariances)
+
+
+def test_what_is_free_may_change_with_the_points() -> None:
+    """A component that starves on the points of a new round leaves the curvature of before without a meaning."""
+    data, start, constraints = ARRIVALS["full"]
+    with _passes(data, start, constraints) as (passes, known):
+        constraints = passes.constraints
+        ascent, model = QuasiNewton(constraints, known, is_near=True), start
+        for _ in range(3):
+            result = passes(model)
+            proposed = ascent.propose(model, result, maximize(result.moments, model, constraints).model)
+            assert proposed is not None
+            model = proposed
+        ascent.begin_round()
+        result = passes(model)
+        moments = result.moments
+        keep = np.arange(len(moments.weight)) > 0
+        scores = {
+            name: np.where(keep[:, None], getattr(moments, name), 0.0) for name in ("mean_score", "covariance_score")
+        }
+        starved = replace(result, moments=replace(moments, weight=np.where(keep, moments.weight, 0.0), **scores))
+        proposed = ascent.propose(model, starved, maximize(starved.moments, model, constraints).model)
+        assert proposed is not None
+        np.testing.assert_array_equal(proposed.mixture.means[0], model.mixture.means[0])
