@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import dgmmis
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TEAL = (95, 227, 208)
 """What dgmmis finds is drawn in it."""
@@ -115,8 +113,6 @@ ASKED = (
     ),
 )
 
-NEEDS = {"how_many_components.py": "select", "is_the_slope_too_flat.py": "conditional"}
-
 SLOW = ("how_many_components.py",)
 """Those that start a cluster."""
 
@@ -157,8 +153,6 @@ def require_drawn(picture: Path) -> None:
 def test_the_question_is_answered(example: Example, tmp_path: Path) -> None:
     if "penguins" in example.script and find_spec("palmerpenguins") is None:
         pytest.skip(PENGUINS)
-    if not hasattr(dgmmis, NEEDS.get(example.script, "GMMis")):
-        pytest.skip(f"needs dgmmis.{NEEDS[example.script]}")
     text = run(example.script, tmp_path / "picture.png", *example.arguments)
     assert re.search(example.says, text, re.M), text
     found = offs(text)
@@ -171,8 +165,6 @@ def test_the_question_is_answered(example: Example, tmp_path: Path) -> None:
 
 
 def test_gaps_that_are_left_tell_irises_apart_better(tmp_path: Path) -> None:
-    if not hasattr(dgmmis, "GMMisClassifier"):
-        pytest.skip("needs dgmmis.GMMisClassifier")
     text = run("which_iris.py", tmp_path / "picture.png")
     accuracy = {name.strip(): float(value) for name, value in re.findall(r"^(.{16}) +([\d.]+) \+-", text, re.M)}
     assert accuracy["nothing lost"] > 0.95

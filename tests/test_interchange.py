@@ -20,7 +20,8 @@ from dgmmis.dataset.checkpoint import Run, write_run
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import DataError, DgmmisError, JobError, RefusedError, ShapeError, StoreError
-from dgmmis.interchange import SavedModel, from_extreme_deconvolution, from_sklearn, is_saved, to_sklearn
+from dgmmis.interchange import SavedModel, from_extreme_deconvolution, from_sklearn, to_sklearn
+from dgmmis.interchange.saved_model import is_saved
 from dgmmis.job import parse_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model

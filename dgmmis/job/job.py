@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dgmmis.background import Background
-from dgmmis.dataset.checkpoint import read_run
 from dgmmis.dataset.place import place_of
 from dgmmis.em import Stopping
 from dgmmis.errors import DgmmisError, JobError, nearest_name
 from dgmmis.execution.cluster import ClusterSpec
 from dgmmis.initialize import START_METHODS, Start
-from dgmmis.interchange import ENDINGS, SavedModel, is_saved
+from dgmmis.interchange import mixture_at
 from dgmmis.job.cluster_spec import cluster_spec, read_cluster
 from dgmmis.job.job_tables import (
     BackgroundTable,
@@ -103,15 +102,7 @@ class Job:
         """
         if self.model.init in START_METHODS:
             return None
-        earlier = self.resolve(self.model.init)
-        if is_saved(earlier) or (earlier.suffix in ENDINGS and earlier.is_file()):
-            return SavedModel.read(earlier, allow_code=self.allow_code).model.mixture
-        if not earlier.is_dir():
-            raise JobError(
-                f"init '{self.model.init}' is neither a way to start nor the path of a run or a model",
-                do=nearest_name(self.model.init, START_METHODS),
-            )
-        return read_run(earlier, allow_code=self.allow_code).model.mixture
+        return mixture_at(self.model.init, self.path.parent, allow_code=self.allow_code)
 
     def shape_of_background(self) -> Background | None:
         table = self.background
