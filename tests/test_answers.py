@@ -115,6 +115,11 @@ def test_projections_and_weights_beside_lazy_rows() -> None:
         for question in (MODEL.score, MODEL.bic, MODEL.aic):
             expected = question(measured, **plain, sample_weight=weights)
             assert question(lazy(measured), **given, sample_weight=w) == pytest.approx(expected, rel=1e-12)
+    fitted = dgmmis.GMMis(1).fit(POINTS, sample_weight=weights)
+    for w in (weights.tolist(), lazy(weights)):
+        assert np.array_equal(dgmmis.GMMis(1).fit(lazy(POINTS), sample_weight=w).means_, fitted.means_)
+    with pytest.raises(ShapeError, match="sample_weight has the wrong length"):
+        dgmmis.GMMis(1).fit(lazy(POINTS), sample_weight=weights[:900])
     with pytest.raises(ShapeError, match="X has 3 features, but GMMis is expecting 2 features"):
         MODEL.predict(lazy(measured), projection=rng.normal(size=(N, 1, 3)))
 

@@ -1,5 +1,6 @@
 """GMMisClassifier: Bayes' rule with noise, missing features, selection; and the iris of the old em toolbox."""
 
+from pathlib import Path
 from typing import Any
 
 import dask.array
@@ -12,6 +13,8 @@ from sklearn.mixture import GaussianMixture as PlainMixture
 from sklearn.model_selection import cross_val_score
 
 import dgmmis
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import DataError, JobError, RefusedError, RepairWarning, ShapeError
 from dgmmis.selection import FromFunction
 
@@ -127,6 +130,21 @@ def test_under_selection_the_prior_is_of_the_population(by_class: bool) -> None:
         other.fit(points[:2000], labels[:2000])
         expected = dgmmis.GMMisClassifier(selection=selection).fit(points[:2000], labels[:2000])
         assert np.array_equal(other.predict_proba(points), expected.predict_proba(points))
+
+
+def test_a_class_may_have_been_seen_in_full_and_a_store_be_told_apart(tmp_path: Path) -> None:
+    points, labels = two_classes(2000, 8)
+    seen = (labels == "dwarf") | (points[:, 0] < 2)
+    selection = {"dwarf": None, "giant": dgmmis.HalfSpace([1, 0], 2)}
+    model = dgmmis.GMMisClassifier(selection=selection).fit(points[seen], labels[seen])
+    assert model.completeness_[0] == 1
+    assert model.priors_[1] == pytest.approx(0.75, abs=0.05)
+    assert np.all(model.predict(points[points[:, 0] > 2]) == "dwarf")
+    with SurveyWriter(tmp_path / "s.zarr", Schema(features=("a", "b"))) as writer:
+        writer.write(points)
+    assert np.array_equal(model.predict(tmp_path / "s.zarr"), model.predict(points))
+    with pytest.raises(RefusedError, match="the rows of a survey store have no labels"):
+        model.fit(tmp_path / "s.zarr", labels)
 
 
 def test_an_object_that_no_class_could_be_is_named() -> None:

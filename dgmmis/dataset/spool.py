@@ -34,11 +34,11 @@ def spool(
         )
     n, m = points.shape
     for name, rows in (("projection", projection), ("sample_weight", sample_weight)):
-        if rows is not None and rows.shape[0] != n:
-            raise ShapeError(f"{name} has the wrong length", expected=n, got=rows.shape[0])
+        if rows is not None and np.shape(rows)[:1] != (n,):
+            raise ShapeError(f"{name} has the wrong length", expected=n, got=np.shape(rows))
     kind, noise = noise_values(noise_covariance, n, m)
     shared = _rows(noise, slice(None)) if kind == "shared" else None
-    d = m if projection is None else projection.shape[2]
+    d = m if projection is None else np.shape(projection)[2]
     schema = Schema(
         features=tuple(f"x{i}" for i in range(d)),
         units=("",) * d,
