@@ -246,8 +246,19 @@ def _asked(y: np.ndarray, shape: str, kind: str) -> object:
     )
 
 
-@pytest.mark.parametrize("kind", ["dirichlet_process", "dirichlet_distribution"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ("full", "dirichlet_process"),
+        ("diag", "dirichlet_distribution"),
+        ("tied", "dirichlet_process"),
+        ("spherical", "dirichlet_distribution"),
+        pytest.param("full", "dirichlet_distribution", marks=pytest.mark.slow),
+        pytest.param("diag", "dirichlet_process", marks=pytest.mark.slow),
+        pytest.param("tied", "dirichlet_distribution", marks=pytest.mark.slow),
+        pytest.param("spherical", "dirichlet_process", marks=pytest.mark.slow),
+    ],
+)
 def test_scikit_learn_agrees(shape: str, kind: str) -> None:
     """Sixty steps from the same posterior, in which components overlap: all of its parameters, and who is whose."""
     from sklearn.exceptions import ConvergenceWarning
@@ -310,8 +321,15 @@ class _Bounds(Callback):
         self.objectives.append(step.record.objective)
 
 
-@pytest.mark.parametrize("weights", [Dirichlet(0.05), DirichletProcess(0.1)], ids=["dirichlet", "process"])
-@pytest.mark.parametrize("noisy", [False, True], ids=["exact", "noisy"])
+@pytest.mark.parametrize(
+    ("noisy", "weights"),
+    [
+        pytest.param(False, Dirichlet(0.05), id="exact dirichlet", marks=pytest.mark.slow),
+        pytest.param(False, DirichletProcess(0.1), id="exact process", marks=pytest.mark.slow),
+        pytest.param(True, Dirichlet(0.05), id="noisy dirichlet", marks=pytest.mark.slow),
+        pytest.param(True, DirichletProcess(0.1), id="noisy process"),
+    ],
+)
 def test_needless_components_lose_their_objects(noisy: bool, weights: Dirichlet | DirichletProcess) -> None:
     """Ten for three: the other seven hold less than an object, and the bound never goes down on the way."""
     y, noise = _rows(1500, noisy)
