@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dgmmis.errors import RepairWarning as RepairWarning
     from dgmmis.estimator import GMMis as GMMis
     from dgmmis.estimator import GMMisClassifier as GMMisClassifier
+    from dgmmis.estimator import VariationalGMMis as VariationalGMMis
     from dgmmis.expectation import Estimate as Estimate
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
@@ -101,7 +102,6 @@ if TYPE_CHECKING:
     from dgmmis.uncertainty import errors_of as errors_of
     from dgmmis.variational import VariationalFit as VariationalFit
     from dgmmis.variational import variational_fit as variational_fit
-    from dgmmis.variational.face import VariationalGMMis as VariationalGMMis
 
 _HOMES = {
     "ArrayDataset": "dgmmis.dataset.arrays",
@@ -166,7 +166,7 @@ _HOMES = {
     "TrueValues": "dgmmis.deconvolution",
     "Uniform": "dgmmis.background",
     "VariationalFit": "dgmmis.variational",
-    "VariationalGMMis": "dgmmis.variational.face",
+    "VariationalGMMis": "dgmmis.estimator",
     "bootstrap": "dgmmis.uncertainty",
     "conditional": "dgmmis.deconvolution",
     "conditional_samples": "dgmmis.deconvolution",

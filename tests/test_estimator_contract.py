@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import check_dataframe_column_names_consiste
 
 import dgmmis
 
-ESTIMATORS = [dgmmis.GMMis(), dgmmis.GMMisClassifier()]
+ESTIMATORS = [dgmmis.GMMis(), dgmmis.GMMisClassifier(), dgmmis.VariationalGMMis()]
 OTHERS = [
     dgmmis.GMMis(2, covariance_type="diag", init="random"),
     dgmmis.GMMisClassifier(mixture=dgmmis.GMMis(covariance_type="tied")),

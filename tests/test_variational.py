@@ -15,6 +15,7 @@ from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.em import Stopping
 from dgmmis.errors import JobError, NotConvergedWarning, RefusedError, ShapeError
+from dgmmis.estimator import VariationalGMMis
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.serial import Serial, Threads
@@ -25,7 +26,6 @@ from dgmmis.prior import AnyPrior, Dirichlet, DirichletProcess, InverseWishart, 
 from dgmmis.selection import Box
 from dgmmis.survey import Survey
 from dgmmis.variational import VariationalFit, variational_fit
-from dgmmis.variational.face import VariationalGMMis
 from tests.disturbed import written
 
 SHAPES = ("full", "diag", "tied", "spherical")

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -14,16 +14,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from dgmmis.chunk import check_weights
 from dgmmis.errors import DataError, DgmmisError, JobError, RefusedError, ShapeError, nearest_name
-from dgmmis.estimator.answers import Question, answer
+from dgmmis.estimator.answers import Question
+from dgmmis.estimator.asked import Asked
 from dgmmis.estimator.class_densities import ClassDensities
 from dgmmis.estimator.gmmis import GMMis
-from dgmmis.estimator.measured import Measured, check_names, require_features
+from dgmmis.estimator.measured import Measured, check_names
 from dgmmis.reals import reals
 from dgmmis.selection import Injections
 from dgmmis.types import Vector
 
 
-class GMMisClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class GMMisClassifier(ClassifierMixin, Asked):  # type: ignore[misc]
     """Classes told apart by their densities, each a mixture fitted to its own noisy, truncated, incomplete objects.
 
     Args:
@@ -139,21 +140,10 @@ class GMMisClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = None if sample_weight is None else check_weights(sample_weight, len(lost))
         return float(1 - np.average(lost, weights=weights))
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
     def _fitted(self) -> ClassDensities:
         check_is_fitted(self, "classes_")
         densities: ClassDensities = self._densities
         return densities
-
-    def _answered(self, question: Question, X: Any, *beside: Any) -> Any:
-        measured = Measured.of(X, *beside)
-        check_names(self, measured, reset=False)
-        require_features(self, measured)
-        return answer(question, measured)
 
     def _check(self, template: Any, measured: Measured) -> None:
         if not isinstance(template, GMMis):

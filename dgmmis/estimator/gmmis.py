@@ -35,10 +35,11 @@ class GMMis(FittedMixture):
             (d, d), a callable (n, d) -> (d, d) or (n, d, d) of the true position, "nearest" or "regression" (found in
             the catalogue); None: "own" where the noise differs by object, else the one that all share.
         background: a fixed density whose fraction is fitted: Uniform, FixedMixture, FixedDensity.
-        prior: InverseWishart on the covariances.
+        prior: InverseWishart on the covariances, NormalInverseWishart on the means as well, Dirichlet on the weights,
+            or a Prior of both.
         frozen: {"weights": [k...], "means": [k...], "covariances": [k...]}: components whose parameter stays as `init`
             has it.
-        init: "kmeans", "random", "grid", a GaussianMixture, or the path of a run.
+        init: "kmeans", "random", "grid", a GaussianMixture, or the path of a run or a saved model.
         n_init: so many starts, each from another first model; the best maximum wins. They share their readings of the
             data.
         split_merge: rounds of split-and-merge moves at most, from the maximum to a better one.
@@ -138,18 +139,6 @@ class GMMis(FittedMixture):
         for category, sentence in self._complaints():
             warnings.warn(sentence, category, stacklevel=2)
         return self
-
-    def fit_predict(
-        self,
-        X: Any,
-        y: object = None,
-        noise_covariance: Any = None,
-        projection: Any = None,
-        sample_weight: Any = None,
-    ) -> Any:
-        """Fit the mixture, and say the most probable component of each point (n,), as `predict` does."""
-        fitted = self.fit(X, y, noise_covariance, projection, sample_weight)
-        return fitted.predict(X, noise_covariance, projection)
 
     def _fit(self, measured: Measured) -> None:
         constraints = Constraints(

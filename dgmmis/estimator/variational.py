@@ -2,29 +2,19 @@
 
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
-
-from dgmmis.background import Background
-from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import ArrayDataset, Catalogue
 from dgmmis.em import Stopping
-from dgmmis.errors import JobError, NotConvergedWarning, RefusedError, ShapeError, nearest_name
-from dgmmis.execution.blas import one_blas_thread
+from dgmmis.errors import JobError, NotConvergedWarning, nearest_name
+from dgmmis.estimator.density import FittedDensity
+from dgmmis.estimator.measured import Measured, check_names
+from dgmmis.estimator.mixture_estimator import MixtureEstimator
+from dgmmis.estimator.start_method import start_method
 from dgmmis.initialize import Start
-from dgmmis.mixture import GaussianMixture
-from dgmmis.model import Model
 from dgmmis.prior import Dirichlet, DirichletProcess, NormalInverseWishart, Prior
-from dgmmis.scoring import labels, log_densities, score_rows
 from dgmmis.survey import Survey
-from dgmmis.types import Points, Vector
-from dgmmis.variational.fit import VariationalFit, variational_fit
+from dgmmis.variational.fit import variational_fit
 
 OF_WEIGHTS: dict[str, type[Dirichlet] | type[DirichletProcess]] = {
     "dirichlet_process": DirichletProcess,
@@ -32,7 +22,7 @@ OF_WEIGHTS: dict[str, type[Dirichlet] | type[DirichletProcess]] = {
 }
 
 
-class VariationalGMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
+class VariationalGMMis(MixtureEstimator):
     """Variational posterior of a Gaussian mixture of a noisy, incomplete survey; needless components lose their weight.
 
     The names are those of scikit-learn's BayesianGaussianMixture, and so are the numbers where nothing is noisy or
@@ -66,21 +56,21 @@ class VariationalGMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        n_components: int = 1,
+        n_components: Any = 1,
         *,
-        covariance_type: str = "full",
-        weight_concentration_prior_type: str = "dirichlet_process",
-        weight_concentration_prior: float | None = None,
-        mean_precision_prior: float | None = None,
+        covariance_type: Any = "full",
+        weight_concentration_prior_type: Any = "dirichlet_process",
+        weight_concentration_prior: Any = None,
+        mean_precision_prior: Any = None,
         mean_prior: Any = None,
-        degrees_of_freedom_prior: float | None = None,
+        degrees_of_freedom_prior: Any = None,
         covariance_prior: Any = None,
-        background: Background | None = None,
-        selection: object = None,
-        init: str | GaussianMixture = "kmeans",
-        n_init: int = 1,
-        tol: float = 1e-6,
-        max_iter: int = 1000,
+        background: Any = None,
+        selection: Any = None,
+        init: Any = "kmeans",
+        n_init: Any = 1,
+        tol: Any = 1e-6,
+        max_iter: Any = 1000,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -119,9 +109,10 @@ class VariationalGMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
             DgmmisError: its subclasses say what is wrong and what to do.
         """
         del y
-        start = Start(self.n_components, self.init, self.background)
+        start = Start(self.n_components, start_method(self.init), self.background)
+        measured = Measured.of(X, noise_covariance, projection, sample_weight)
         with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:
-            data = _catalogue(X, noise_covariance, projection, sample_weight, Path(folder))
+            data = measured.catalogue(Path(folder))
             result = variational_fit(
                 data,
                 start,
@@ -132,6 +123,9 @@ class VariationalGMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 n_starts=self.n_init,
                 seed=self._seed(),
             )
+        check_names(self, measured, reset=True)
+        self._density = FittedDensity(result.posterior.mean_model, result.observing, 0.0)
+        self._sharing = FittedDensity(result.model, result.observing, 0.0)
         self.result_, self.posterior_, self.mixture_ = result, result.posterior, result.mixture
         self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
         self.covariances_ = self.mixture_.covariances
@@ -146,40 +140,6 @@ class VariationalGMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if not result.converged:
             warnings.warn(result.status.value, NotConvergedWarning, stacklevel=2)
         return self
-
-    def score_samples(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Vector:
-        """Log density (n,) at measured points under `mixture_` and the background, each with its noise.
-
-        That of noise-free points with the parameters integrated out is `posterior_.log_predictive`.
-        """
-        model, observing = self._fitted().posterior.mean_model, self._fitted().observing
-        return self._row_by_row(lambda leaf: log_densities(model, leaf, observing), X, noise_covariance, projection)
-
-    def score(self, X: Any, y: object = None, noise_covariance: Any = None, projection: Any = None) -> float:
-        """Mean of `score_samples`."""
-        del y
-        return float(np.mean(self.score_samples(X, noise_covariance, projection)))
-
-    def predict_proba(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Points:
-        """Responsibilities (n, k) under the posterior; what they lack to one is the background's."""
-        model, observing = self._fitted().model, self._fitted().observing
-        return self._row_by_row(
-            lambda leaf: score_rows(model, leaf, observing).responsibilities, X, noise_covariance, projection
-        )
-
-    def predict(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> np.ndarray:
-        """The most probable component of each point (n,); -1 where the background is more probable than any."""
-        return labels(self.predict_proba(X, noise_covariance, projection))
-
-    def sample(self, n_samples: int = 1) -> tuple[Points, np.ndarray]:
-        """Draw noise-free points (n, d) of `mixture_` and the background, and their components (n,); -1: background."""
-        model: Model = self._fitted().posterior.mean_model
-        return model.labelled_sample(n_samples, self._seed())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def _prior(self) -> Prior:
         kind = OF_WEIGHTS.get(self.weight_concentration_prior_type)
@@ -205,60 +165,3 @@ class VariationalGMMis(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 do="give all four, or none",
             )
         return Prior(weights, NormalInverseWishart(**given))
-
-    def _seed(self) -> int:
-        if self.random_state is None or isinstance(self.random_state, (int, np.integer)):
-            return int(self.random_state or 0)
-        return int(check_random_state(self.random_state).randint(1 << 31))
-
-    def _fitted(self) -> VariationalFit:
-        check_is_fitted(self, "result_")
-        result: VariationalFit = self.result_
-        return result
-
-    def _row_by_row(
-        self, function: Callable[[Chunk], np.ndarray], X: Any, noise_covariance: Any, projection: Any
-    ) -> np.ndarray:
-        """What a function says of each row of X, leaf by leaf, in the order of the catalogue."""
-        d = self._fitted().model.mixture.n_features
-        data = _stored(X, noise_covariance, projection)
-        if data is None:
-            data = ArrayDataset.of(X, noise_covariance, projection=projection)
-        if data.n_features != d:
-            raise ShapeError(
-                f"X has {data.n_features} features, but VariationalGMMis is expecting {d} features as input"
-            )
-        parts, numbers = [], []
-        with one_blas_thread():  # the bits do not depend on how many cores there are
-            for reference in data.references:
-                numbers.append(reference.numbers(np.arange(reference.n_rows)))
-                parts += [function(leaf) for leaf in reference.load().leaf_chunks()]
-        rows = np.concatenate(parts)
-        out = np.empty_like(rows)
-        out[np.concatenate(numbers)] = rows
-        return out
-
-
-def _stored(X: Any, *others: Any) -> Catalogue | None:
-    """The survey store that X is, or is the path of; None for anything else."""
-    from dgmmis.dataset.dataset import Dataset
-
-    if isinstance(X, (str, Path)):
-        X = Dataset.open(X)
-    if not isinstance(X, Dataset):
-        return None
-    if any(value is not None for value in others):
-        raise RefusedError("a survey store brings its own noise, projections and weights", do="leave them out")
-    return X
-
-
-def _catalogue(X: Any, noise_covariance: Any, projection: Any, sample_weight: Any, folder: Path) -> Catalogue:
-    """The data as a catalogue: a store as it is; dask and zarr arrays chunk by chunk into a store in `folder`."""
-    store = _stored(X, noise_covariance, projection, sample_weight)
-    if store is not None:
-        return store
-    if hasattr(X, "chunks"):
-        from dgmmis.dataset.spool import spool
-
-        return spool(folder / "survey.zarr", X, noise_covariance, projection=projection, sample_weight=sample_weight)
-    return ArrayDataset.of(X, noise_covariance, projection=projection, sample_weight=sample_weight)
