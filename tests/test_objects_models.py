@@ -83,6 +83,63 @@ def test_of_two_machines_one_publishes(bucket: str, tmp_path: Path) -> None:
     assert publish(stores[1], 12) == "000003"  # run again
 
 
+def test_what_another_machine_finishes_is_published(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees a version that is whole and not pointed to, and takes its maker for dead."""
+    here, there = (ModelStore(bucket, tmp_path / name) for name in ("here", "there"))
+    publish(here, 1)
+    real = version_objects.VersionObjects.point
+
+    def late(self: version_objects.VersionObjects, content: bytes, settled: str | None = None) -> None:
+        if settled is not None:
+            with there.held():
+                there.finish()
+        real(self, content, settled)
+
+    monkeypatch.setattr(version_objects.VersionObjects, "point", late)
+    assert publish(here, 2) == "000002"
+    latest = ModelStore(bucket).latest()
+    assert latest is not None
+    assert (latest.name, latest.manifest["seed"]) == ("000002", 2)
+
+
+def test_a_version_that_never_held_is_not_the_newest(bucket: str, tmp_path: Path) -> None:
+    """Another machine published while one was about to, which was then killed before it could remove its own."""
+    store = ModelStore(bucket, tmp_path)
+    publish(store, 1)
+    publish(store, 2)
+    orphan = place(bucket) / "versions" / "000003"
+    for name, content in place(bucket).objects().items():
+        del content
+        if name.startswith("versions/000002/"):
+            (orphan / name.rpartition("/")[2]).put((place(bucket) / name).read_bytes())
+    manifest = json.loads((orphan / "manifest.json").read_text())
+    (orphan / "manifest.json").put(json.dumps({**manifest, "previous": "000001", "seed": 3}).encode())
+    with store.held():
+        store.finish()
+    newest, latest = ModelStore(bucket).newest(), ModelStore(bucket).latest()
+    assert newest is not None
+    assert latest is not None
+    assert (newest.name, latest.name) == ("000002", "000002")
+    assert publish(store, 4) == "000004"
+
+
+def test_a_store_that_does_not_answer_is_not_called_damaged(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(ModelStore(bucket, tmp_path), 1)
+
+    def silent(self: BucketPath) -> tuple[bytes, str]:
+        raise UnreachableError(f"the object store does not give '{self}'", do="check the network, and run again")
+
+    store = ModelStore(bucket)
+    monkeypatch.setattr(BucketPath, "read", silent)
+    for ask in (store.latest, store.newest, store.set_aside):
+        with pytest.raises(UnreachableError, match="Check the network"):
+            ask()
+
+
 def test_two_processes_of_a_machine_wait_for_one_another(bucket: str, tmp_path: Path) -> None:
     first, second = ModelStore(bucket, tmp_path), ModelStore(bucket, tmp_path)
     with first.held(), pytest.raises(LockedError, match="is being written by process"), second.held():

@@ -20,7 +20,7 @@ from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file, sync_tree
 from dgmmis.dataset.version_folders import MANIFEST, REFUSED, VersionFolders, Versions
 from dgmmis.dataset.version_objects import VersionObjects
-from dgmmis.errors import JobError, StoreError
+from dgmmis.errors import JobError, StoreError, UnreachableError
 
 SET_ASIDE, WITHOUT_ROWS = "set_aside.json", "without_rows.json"
 ABOUT_CANDIDATE = "candidate.json"
@@ -93,12 +93,13 @@ class ModelStore:
         Raises:
             StoreError: there are versions, and nothing says which of them holds.
         """
-        newest, pointer = self.newest(), self._pointer()
-        if newest is None:
+        names, pointer = self.names(), self._pointer()
+        if not names:
             return
-        if newest.manifest.get("previous") == pointer.get("version"):
-            if newest.name not in pointer.get("rolled_back", []):
-                self._point_to(newest.name)
+        last = self.version(names[-1])
+        if last.manifest.get("previous") == pointer.get("version"):
+            if last.name not in pointer.get("rolled_back", []):
+                self._point_to(last.name)
         elif "version" not in pointer:
             do = f"say which: `dgmmis rollback --to VERSION {self.path}`"
             raise StoreError(f"nothing says which version of '{self.path}' holds", do=do)
@@ -139,8 +140,11 @@ class ModelStore:
         return self._read(self.path / VERSIONS / name)
 
     def newest(self) -> Version | None:
-        """The version that was made last, be it rolled back since."""
-        names = self.names()
+        """The version that was made last, be it rolled back since; one that another machine made and that never held
+        is none."""
+        pointer = self._pointer()
+        held_once = {pointer.get("version"), *pointer.get("rolled_back", [])}
+        names = [name for name in self.names() if name in held_once]
         return self.version(names[-1]) if names else None
 
     def latest(self) -> Version | None:
@@ -266,6 +270,8 @@ class ModelStore:
     def _pointer(self) -> dict[str, Any]:
         try:
             found = self._json(self.path / LATEST, {})
+        except UnreachableError:
+            raise
         except StoreError:  # `latest_name` says so where it matters
             return {}
         return found if isinstance(found, dict) else {}
@@ -284,6 +290,8 @@ class ModelStore:
             return json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return default
+        except UnreachableError:
+            raise
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"'{file}' cannot be read", got=error, do="restore it") from error
 
@@ -291,6 +299,8 @@ class ModelStore:
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             return Version(path, {**manifest, "published": str(manifest["published"])})
+        except UnreachableError:
+            raise
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise StoreError(f"the version '{path}' cannot be read", got=error, do="restore or remove it") from error
 

@@ -6,6 +6,7 @@ it is no version. `latest` is then put on the condition that it is still the one
 wins, and what the other had put is removed.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -92,9 +93,11 @@ class VersionObjects:
         except UnreachableError as error:
             error.add_note(f"Whether it was published is not known: `dgmmis versions {self._path}` says so.")
             raise
-        if tag is None:
-            if settled is not None:
+        if tag is None and settled is not None:
+            tag = self._tag_that_names(settled)
+            if tag is None:
                 self.remove(settled)
+        if tag is None:
             raise LockedError(
                 f"another process published in '{self._path}' meanwhile; nothing of this one is kept", do="run again"
             )
@@ -134,6 +137,13 @@ class VersionObjects:
     def _drop(self, place: BucketPath) -> None:
         place.remove([MANIFEST])
         place.remove(place.objects())
+
+    def _tag_that_names(self, name: str) -> str | None:
+        """Of the pointer, if it names a version: another machine took it for that of a process which was killed."""
+        with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+            content, tag = (self._path / LATEST).read()
+            return tag if json.loads(content)["version"] == name else None
+        return None
 
     def _read_tag(self) -> str | None:
         try:
