@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from dgmmis.errors import DgmmisError as DgmmisError
     from dgmmis.errors import NotConvergedWarning as NotConvergedWarning
     from dgmmis.errors import RepairWarning as RepairWarning
+    from dgmmis.estimate import Estimate as Estimate
+    from dgmmis.estimate import expectation as expectation
     from dgmmis.estimator import GMMis as GMMis
     from dgmmis.estimator import GMMisClassifier as GMMisClassifier
     from dgmmis.estimator import VariationalGMMis as VariationalGMMis
-    from dgmmis.expectation import Estimate as Estimate
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
     from dgmmis.information import StandardErrors as StandardErrors
@@ -120,7 +121,7 @@ _HOMES = {
     "DiagonalNoise": "dgmmis.noise",
     "Dirichlet": "dgmmis.prior",
     "DirichletProcess": "dgmmis.prior",
-    "Estimate": "dgmmis.expectation",
+    "Estimate": "dgmmis.estimate",
     "Fit": "dgmmis.fit",
     "Fitting": "dgmmis.model_selection",
     "FixedDensity": "dgmmis.background",
@@ -174,6 +175,7 @@ _HOMES = {
     "entropy": "dgmmis.divergence",
     "errors_of": "dgmmis.uncertainty",
     "evaluate": "dgmmis.fit",
+    "expectation": "dgmmis.estimate",
     "from_extreme_deconvolution": "dgmmis.interchange",
     "from_sklearn": "dgmmis.interchange",
     "jensen_shannon": "dgmmis.divergence",

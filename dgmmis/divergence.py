@@ -11,7 +11,7 @@ import numpy as np
 
 from dgmmis.chunk import Chunk
 from dgmmis.errors import ShapeError
-from dgmmis.expectation import N_POINTS, Estimate, expectation, require_density
+from dgmmis.estimate import N_POINTS, Estimate, expectation, require_density
 from dgmmis.latent_draw import Observing
 from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse
 from dgmmis.mixture import GaussianMixture

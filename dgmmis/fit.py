@@ -16,7 +16,8 @@ from dgmmis.execution.executor import Executor
 from dgmmis.information import StandardErrors, density_slopes, n_directions, standard_errors
 from dgmmis.initialize import Start, first_models
 from dgmmis.latent_draw import Observing
-from dgmmis.model import Model
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model, as_model
 from dgmmis.mstep import constrained, with_frozen
 from dgmmis.noise import NoNoise
 from dgmmis.noise_classes import NoiseClass
@@ -298,7 +299,12 @@ def fit_side_by_side(
 
 
 def evaluate(
-    data: Catalogue, model: Model, *, survey: Survey | None = None, seed: int = 0, executor: Executor | None = None
+    data: Catalogue,
+    model: Model | GaussianMixture,
+    *,
+    survey: Survey | None = None,
+    seed: int = 0,
+    executor: Executor | None = None,
 ) -> Pass:
     """One pass over a catalogue under a model as it is: log-likelihood, completeness, moments.
 
@@ -312,7 +318,7 @@ def evaluate(
     Raises:
         DgmmisError: as for `fit`.
     """
-    data = as_catalogue(data)
+    data, model = as_catalogue(data), as_model(model)
     check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints(), survey)
     with prepared(
         data, model.mixture.n_components, survey=survey, constraints=Constraints(), executor=executor

@@ -39,9 +39,12 @@ class Mixed:
 
     def draw(self, n: int, rng: np.random.Generator) -> Float[np.ndarray, "b n d"]:
         """n draws of each."""
-        edges = np.cumsum(self.shares, axis=1)[:, None, :-1]
-        which = np.sum(rng.random((len(self.shares), n, 1)) > edges, axis=2)
-        each = np.arange(len(which))[:, None]
+        b, k = self.shares.shape
+        each = np.arange(b)[:, None]
+        # one search for all: those of object n lie between n and n + 1
+        edges = (each + np.cumsum(self.shares, axis=1)).ravel()
+        which = np.searchsorted(edges, each + rng.random((b, n)), side="right") - k * each
+        which = np.clip(which, 0, k - 1)
         drawn = self.means[each, which]
         if self.covariances is not None:
             roots = covariance_root(self.covariances)[each if len(self.covariances) > 1 else 0, which]

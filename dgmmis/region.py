@@ -5,10 +5,11 @@ from numpy.typing import ArrayLike
 
 from dgmmis.background import Background, FixedMixture, Uniform
 from dgmmis.errors import RefusedError, ShapeError
-from dgmmis.expectation import N_POINTS, Estimate, background_expectation, expectation, require_density
-from dgmmis.linalg import require_positive_definite, symmetrize
+from dgmmis.estimate import N_POINTS, Estimate, background_expectation, expectation, require_density
+from dgmmis.linalg import symmetrize
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
+from dgmmis.noise import SharedNoise, check_noise
 from dgmmis.reals import reals
 from dgmmis.selection import Injections, LinearBounds, Selection, as_selection, linear_bounds
 from dgmmis.truncation import rectangle
@@ -38,6 +39,7 @@ def probability_in(
     Raises:
         RefusedError: injections, which are no region; a cutoff.
         ShapeError: a region of other features, noise of another shape.
+        DataError: noise that no measurement can have.
     """
     of = as_model(model)
     require_density(of)
@@ -47,7 +49,7 @@ def probability_in(
     noise = None if noise_covariance is None else _noise(noise_covariance, d)
     bounds = linear_bounds(selection, d)
     if bounds is None or not _are_independent(bounds.rows):
-        return expectation(of, selection, noise=noise, n_points=n_points, seed=seed)
+        return expectation(of, selection, noise_covariance=noise, n_points=n_points, seed=seed)
     signal, nu = _within(of.mixture, bounds, noise), of.background_fraction
     if of.background is None or nu == 0:
         return signal
@@ -93,6 +95,5 @@ def _noise(noise_covariance: ArrayLike, d: int) -> Matrix:
     noise = reals(noise_covariance, "noise_covariance")
     if noise.shape != (d, d):
         raise ShapeError("noise of a region: one covariance", expected=(d, d), got=noise.shape)
-    measured = np.diagonal(noise) > 0
-    require_positive_definite(noise[np.ix_(measured, measured)][None], "noise_covariance", "matrix")
+    check_noise(SharedNoise(noise), np.zeros((1, d)))
     return noise

@@ -6,7 +6,7 @@ shares s_nj (`latent`) it is sum_j s_nj p(x | z_nj): z is x itself where Omega a
 measured ones of which some went missing, z is all of them, and Omega a constant once they are given.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float
 from dgmmis.address import Purpose, generator
 from dgmmis.background import FixedMixture
 from dgmmis.chunk import Chunk
-from dgmmis.conditioned import BLOCK_NUMBERS, conditioned, conditioned_on
+from dgmmis.conditioned import BLOCK_NUMBERS, Conditioned, conditioned, conditioned_on
 from dgmmis.estep import leaf_posterior, responsibilities
 from dgmmis.latent import Latent, latent_posterior
 from dgmmis.latent_draw import Observing
 from dgmmis.linalg import unpack
 from dgmmis.mixed import Mixed, Pointed
+from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.observed import PIECE_POINTS
 from dgmmis.posterior import remeasured, selected_on
@@ -76,7 +77,7 @@ def posterior_moments(model: Model, chunk: Chunk, observing: Observing, *, seed:
     """
     n, d = chunk.n_samples, model.mixture.n_features
     weight, mean, covariance, behind = np.zeros(n), np.zeros((n, d)), np.zeros((n, d, d)), np.zeros(n)
-    for part in _shares(model, chunk, observing, seed, 1):
+    for part in _shares(model, chunk, observing, seed):
         rows = part.rows
         weight[rows] += part.weight
         share = _share(part.weight, weight[rows])[:, None]
@@ -102,8 +103,7 @@ def posterior_draws(
     rng = generator(seed, Purpose.TRUE_VALUES, chunk.first_row)
     d = model.mixture.n_features
     weight, out = np.zeros(chunk.n_samples), np.full((chunk.n_samples, n_samples, d), np.nan)
-    numbers = n_samples * max(model.mixture.n_components, d * d)
-    for part in _shares(model, chunk, observing, seed, numbers):
+    for part in _shares(model, chunk, observing, seed, n_samples):
         rows = part.rows
         weight[rows] += part.weight
         # each part takes the place of those before it as often as its share of the weight so far says
@@ -125,14 +125,16 @@ def _exact(chunk: Chunk) -> Bool[np.ndarray, "n d"]:
     return np.asarray(~np.isnan(chunk.points) & (chunk.noise.variances(chunk.points.shape[1]) == 0))
 
 
-def _shares(model: Model, chunk: Chunk, observing: Observing, seed: int, row_numbers: int) -> Iterator[_Share]:
-    """The parts of all posteriors; their weights add up to one for each row, or to zero."""
-    for part in scored_parts(model, chunk, observing, seed):
+def _shares(model: Model, chunk: Chunk, observing: Observing, seed: int, n_samples: int = 0) -> Iterator[_Share]:
+    """The parts of all posteriors, so many rows at a time that draws of each fit; their weights add up to one for each
+    row, or to zero."""
+    for number, part in enumerate(scored_parts(model, chunk, observing, seed)):
+        rng_of = partial(generator, seed, Purpose.TRUE_VALUES, chunk.first_row, number)
         some = chunk.take(part.rows)
         if part.leaf is not None:
             q = leaf_posterior(model, part.leaf)[1]
             behind = np.maximum(1 - q.sum(axis=1), 0.0) * (model.background_fraction > 0)
-            for of in conditioned(model.mixture, some.points, some.noise, some.projection, row_numbers=row_numbers):
+            for of in _conditioned(model.mixture, some, n_samples):
                 mixed = Mixed(_normalised(q[of.rows]), of.means, of.covariances)
                 yield _Share(part.rows[of.rows], 1 - behind[of.rows], mixed)
         else:
@@ -140,7 +142,7 @@ def _shares(model: Model, chunk: Chunk, observing: Observing, seed: int, row_num
             posterior = latent_posterior(model, part.latent)
             behind = posterior.behind
             yield _Share(part.rows, 1 - behind, _pointed(model, some, observing, part.latent, posterior.shares))
-        for rows, of_background in _behind(model, some, observing, behind, seed, tilted=part.leaf is None):
+        for rows, of_background in _behind(model, some, observing, behind, n_samples, rng_of if part.latent else None):
             yield _Share(part.rows[rows], behind[rows], of_background, is_background=True)
 
 
@@ -165,6 +167,12 @@ def _pointed(model: Model, chunk: Chunk, observing: Observing, latent: Latent, s
     return Pointed(latent.first, shares, given, step)
 
 
+def _conditioned(mixture: GaussianMixture, chunk: Chunk, n_samples: int) -> Iterator[Conditioned]:
+    """A mixture given what was measured of rows, so many at a time that as many draws of each fit."""
+    numbers = max(1, n_samples * max(mixture.n_components, mixture.n_features**2))
+    return conditioned(mixture, chunk.points, chunk.noise, chunk.projection, row_numbers=numbers)
+
+
 def _normalised(shares: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b k"]:
     """To a sum of one; where all are zero the same for all, which counts for nothing."""
     sums = shares.sum(axis=1, keepdims=True)
@@ -172,16 +180,21 @@ def _normalised(shares: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b k"]:
 
 
 def _behind(
-    model: Model, chunk: Chunk, observing: Observing, behind: Vector, seed: int, *, tilted: bool
+    model: Model,
+    chunk: Chunk,
+    observing: Observing,
+    behind: Vector,
+    n_samples: int,
+    rng_of: Callable[[int], np.random.Generator] | None,
 ) -> Iterator[tuple[np.ndarray, Mixed]]:
-    """Rows that may be the background's, and where in it they would be."""
+    """Rows that may be the background's, and where in it they would be; tilted, with the numbers of each piece, or not
+    at all."""
     background = model.background
     likely = np.flatnonzero(behind > NEGLIGIBLE)
     if background is None or len(likely) == 0:
         return
-    if isinstance(background, FixedMixture) and not tilted:
-        some = chunk.take(likely)
-        for of in conditioned(background.mixture, some.points, some.noise, some.projection):
+    if isinstance(background, FixedMixture) and rng_of is None:
+        for of in _conditioned(background.mixture, chunk.take(likely), n_samples):
             yield likely[of.rows], Mixed(_shares_of(of.log_joint), of.means, of.covariances)
         return
     survey = observing.survey
@@ -189,10 +202,9 @@ def _behind(
         rows = likely[start : start + PIECE_POINTS // SCORE_POINTS]
         some = chunk.take(rows)
         x, log_shares = background.posterior(some.points, some.noise, some.projection, n_points=SCORE_POINTS)
-        if tilted:
+        if rng_of is not None:
             assert survey.selection is not None
-            rng = generator(seed, Purpose.TRUE_VALUES, chunk.first_row, piece)
-            z = x if survey.selection_on == "true" else remeasured(some, x, observing.fill, rng)
+            z = x if survey.selection_on == "true" else remeasured(some, x, observing.fill, rng_of(piece))
             omega = np.asarray(survey.selection(z.reshape(-1, z.shape[2])), dtype=float).reshape(log_shares.shape)
             with np.errstate(divide="ignore"):
                 log_shares = log_shares + np.log(omega)

@@ -15,7 +15,8 @@ from dgmmis.execution.executor import Executor
 from dgmmis.information import Information, StandardErrors, standard_errors
 from dgmmis.latent_draw import Observing
 from dgmmis.linalg import pack
-from dgmmis.model import Model
+from dgmmis.mixture import GaussianMixture
+from dgmmis.model import Model, as_model
 from dgmmis.mstep import maximize
 from dgmmis.normaliser import Normaliser
 from dgmmis.passes import Passes, together
@@ -128,7 +129,7 @@ class Bootstrap:
 
 def bootstrap(
     data: Catalogue,
-    model: Model,
+    model: Model | GaussianMixture,
     n_replicates: int = 100,
     *,
     survey: Survey | None = None,
@@ -154,7 +155,7 @@ def bootstrap(
     """
     if n_replicates < 2:
         raise JobError("a bootstrap needs at least 2 replicates", got=n_replicates)
-    constraints = constraints or Constraints()
+    model, constraints = as_model(model), constraints or Constraints()
     stopping = replace(stopping or Stopping(), max_iter=REPLICATE_PASSES)
     k, ends = model.mixture.n_components, list[Outcome]()
     with prepared(data, k, survey=survey, constraints=constraints, executor=executor) as ready:

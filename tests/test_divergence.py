@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal, norm
 from dgmmis.background import FixedDensity, FixedMixture, Uniform
 from dgmmis.divergence import entropy, jensen_shannon, kl_divergence, log_density_ratio
 from dgmmis.errors import RefusedError, ShapeError
-from dgmmis.expectation import Estimate, expectation
+from dgmmis.estimate import Estimate, expectation
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.region import probability_in
@@ -192,3 +192,22 @@ def test_what_is_refused() -> None:
         probability_in(P, Box([0.0, 0.0], [1.0, 1.0]))
     assert float(expectation(Model(P), lambda x: np.ones(len(x)))) == pytest.approx(1, abs=1e-12)
     assert str(Estimate(0.25, 0.001)) == "0.25 +- 0.001"
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [np.diag([-0.5, 1.0]), [[0.0, 0.5], [0.5, 1.0]], [[1.0, 2.0], [2.0, 1.0]]],
+    ids=["negative", "zero", "indefinite"],
+)
+def test_noise_of_a_region_that_no_measurement_can_have_is_refused(noise: np.ndarray) -> None:
+    mixture = dgmmis.GaussianMixture([1.0], [[0.0, 0.0]], [np.eye(2)])
+    with pytest.raises(dgmmis.DgmmisError, match="noise"):
+        dgmmis.probability_in(mixture, dgmmis.Box([-1, -1], [1, 1]), np.asarray(noise))
+
+
+def test_an_expectation_is_that_of_any_function() -> None:
+    mixture = dgmmis.GaussianMixture([0.3, 0.7], [[0.0], [2.0]], [[[1.0]], [[0.25]]])
+    found = dgmmis.expectation(mixture, lambda x: x[:, 0] ** 2)
+    assert abs(found.value - (0.3 * 1.0 + 0.7 * 4.25)) < 5 * found.error + 1e-12
+    noisy = dgmmis.expectation(mixture, lambda x: x[:, 0] ** 2, noise_covariance=np.array([[0.5]]))
+    assert abs(noisy.value - found.value - 0.5) < 5 * (found.error + noisy.error)

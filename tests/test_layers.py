@@ -34,7 +34,7 @@ plan
 account
 metrics event_log
 telemetry
-readings scoring remembered interchange reduction expectation
+readings scoring remembered interchange reduction estimate
 rowwise true_posterior region
 deconvolution outliers divergence
 passes

@@ -180,7 +180,11 @@ def _check_format(where: Path, document: Mapping[str, Any]) -> None:
     if found == (FORMAT, VERSION):
         return
     if found[0] != FORMAT:
-        do = "for a run give its folder" if found[0] == "dgmmis-run" else "give a file that save_model wrote"
+        do = (
+            "`dgmmis export` saves the model of a run"
+            if found[0] == "dgmmis-run"
+            else "give a file that save_model wrote"
+        )
         raise StoreError(f"'{where}' is no model", expected=f"{FORMAT} {VERSION}", got=found[0], do=do)
     raise StoreError(
         f"'{where}' is of another version", expected=VERSION, got=found[1], do="use the dgmmis that wrote it"

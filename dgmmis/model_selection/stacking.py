@@ -23,7 +23,7 @@ from dgmmis.execution.resident import RESIDENT, drop_resident
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import Fit
 from dgmmis.mixture import GaussianMixture
-from dgmmis.model import Model
+from dgmmis.model import Model, as_model
 from dgmmis.model_selection.average import Sums, maximised
 from dgmmis.model_selection.cross_validation import CrossValidation
 from dgmmis.model_selection.scores import Judge, in_groups, judged, leaf_chunks, tasks, weights_of, working
@@ -55,7 +55,7 @@ class Stack:
     n_passes: int
 
 
-def stacked(models: Sequence[Model], weights: Sequence[float] | Weights) -> Model:
+def stacked(models: Sequence[Model | GaussianMixture], weights: Sequence[float] | Weights) -> Model:
     """The average of models: all their components and the background, with given weights of the population.
 
     Args:
@@ -68,7 +68,7 @@ def stacked(models: Sequence[Model], weights: Sequence[float] | Weights) -> Mode
         DataError: weights that are negative, not finite or all zero.
         RefusedError: different backgrounds.
     """
-    shares = np.asarray(weights, dtype=float)
+    models, shares = [as_model(model) for model in models], np.asarray(weights, dtype=float)
     if len(models) == 0 or shares.shape != (len(models),):
         raise ShapeError("a weight is needed for each model", expected=f"({len(models)},)", got=shares.shape)
     if not (np.all(np.isfinite(shares)) and np.all(shares >= 0) and shares.sum() > 0):

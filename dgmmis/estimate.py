@@ -1,5 +1,8 @@
-"""Expectations under a model, by scrambled Sobol points: a net for each component, in proportion to its weight, and for
-the background; independent replicates whose scatter is the error."""
+"""Estimate, a number and its error; and expectations under a model.
+
+By scrambled Sobol points: a net for each component, in proportion to its weight, and for the background; independent
+replicates whose scatter is the error.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from dgmmis.background import Background, FixedMixture, Uniform
 from dgmmis.errors import RefusedError, require_whole
 from dgmmis.linalg import covariance_root, symmetrize
 from dgmmis.mixture import GaussianMixture
-from dgmmis.model import Model
+from dgmmis.model import Model, as_model
 from dgmmis.nets import net
 from dgmmis.noise import NoNoise
 from dgmmis.types import Matrix, Points, Vector
@@ -59,10 +62,10 @@ class _Stratum:
 
 
 def expectation(
-    model: Model,
+    model: Model | GaussianMixture,
     function: Callable[[Points], Vector],
     *,
-    noise: Matrix | None = None,
+    noise_covariance: Matrix | None = None,
     n_points: int = N_POINTS,
     seed: int = 0,
 ) -> Estimate:
@@ -71,7 +74,7 @@ def expectation(
     Args:
         model: p(x), without a cutoff.
         function: of x; of y = x + e where there is noise.
-        noise: covariance (d, d) of e; None: there is none.
+        noise_covariance: (d, d) of e; None: there is none.
         n_points: in all, about.
         seed: of them.
 
@@ -79,6 +82,7 @@ def expectation(
         RefusedError: a cutoff.
         JobError: n_points below 1.
     """
+    model, noise = as_model(model), noise_covariance
     require_density(model)
     nu = model.background_fraction
     strata = [*_of_mixture(model.mixture, 1 - nu, noise)]
