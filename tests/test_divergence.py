@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
+import dgmmis
 from dgmmis.background import FixedDensity, FixedMixture, Uniform
 from dgmmis.divergence import entropy, jensen_shannon, kl_divergence, log_density_ratio
 from dgmmis.errors import RefusedError, ShapeError

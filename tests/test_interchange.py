@@ -263,7 +263,7 @@ def _edited(path: Path, **changes: object) -> Path:
     ("changes", "says"),
     [
         ({"format": "other"}, "is no model"),
-        ({"format": "dgmmis-run"}, "give its folder"),
+        ({"format": "dgmmis-run"}, "dgmmis export"),
         ({"version": 2}, "of another version"),
         ({"weights": "gone"}, "lacks 'weights'"),
         ({"cutoff": "gone"}, "lacks 'cutoff'"),

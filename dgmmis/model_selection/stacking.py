@@ -68,13 +68,13 @@ def stacked(models: Sequence[Model | GaussianMixture], weights: Sequence[float] 
         DataError: weights that are negative, not finite or all zero.
         RefusedError: different backgrounds.
     """
-    models, shares = [as_model(model) for model in models], np.asarray(weights, dtype=float)
-    if len(models) == 0 or shares.shape != (len(models),):
-        raise ShapeError("a weight is needed for each model", expected=f"({len(models)},)", got=shares.shape)
+    of, shares = [as_model(model) for model in models], np.asarray(weights, dtype=float)
+    if len(of) == 0 or shares.shape != (len(of),):
+        raise ShapeError("a weight is needed for each model", expected=f"({len(of)},)", got=shares.shape)
     if not (np.all(np.isfinite(shares)) and np.all(shares >= 0) and shares.sum() > 0):
         raise DataError("weights must be non-negative and not all zero", got=shares)
-    _check_features(models, models[0].mixture.n_features)
-    parts = [(model, share) for model, share in zip(models, shares / shares.sum(), strict=True) if share > 0]
+    _check_features(of, of[0].mixture.n_features)
+    parts = [(model, share) for model, share in zip(of, shares / shares.sum(), strict=True) if share > 0]
     behind = [model.background for model, _ in parts if model.background is not None]
     if any(not _is_same(background, behind[0]) for background in behind[1:]):
         raise RefusedError("models on different backgrounds", do="fit all of them with the same one")
