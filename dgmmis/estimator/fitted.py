@@ -5,11 +5,11 @@ from typing import Any
 
 from dgmmis import criteria
 from dgmmis.catalogue import Drawn, drawn
-from dgmmis.estimator.answers import Question
 from dgmmis.estimator.density import FittedDensity
 from dgmmis.estimator.mixture_estimator import MixtureEstimator
 from dgmmis.fit import Fit
 from dgmmis.information import StandardErrors
+from dgmmis.rows import Question
 
 
 class FittedMixture(MixtureEstimator):
