@@ -47,8 +47,10 @@ KEPT = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TailProbability:
-    """The tail probabilities of rows. Draws that rows share are made once, and kept with it; others are addressed by what
-    was measured of the row, and how: an object has the same ones whatever rows come with it, in whatever order.
+    """The tail probabilities of rows.
+
+    Draws that rows share are made once, and kept with it. Others are addressed by what was measured of the row, and
+    how: an object has the same ones whatever rows come with it, in whatever order.
 
     Args:
         model: what objects are drawn from.

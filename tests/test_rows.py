@@ -18,9 +18,12 @@ import zarr
 from distributed import Client, LocalCluster
 
 import dgmmis
+from dgmmis.dataset.checkpoint import Run, write_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
+from dgmmis.errors import NotConvergedWarning, ShapeError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.noise import DiagonalNoise
 from dgmmis.outliers import tail_probability
@@ -146,6 +149,72 @@ def test_on_a_cluster_of_processes() -> None:
         covariance, p = client.gather([client.compute(true[0].covariance), client.compute(tail[0])])
     np.testing.assert_array_equal(p, tail[1])
     np.testing.assert_allclose(covariance, true[1].covariance, atol=0.1)
+
+
+# what was fitted
+
+
+def _selected(tmp_path: Path) -> tuple[dgmmis.GMMis, Survey, Path, tuple[np.ndarray, np.ndarray]]:
+    """A fit to a survey store whose objects were selected on values of which some went missing."""
+    rng, n = np.random.default_rng(4), 400
+    noise = rng.uniform(0.05, 0.5, (n, 2))
+    points = MIXTURE.sample(n, rng) + rng.normal(size=(n, 2)) * np.sqrt(noise)
+    survey = Survey(HalfSpace([1.0, 0.0], 1.5), "own")
+    seen = points[:, 0] < 1.5
+    points, noise = points[seen], noise[seen]
+    points[::5, 0] = np.nan
+    with SurveyWriter(tmp_path / "s.zarr", Schema(features=("a", "b"), noise="diagonal"), order=True) as writer:
+        writer.write(points, noise=noise)
+    fit = dgmmis.GMMis(2, selection=survey.selection, init=MIXTURE, max_iter=3)
+    with pytest.warns(NotConvergedWarning):
+        fit.fit(tmp_path / "s.zarr")
+    return fit, survey, tmp_path / "s.zarr", (points, noise)
+
+
+def test_an_estimator_knows_the_survey_of_its_rows(tmp_path: Path) -> None:
+    fit, survey, store, (points, noise) = _selected(tmp_path)
+    expected = dgmmis.true_values(fit.model_, points, DiagonalNoise(noise), survey=survey)
+    blind = dgmmis.true_values(fit.model_, points, DiagonalNoise(noise))
+    assert np.mean(blind.mean[::5, 0] - expected.mean[::5, 0]) > 0.1, "the survey matters"
+    chunks = (100, len(points) - 100)
+    lazy = tuple(dask.array.from_array(array, chunks=(chunks, 2)) for array in (points, noise))
+    for given in ((points, noise), lazy, (store,)):
+        found = fit.true_values(*given)
+        assert isinstance(found.mean, dask.array.Array) == (given is lazy)
+        np.testing.assert_allclose(np.asarray(found.mean), expected.mean, atol=0.1)
+        np.testing.assert_allclose(np.asarray(found.mean)[1::5], expected.mean[1::5], rtol=1e-9)
+        np.testing.assert_allclose(np.asarray(found.background), 0, atol=1e-9)
+    with pytest.raises(ShapeError, match="GMMis is expecting 2 features"):
+        fit.true_values(points[:, :1])
+
+
+def test_an_estimator_tells_outliers_of_its_survey(tmp_path: Path) -> None:
+    fit, survey, store, (points, noise) = _selected(tmp_path)
+    expected = tail_probability(fit.model_, points, DiagonalNoise(noise), survey=survey, n_draws=63)
+    chunks = (100, len(points) - 100)
+    lazy = tuple(dask.array.from_array(array, chunks=(chunks, 2)) for array in (points, noise))
+    for given in ((points, noise), lazy, (store,)):
+        found = fit.tail_probability(*given, n_draws=63)
+        assert isinstance(found, dask.array.Array) == (given is lazy)
+        np.testing.assert_allclose(np.asarray(found), expected, atol=1e-12)
+    blind = tail_probability(fit.model_, points, DiagonalNoise(noise), n_draws=63)
+    assert np.mean(blind != expected) > 0.5, "the survey matters"
+    with pytest.raises(ShapeError, match="GMMis is expecting 2 features"):
+        fit.tail_probability(points[:, :1])
+
+
+def test_a_run_is_enough_to_ask_about_its_survey(tmp_path: Path) -> None:
+    fit, survey, store, (points, noise) = _selected(tmp_path)
+    record = SurveyRecord.of(fit.result_.survey)
+    write_run(tmp_path / "x.run", Run(fit.model_, ("a", "b"), ("", ""), {}, record))
+    run = dgmmis.read_run(tmp_path / "x.run")
+    found = dgmmis.true_values(run.model, store, survey=run.survey())
+    expected = dgmmis.true_values(fit.model_, points, DiagonalNoise(noise), survey=survey)
+    np.testing.assert_allclose(found.mean, expected.mean, atol=0.1)
+    tail = tail_probability(run.model, store, survey=run.survey(), n_draws=63)
+    np.testing.assert_array_equal(
+        tail, tail_probability(fit.model_, points, DiagonalNoise(noise), survey=survey, n_draws=63)
+    )
 
 
 def test_sums_are_those_of_the_answers() -> None:

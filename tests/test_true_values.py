@@ -16,7 +16,7 @@ from dgmmis.deconvolution import conditional, conditional_samples, true_value_sa
 from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.noise import DiagonalNoise
+from dgmmis.noise import DiagonalNoise, SharedNoise
 from dgmmis.selection import Box, HalfSpace
 from dgmmis.survey import Survey
 
@@ -252,6 +252,37 @@ def test_conditionals_are_those_of_the_mixture() -> None:
         conditional(mixture, points, given=[0, 1, 2, 3])
     with pytest.raises(ShapeError, match="distinct numbers"):
         conditional(mixture, points, given=[4])
+
+
+def test_conditionals_look_at_what_shows_given_features_alone() -> None:
+    """Of R x: those values whose row of R is zero for the others; with R = 1 as without a projection."""
+    look = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 2.0]])
+    points, S = np.array([[0.4, 9.0, 3.0], [NAN, 9.0, 3.0]]), np.diag([0.3, 0.2, 0.1])
+    found = conditional(MIXTURE, points, S, given=[0], projection=np.tile(look, (2, 1, 1)))
+    single = conditional(MIXTURE, [[0.4, NAN], [NAN, NAN]], SharedNoise(np.diag([0.3, 1.0])), given=[0])
+    np.testing.assert_allclose(found.mean, single.mean, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance, single.covariance, rtol=1e-9)
+    eye = conditional(MIXTURE, POINTS, NOISE, given=[1], projection=np.tile(np.eye(2), (5, 1, 1)))
+    np.testing.assert_allclose(eye.mean, conditional(MIXTURE, POINTS, NOISE, given=[1]).mean, rtol=1e-9)
+
+
+@pytest.mark.parametrize("on", ["true", "observed"])
+def test_conditionals_of_what_came_into_the_catalogue(on: str) -> None:
+    """The other feature of an object that was seen, its own value not looked at: against a sum over the grid."""
+    edge, S = 0.5, np.diag([0.4, 0.3])
+    survey = Survey(HalfSpace([1.0, 0.0], edge), None if on == "true" else S, on)
+    points = np.array([[-1.0, 0.9], [0.2, -0.8], [0.1, 0.3]])
+    found = conditional(MIXTURE, points, S, given=[1], survey=survey)
+    drawn = conditional_samples(MIXTURE, points, S, given=[1], survey=survey, n_samples=4000)
+    omega = (GRID[:, 0] < edge) if on == "true" else norm.cdf((edge - GRID[:, 0]) / np.sqrt(S[0, 0]))
+    for n, y in enumerate(points):
+        share = np.exp(MIXTURE.log_density(GRID)) * norm.pdf(GRID[:, 1], y[1], np.sqrt(S[1, 1])) * omega
+        share /= share.sum()
+        mean = share @ GRID[:, 0]
+        assert found.mean[n, 0] == pytest.approx(mean, abs=0.03)
+        assert found.covariance[n, 0, 0] == pytest.approx(share @ (GRID[:, 0] - mean) ** 2, abs=0.03)
+        assert drawn[n, :, 0].mean() == pytest.approx(mean, abs=0.06)
+    assert np.all(conditional(MIXTURE, points, S, given=[1]).mean - found.mean > 0.1), "the selection matters"
 
 
 # chunk-wise
