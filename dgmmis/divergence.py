@@ -4,6 +4,7 @@ Exact between single Gaussians; else means of logarithms of densities over scram
 (`expectation`). Backgrounds take part.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.noise import NoNoise
-from dgmmis.rowwise import rowwise
+from dgmmis.rows import Measured, Question, answer
 from dgmmis.scoring import log_densities
 from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
@@ -35,15 +36,17 @@ def log_density_ratio(
 
     Args:
         p, q: models of the same features.
-        points: measured values (n, m); NaN: missing. Of numpy, dask or zarr, as what comes back.
+        points: measured values (n, m); NaN: missing. Of any kind that `GMMis.fit` takes, and answered as
+            `GMMis.predict` answers.
         noise_covariance, projection: of them, as in `GMMis.fit`.
 
     Raises:
         ShapeError, DataError, RefusedError: as in `GMMis.fit`.
     """
     one, other = _both(p, q)
-    data = (points, noise_covariance, projection)
-    return rowwise(partial(_ratio, one, other), [()], data, model=one, survey=None)[0]
+    measured = Measured.of(points, noise_covariance, projection)
+    measured.require_features(one.mixture.n_features)
+    return answer(Question(partial(_ratio, one, other)), measured)
 
 
 def entropy(model: Model | GaussianMixture, *, n_points: int = N_POINTS, seed: int = 0) -> Estimate:
@@ -121,7 +124,9 @@ def _log_density(model: Model, x: Points) -> Vector:
     return log_densities(model, Chunk(x, NoNoise()), Observing(Survey(), np.eye(x.shape[1])))
 
 
-def _ratio(p: Model, q: Model, chunk: Chunk, observing: Observing) -> tuple[Vector]:
-    one, other = (log_densities(of, chunk, observing) for of in (p, q))
-    with np.errstate(invalid="ignore"):  # of what neither of them gives
-        return (one - other,)
+def _ratio(p: Model, q: Model, chunk: Chunk) -> Iterator[Vector]:
+    everything = Observing(Survey(), np.zeros((chunk.points.shape[1],) * 2))
+    for leaf in chunk.leaf_chunks():
+        one, other = (log_densities(of, leaf, everything) for of in (p, q))
+        with np.errstate(invalid="ignore"):  # of what neither of them gives
+            yield np.asarray(one - other)

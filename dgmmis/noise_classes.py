@@ -249,18 +249,41 @@ def _noise_of(survey: Survey, own: Noise) -> Noise:
     return noise if isinstance(noise, SharedNoise) and np.any(noise.covariance) else NoNoise()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseSums:
+    """The noise of rows whose values were measured, summed.
+
+    Args:
+        packed: sums of the covariances' lower triangles (t,).
+        counts: of the rows that have both values (t,).
+    """
+
+    packed: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> "NoiseSums":
+        m = chunk.points.shape[1]
+        i, j = packed_indices(m)
+        seen = ~np.isnan(chunk.points)
+        both = seen[:, i] & seen[:, j]
+        packed = np.broadcast_to(chunk.noise.packed(range(m)).T, both.shape)
+        return cls(np.where(both, packed, 0.0).sum(axis=0), both.sum(axis=0))
+
+    def __add__(self, other: "NoiseSums") -> "NoiseSums":
+        return NoiseSums(self.packed + other.packed, self.counts + other.counts)
+
+    @property
+    def mean(self) -> Matrix:
+        matrix = unpack(self.packed / np.maximum(self.counts, 1))
+        values = np.linalg.eigvalsh(matrix)
+        # entries averaged over other objects each need not make a covariance together
+        return matrix if values[0] > 1e-9 * max(values[-1], 0.0) else np.diag(np.diagonal(matrix))
+
+
 def mean_noise(sample: Chunk) -> Matrix:
     """Mean noise covariance (m, m) of the objects whose values were measured: what stands in where they were not."""
-    m = sample.points.shape[1]
-    i, j = packed_indices(m)
-    seen = ~np.isnan(sample.points)
-    both = seen[:, i] & seen[:, j]
-    packed = np.broadcast_to(sample.noise.packed(range(m)).T, both.shape)
-    counts = np.maximum(both.sum(axis=0), 1)
-    matrix = unpack(np.where(both, packed, 0.0).sum(axis=0) / counts)
-    values = np.linalg.eigvalsh(matrix)
-    # entries averaged over other objects each need not make a covariance together
-    return matrix if values[0] > 1e-9 * max(values[-1], 0.0) else np.diag(np.diagonal(matrix))
+    return NoiseSums.of(sample).mean
 
 
 def filled_noise(chunk: Chunk, fill: Matrix) -> Noise:

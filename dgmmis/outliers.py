@@ -6,9 +6,10 @@ of the same values. If the model holds it is uniform between 0 and 1. Of M draws
 (M + 1), which is uniform on its M + 1 values exactly.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ from dgmmis.address import Purpose, generator
 from dgmmis.chunk import Chunk
 from dgmmis.errors import RefusedError, require_whole
 from dgmmis.latent_draw import Observing
-from dgmmis.linalg import covariance_root, unpack
+from dgmmis.linalg import covariance_root, packed_size, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.noise import SharedNoise
 from dgmmis.noise_classes import filled_noise
 from dgmmis.noise_law import ConstantNoise, OwnNoise
 from dgmmis.observed import PIECE_POINTS
-from dgmmis.rowwise import rowwise
+from dgmmis.rows import Kind, Measured, Questions, answers, observing_of, under
 from dgmmis.scoring import log_densities
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
@@ -40,10 +41,16 @@ SHARED_DRAWS = (1 << 16) - 1
 LEAST_SHARE, ENOUGH = 1e-3, 16
 """Of the draws that the survey must see; judged when so many would be expected."""
 
+KEPT = 16
+"""Patterns of missing values whose shared draws are kept: half a megabyte each."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TailProbability:
-    """The tail probabilities of rows; the same value gives a row the same one, whatever rows come with it in its leaf.
+    """The tail probabilities of rows.
+
+    Draws that rows share are made once, and kept with it. Others are addressed by what was measured of the row, and
+    how: an object has the same ones whatever rows come with it, in whatever order.
 
     Args:
         model: what objects are drawn from.
@@ -60,6 +67,10 @@ class TailProbability:
     observing: Observing
     n_draws: int = OWN_DRAWS
     seed: int = 0
+    _shared: dict[Any, Vector] = field(default_factory=dict, init=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.observing, self.n_draws, self.seed)  # what was drawn stays here
 
     def __post_init__(self) -> None:
         require_whole(self.n_draws, "n_draws", 1)
@@ -88,29 +99,47 @@ class TailProbability:
             if not pattern.any():
                 continue
             if shared:
-                noise = chunk.noise.packed(range(len(pattern)))[:, 0]
-                of = self.model, self.observing, self.seed
-                drawn = _shared_draws(*of, tuple(map(bool, pattern)), tuple(noise.tolist()))
+                drawn = self._shared_draws(pattern, chunk.noise.packed(range(len(pattern)))[:, 0])
                 below = np.searchsorted(drawn, own[rows], side="right")
                 out[rows] = (1 + below) / (len(drawn) + 1) if len(drawn) else np.nan
                 continue
             size = max(1, PIECE_POINTS // self.n_draws)
             for start in range(0, len(rows), size):
                 some = rows[start : start + size]
-                address = (chunk.first_row, *map(int, np.packbits(pattern)), start)
-                out[some] = self._of_own(chunk.take(some), own[some], generator(self.seed, Purpose.OUTLIER, *address))
+                out[some] = self._of_own(chunk.take(some), own[some])
         return out
 
-    def _of_own(self, chunk: Chunk, own: Vector, rng: np.random.Generator) -> Vector:
+    def of_rows(self, chunk: Chunk) -> Iterator[tuple[Vector]]:
+        """Of a chunk's rows, leaf by leaf."""
+        for leaf in chunk.leaf_chunks():
+            yield (self(leaf),)
+
+    def _shared_draws(self, pattern: np.ndarray, noise: np.ndarray) -> Vector:
+        """l of SHARED_DRAWS objects of a pattern with this packed noise, sorted; none where too few were seen."""
+        key = pattern.tobytes(), noise.tobytes()
+        drawn = self._shared.get(key)
+        if drawn is None:
+            chunk = Chunk(np.where(pattern, 0.0, np.nan)[None], SharedNoise(unpack(noise)))
+            found = np.zeros(1, dtype=int)
+            rng = generator(self.seed, Purpose.OUTLIER, *map(int, np.packbits(pattern)))
+            parts = [log_density[kept] for _, kept, log_density in self._draws(chunk, SHARED_DRAWS, found, [rng])]
+            drawn = np.sort(np.concatenate(parts)) if found[0] == SHARED_DRAWS else np.empty(0)
+            if len(self._shared) >= KEPT:
+                self._shared.pop(next(iter(self._shared.copy())), None)  # threads may be here together
+            self._shared[key] = drawn
+        return drawn
+
+    def _of_own(self, chunk: Chunk, own: Vector) -> Vector:
         """Of rows that miss the same values, each with draws of its own."""
         found, below = np.zeros(chunk.n_samples, dtype=int), np.zeros(chunk.n_samples, dtype=int)
-        for rows, kept, log_density in self._draws(chunk, self.n_draws, found, rng):
+        rngs = [generator(self.seed, Purpose.OUTLIER, address) for address in _addresses(chunk)]
+        for rows, kept, log_density in self._draws(chunk, self.n_draws, found, rngs):
             of_own = own[rows][:, None]
             below[rows] += np.sum(kept & (log_density <= of_own), axis=1)
         return np.asarray(np.where(found == self.n_draws, (1 + below) / (self.n_draws + 1), np.nan))
 
     def _draws(
-        self, chunk: Chunk, n: int, found: np.ndarray, rng: np.random.Generator
+        self, chunk: Chunk, n: int, found: np.ndarray, rngs: Sequence[np.random.Generator]
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Float[np.ndarray, "a n"]]]:
         """Until n draws for each row were seen, or too few are: rows, which of their draws count (a, n), and l of these
         (a, n). `found` counts them."""
@@ -122,8 +151,9 @@ class TailProbability:
             if len(rows) == 0:
                 return
             some = chunk.take(rows)
-            y, omega = self._measured(some, n, rng)
-            kept = rng.random(omega.shape) < omega
+            streams = [rngs[row] for row in rows.tolist()]
+            y, omega = self._measured(some, n, streams)
+            kept = np.stack([rng.random(n) for rng in streams]) < omega
             kept &= np.cumsum(kept, axis=1) <= (n - found[rows])[:, None]
             log_density = np.zeros(kept.shape)
             which = np.nonzero(kept)[0]
@@ -136,17 +166,17 @@ class TailProbability:
             yield rows, kept, log_density
 
     def _measured(
-        self, chunk: Chunk, n: int, rng: np.random.Generator
+        self, chunk: Chunk, n: int, rngs: Sequence[np.random.Generator]
     ) -> tuple[Float[np.ndarray, "a n m"], Float[np.ndarray, "a n"]]:
         """All values of n objects drawn for each row, measured like it, and the probability to see them."""
         survey, a = self.observing.survey, chunk.n_samples
-        x = self.model.sample(a * n, rng).reshape(a, n, -1)
+        x = np.stack([self.model.sample(n, rng) for rng in rngs])
         y = x if chunk.projection is None else np.einsum("amd,and->anm", chunk.projection, x)
         m = y.shape[2]
         covariances = unpack(filled_noise(chunk, self.observing.fill).packed(range(m)).T.astype(float))
         if np.any(covariances):
             roots = np.broadcast_to(covariance_root(covariances), (a, m, m))
-            y = y + rng.standard_normal(y.shape) @ np.swapaxes(roots, 1, 2)
+            y = y + np.stack([rng.standard_normal((n, m)) for rng in rngs]) @ np.swapaxes(roots, 1, 2)
         if survey.selection is None:
             return y, np.ones((a, n))
         looked_at = x if survey.selection_on == "true" else y
@@ -156,17 +186,16 @@ class TailProbability:
         return y, np.asarray(omega, dtype=float).reshape(a, n)
 
 
-@lru_cache(maxsize=16)
-def _shared_draws(
-    model: Model, observing: Observing, seed: int, pattern: tuple[bool, ...], noise: tuple[float, ...]
-) -> Vector:
-    """l of SHARED_DRAWS objects of a pattern with this packed noise, sorted; none where too few were seen."""
-    chunk = Chunk(np.where(pattern, 0.0, np.nan)[None], SharedNoise(unpack(np.array(noise))))
-    found = np.zeros(1, dtype=int)
-    rng = generator(seed, Purpose.OUTLIER, *map(int, np.packbits(pattern)))
-    draws = TailProbability(model, observing, seed=seed)._draws(chunk, SHARED_DRAWS, found, rng)
-    parts = [log_density[kept] for _, kept, log_density in draws]
-    return np.sort(np.concatenate(parts)) if found[0] == SHARED_DRAWS else np.empty(0)
+def _addresses(chunk: Chunk) -> Iterator[int]:
+    """A number for each of some rows that miss the same values, by what was measured of it and how."""
+    there = np.flatnonzero(~np.isnan(chunk.points[0]))
+    noise = np.broadcast_to(chunk.noise.packed(there).T, (chunk.n_samples, packed_size(len(there))))
+    look = np.zeros((chunk.n_samples, 0)) if chunk.projection is None else chunk.projection[:, there]
+    parts = (chunk.points[:, there], noise, look.reshape(chunk.n_samples, -1))
+    measured = np.concatenate([np.asarray(part, dtype=float) for part in parts], axis=1) + 0.0  # -0 is 0
+    for row in measured:
+        digest = hashlib.blake2b(there.tobytes() + row.tobytes(), digest_size=16).digest()
+        yield int.from_bytes(digest, "little")
 
 
 def tail_probability(
@@ -175,7 +204,7 @@ def tail_probability(
     noise_covariance: Any = None,
     *,
     projection: Any = None,
-    survey: Survey | Observing | None = None,
+    survey: Survey | None = None,
     n_draws: int = OWN_DRAWS,
     seed: int = 0,
 ) -> Any:
@@ -184,11 +213,13 @@ def tail_probability(
 
     Args:
         model: of the population before selection.
-        points: measured values (n, m); NaN: missing. Of numpy, dask or zarr, as what comes back.
+        points: measured values (n, m); NaN: missing. Of any kind that `GMMis.fit` takes, survey stores among them, and
+            answered as `GMMis.predict` answers: lazily where they are.
         noise_covariance, projection: of them, as in `GMMis.fit`.
-        survey: how objects came into the catalogue, or the `observing` of a fit; None: all that is there was seen.
+        survey: how objects came into the catalogue; None: all that is there was seen. Of the noise of missing values
+            see `true_values`.
         n_draws: for each object, whose smallest is 1 / (n_draws + 1); objects with the same noise share SHARED_DRAWS.
-        seed: of the draws, addressed by the number of the first row of a leaf, or of a block.
+        seed: of the draws.
 
     Returns:
         The probabilities; 1 where nothing was measured, NaN where the survey sees less than one in a thousand.
@@ -197,17 +228,21 @@ def tail_probability(
         RefusedError: injections, or a noise law that is a function of position.
         ShapeError, DataError: as in `GMMis.fit`.
     """
-    of = as_model(model)
-    data = (points, noise_covariance, projection)
-    function = _OfLeaf(of, n_draws, seed)
-    return rowwise(function, [()], data, model=of, survey=survey)[0]
+    of, measured = as_model(model), Measured.of(points, noise_covariance, projection)
+    observing = observing_of(survey, measured, of.mixture.n_features)
+    # which refuses now what lazy rows would be refused when they are computed
+    TailProbability(of, Observing(survey or Survey(), np.empty((0, 0))), n_draws, seed)
+    return tail_probability_under(of, observing, measured, n_draws=n_draws, seed=seed)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _OfLeaf:
-    model: Model
-    n_draws: int
-    seed: int
+def tail_probability_under(
+    model: Model, observing: Any, measured: Measured, *, n_draws: int = OWN_DRAWS, seed: int = 0
+) -> Any:
+    """The same of rows under what is known of their survey (`rows.under`)."""
+    ask = under(partial(_asked, model, n_draws, seed), observing, measured)
+    (found,) = answers(Questions(ask, (Kind(),)), measured)
+    return found
 
-    def __call__(self, chunk: Chunk, observing: Observing) -> tuple[Vector]:
-        return (TailProbability(self.model, observing, self.n_draws, self.seed)(chunk),)
+
+def _asked(model: Model, n_draws: int, seed: int, observing: Observing) -> Any:
+    return TailProbability(model, observing, n_draws, seed).of_rows

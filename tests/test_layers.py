@@ -35,7 +35,7 @@ account
 metrics event_log
 telemetry
 readings scoring remembered interchange reduction estimate
-rowwise true_posterior region
+rows true_posterior region
 deconvolution outliers divergence
 passes
 rounds

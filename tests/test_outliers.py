@@ -110,12 +110,15 @@ def test_projected_objects() -> None:
 
 
 def test_draws_are_addressed() -> None:
-    """Those that are shared do not depend on what other rows there are, and the same leaf gives the same."""
+    """By the pattern where they are shared, else by the row: they do not depend on what other rows there are."""
     points, variances = _observed(MODEL, Survey(), 40, np.random.default_rng(1), shared=False)
     shared = tail_probability(MODEL, points, 0.1 * np.eye(2))
     np.testing.assert_array_equal(tail_probability(MODEL, points[7:19], 0.1 * np.eye(2)), shared[7:19])
     own = tail_probability(MODEL, points, DiagonalNoise(variances), n_draws=63)
     np.testing.assert_array_equal(own, tail_probability(MODEL, points, DiagonalNoise(variances), n_draws=63))
+    some = np.arange(31, 7, -2)
+    again = tail_probability(MODEL, points[some], DiagonalNoise(variances[some]), n_draws=63)
+    np.testing.assert_array_equal(again, own[some])
     assert np.any(own != tail_probability(MODEL, points, DiagonalNoise(variances), n_draws=63, seed=1))
     lazy = dask.array.from_array(points, chunks=(17, 2))
     np.testing.assert_array_equal(tail_probability(MODEL, lazy, 0.1 * np.eye(2)).compute(scheduler="sync"), shared)

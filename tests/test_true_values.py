@@ -1,6 +1,7 @@
 """True values: against Bayes' theorem on a grid and brute-force sums, draws against moments, regression with errors."""
 
 from dataclasses import replace
+from typing import Any
 
 import dask.array
 import numpy as np
@@ -15,7 +16,7 @@ from dgmmis.deconvolution import conditional, conditional_samples, true_value_sa
 from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.noise import DiagonalNoise
+from dgmmis.noise import DiagonalNoise, SharedNoise
 from dgmmis.selection import Box, HalfSpace
 from dgmmis.survey import Survey
 
@@ -253,6 +254,37 @@ def test_conditionals_are_those_of_the_mixture() -> None:
         conditional(mixture, points, given=[4])
 
 
+def test_conditionals_look_at_what_shows_given_features_alone() -> None:
+    """Of R x: those values whose row of R is zero for the others; with R = 1 as without a projection."""
+    look = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 2.0]])
+    points, S = np.array([[0.4, 9.0, 3.0], [NAN, 9.0, 3.0]]), np.diag([0.3, 0.2, 0.1])
+    found = conditional(MIXTURE, points, S, given=[0], projection=np.tile(look, (2, 1, 1)))
+    single = conditional(MIXTURE, [[0.4, NAN], [NAN, NAN]], SharedNoise(np.diag([0.3, 1.0])), given=[0])
+    np.testing.assert_allclose(found.mean, single.mean, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance, single.covariance, rtol=1e-9)
+    eye = conditional(MIXTURE, POINTS, NOISE, given=[1], projection=np.tile(np.eye(2), (5, 1, 1)))
+    np.testing.assert_allclose(eye.mean, conditional(MIXTURE, POINTS, NOISE, given=[1]).mean, rtol=1e-9)
+
+
+@pytest.mark.parametrize("on", ["true", "observed"])
+def test_conditionals_of_what_came_into_the_catalogue(on: str) -> None:
+    """The other feature of an object that was seen, its own value not looked at: against a sum over the grid."""
+    edge, S = 0.5, np.diag([0.4, 0.3])
+    survey = Survey(HalfSpace([1.0, 0.0], edge), None if on == "true" else S, on)
+    points = np.array([[-1.0, 0.9], [0.2, -0.8], [0.1, 0.3]])
+    found = conditional(MIXTURE, points, S, given=[1], survey=survey)
+    drawn = conditional_samples(MIXTURE, points, S, given=[1], survey=survey, n_samples=4000)
+    omega = (GRID[:, 0] < edge) if on == "true" else norm.cdf((edge - GRID[:, 0]) / np.sqrt(S[0, 0]))
+    for n, y in enumerate(points):
+        share = np.exp(MIXTURE.log_density(GRID)) * norm.pdf(GRID[:, 1], y[1], np.sqrt(S[1, 1])) * omega
+        share /= share.sum()
+        mean = share @ GRID[:, 0]
+        assert found.mean[n, 0] == pytest.approx(mean, abs=0.03)
+        assert found.covariance[n, 0, 0] == pytest.approx(share @ (GRID[:, 0] - mean) ** 2, abs=0.03)
+        assert drawn[n, :, 0].mean() == pytest.approx(mean, abs=0.06)
+    assert np.all(conditional(MIXTURE, points, S, given=[1]).mean - found.mean > 0.1), "the selection matters"
+
+
 # chunk-wise
 
 
@@ -271,29 +303,39 @@ def test_dask_arrays_give_the_same_when_they_are_asked(kind: str) -> None:
         found.covariance.compute(scheduler="threads"), expected.covariance, rtol=1e-9, atol=1e-12
     )
     stored = zarr.array(points, chunks=(25, 3))
-    np.testing.assert_allclose(true_values(survey.model, stored, noise).mean.compute(), expected.mean, rtol=1e-12)
+    np.testing.assert_array_equal(true_values(survey.model, stored, noise).mean, expected.mean)
     one, again = (true_value_samples(survey.model, lazy, given, n_samples=2) for _ in range(2))
     assert one.shape == (60, 2, 3)
     np.testing.assert_array_equal(one.compute(scheduler="sync"), again.compute(scheduler="threads"))
 
 
-def test_projections_and_observing_on_dask_arrays() -> None:
-    survey = Survey(HalfSpace([1.0, 0.0], 0.5), None, "true")
-    points = np.tile(POINTS[:1] - 0.5, (9, 1))
-    fit = dgmmis.GMMis(1, selection=survey.selection, selection_on="true").fit(
-        np.random.default_rng(0).normal(size=(400, 2)) - 2, noise_covariance=0.1 * np.eye(2)
-    )
+@pytest.mark.parametrize("on", ["true", "observed", "available"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_survey_alone_tells_what_lazy_rows_are(on: str, shared: bool) -> None:
+    """Also where what stands in for missing values is the mean noise of all of them, which is read for it then."""
+    rng, n = np.random.default_rng(2), 90
+    points, S = rng.normal(size=(n, 2)) - 1, np.exp(rng.normal(size=(n, 2))) * 0.3
+    points[::3, 0], points[1::9, 1] = NAN, NAN
+    noise: Any = np.diag(S[0]) if shared else DiagonalNoise(S)
+    survey = Survey(HalfSpace([1.0, 0.0], 0.5), None if on == "true" else "own", on)
+    chunks = (40, 30, 20)
+    lazy = dask.array.from_array(points, chunks=(chunks, 2))
+    lazy_noise = noise if shared else dask.array.from_array(S, chunks=(chunks, 2))
+    found, whole = (true_values(MIXTURE, *given, survey=survey) for given in ((lazy, lazy_noise), (points, noise)))
+    assert isinstance(found.mean, dask.array.Array)
+    alike = slice(None if on == "available" else chunks[0])  # later chunks have other points to average over
+    np.testing.assert_allclose(found.mean.compute()[alike], whole.mean[alike], rtol=1e-9)
+    np.testing.assert_allclose(found.covariance.compute()[alike], whole.covariance[alike], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.mean.compute(), whole.mean, atol=0.1)
+
+
+def test_projections_on_dask_arrays() -> None:
+    points, projection = np.tile(POINTS[:1] - 0.5, (9, 1)), np.tile(R[:1], (9, 1, 1))
     lazy = dask.array.from_array(points, chunks=(4, 2))
-    found = true_values(fit.model_, lazy, NOISE[0], survey=fit.result_.observing)
-    whole = true_values(fit.model_, points, NOISE[0], survey=fit.result_.observing)
-    np.testing.assert_allclose(found.mean.compute(), whole.mean, atol=0.02)
-    projection = np.tile(R[:1], (9, 1, 1))
     projected = true_values(MIXTURE, lazy, NOISE[0], projection=projection)
     np.testing.assert_allclose(
         projected.mean.compute(), true_values(MIXTURE, points, NOISE[0], projection=projection).mean, rtol=1e-12
     )
-    with pytest.raises(RefusedError, match="the `observing` of a fit"):
-        true_values(fit.model_, lazy, NOISE[0], survey=survey)
 
 
 def test_what_is_refused() -> None:
@@ -302,9 +344,15 @@ def test_what_is_refused() -> None:
         true_values(MIXTURE, np.zeros((3, 3)))
     with pytest.raises(JobError, match="n_samples"):
         true_value_samples(MIXTURE, np.zeros((3, 2)), n_samples=0)
-    with pytest.raises(ShapeError, match="known size"):
-        true_values(MIXTURE, lazy[lazy[:, 0] > 1])
-    with pytest.raises(ShapeError, match="other rows"):
+    with pytest.raises(ShapeError, match="noise_covariance has the wrong shape"):
         true_values(MIXTURE, lazy, np.ones((5, 2)))
     with pytest.raises(RefusedError, match="either variances or one covariance"):
         true_values(MIXTURE, lazy[:2], np.eye(2))
+    box = Box([-1, -1], [1, 1])
+    for rows in (lazy, np.zeros((3, 2))):
+        with pytest.raises(ShapeError, match="noise_law does not fit"):
+            true_values(MIXTURE, rows, survey=Survey(box, np.eye(3)))
+        with pytest.raises(JobError, match="has no effect"):
+            true_values(MIXTURE, rows, survey=Survey(None, np.eye(2)))
+        with pytest.raises(RefusedError, match="on what is available"):
+            conditional(MIXTURE, rows, given=[0], survey=Survey(box, np.eye(2), "available"))

@@ -46,7 +46,7 @@ VERSIONS, LATEST = "versions", "latest"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A fitted model and the numbers around it.
+    """A fitted model and the numbers around it: `true_values(run.model, X, survey=run.survey())`, say.
 
     Args:
         model: the model.

@@ -7,8 +7,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from dgmmis.errors import JobError
-from dgmmis.estimator.answers import Question, answer
-from dgmmis.estimator.measured import Measured, check_names, require_features
+from dgmmis.estimator.names import check_names, require_features
+from dgmmis.rows import Measured, Question, answer
 
 
 class Asked(BaseEstimator):  # type: ignore[misc]
@@ -25,10 +25,14 @@ class Asked(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _answered(self, question: Question, X: Any, *beside: Any) -> Any:
+        return answer(question, self._measured(X, *beside))
+
+    def _measured(self, X: Any, *beside: Any) -> Measured:
+        """Rows that fit what was fitted."""
         measured = Measured.of(X, *beside)
         check_names(self, measured, reset=False)
         require_features(self, measured)
-        return answer(question, measured)
+        return measured
 
 
 def seed_of(random_state: Any) -> int:

@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from dgmmis.chunk import check_weights
 from dgmmis.errors import DataError, DgmmisError, JobError, RefusedError, ShapeError, nearest_name
-from dgmmis.estimator.answers import Question
 from dgmmis.estimator.asked import Asked
 from dgmmis.estimator.class_densities import ClassDensities
 from dgmmis.estimator.gmmis import GMMis
-from dgmmis.estimator.measured import Measured, check_names
+from dgmmis.estimator.names import check_names
 from dgmmis.reals import reals
+from dgmmis.rows import Kind, Measured, Question
 from dgmmis.selection import Injections
 from dgmmis.types import Vector
 
@@ -112,17 +112,17 @@ class GMMisClassifier(ClassifierMixin, Asked):  # type: ignore[misc]
 
     def predict(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Any:
         """The class (n,) of smallest expected loss."""
-        question = Question(partial(self._fitted().decided, self._loss), self.classes_.dtype)
+        question = Question(partial(self._fitted().decided, self._loss), Kind(self.classes_.dtype))
         return self._answered(question, X, noise_covariance, projection)
 
     def predict_proba(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Any:
         """Probability (n, c) of each class, for objects of the catalogue."""
-        question = Question(self._fitted().posterior, columns={"class": self.classes_})
+        question = Question(self._fitted().posterior, Kind(columns={"class": self.classes_}))
         return self._answered(question, X, noise_covariance, projection)
 
     def predict_log_proba(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Any:
         """Its logarithm (n, c), good also where the probability is too small for a number."""
-        question = Question(self._fitted().log_posterior, columns={"class": self.classes_})
+        question = Question(self._fitted().log_posterior, Kind(columns={"class": self.classes_}))
         return self._answered(question, X, noise_covariance, projection)
 
     def score(

@@ -5,11 +5,13 @@ from typing import Any
 
 from dgmmis import criteria
 from dgmmis.catalogue import Drawn, drawn
-from dgmmis.estimator.answers import Question
+from dgmmis.deconvolution import TrueValues, true_values_under
 from dgmmis.estimator.density import FittedDensity
 from dgmmis.estimator.mixture_estimator import MixtureEstimator
 from dgmmis.fit import Fit
 from dgmmis.information import StandardErrors
+from dgmmis.outliers import OWN_DRAWS, TailProbability, tail_probability_under
+from dgmmis.rows import Question
 
 
 class FittedMixture(MixtureEstimator):
@@ -71,15 +73,35 @@ class FittedMixture(MixtureEstimator):
         fitted.check(density)
         return self._answered(Question(partial(fitted.log_density, density)), X, noise_covariance, projection)
 
+    def true_values(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> TrueValues:
+        """Mean and covariance of the true values of each object of the survey, given what was measured of it: as
+        `dgmmis.true_values` has them. X and what belongs to it are as for `score_samples`."""
+        fitted, measured = self._fitted(), self._measured(X, noise_covariance, projection)
+        return true_values_under(fitted.model, fitted.observing, measured, seed=self._seed())
+
+    def tail_probability(
+        self, X: Any, noise_covariance: Any = None, projection: Any = None, *, n_draws: int = OWN_DRAWS
+    ) -> Any:
+        """How improbable each object is among those of the survey (n,): uniform between 0 and 1 if the model holds, and
+        small for an outlier, as `dgmmis.tail_probability` has it. X and what belongs to it are as for `score_samples`.
+
+        Raises:
+            RefusedError: injections, or a noise law that is a function of position.
+        """
+        fitted, measured = self._fitted(), self._measured(X, noise_covariance, projection)
+        seed = self._seed()
+        TailProbability(fitted.model, fitted.observing, n_draws, seed)  # which refuses at once what cannot be told
+        return tail_probability_under(fitted.model, fitted.observing, measured, n_draws=n_draws, seed=seed)
+
     def bic(self, X: Any, noise_covariance: Any = None, projection: Any = None, sample_weight: Any = None) -> float:
         """Bayesian information criterion on X, N being the sum of the weights; smaller is better."""
-        total, weight = self._total(X, noise_covariance, projection, sample_weight)
-        return criteria.bic(total, self._n_parameters(), weight)
+        log_likelihood, weight = self._total(X, noise_covariance, projection, sample_weight)
+        return criteria.bic(log_likelihood, self._n_parameters(), weight)
 
     def aic(self, X: Any, noise_covariance: Any = None, projection: Any = None, sample_weight: Any = None) -> float:
         """Akaike information criterion on X; smaller is better."""
-        total, _ = self._total(X, noise_covariance, projection, sample_weight)
-        return criteria.aic(total, self._n_parameters())
+        log_likelihood, _ = self._total(X, noise_covariance, projection, sample_weight)
+        return criteria.aic(log_likelihood, self._n_parameters())
 
     def sample_catalogue(self, n_samples: int = 1, *, which: str = "seen") -> Drawn:
         """Draw objects measured and selected as in the survey: those "seen", those "unseen", or the "population"."""

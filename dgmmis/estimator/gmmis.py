@@ -8,11 +8,12 @@ from typing import Any
 from dgmmis.em import Stopping
 from dgmmis.errors import NotConvergedWarning, RepairWarning
 from dgmmis.estimator.fitted import FittedMixture
-from dgmmis.estimator.measured import Measured, check_names
+from dgmmis.estimator.names import check_names
 from dgmmis.estimator.start_method import start_method
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
 from dgmmis.prior import Constraints, Frozen
+from dgmmis.rows import Measured
 from dgmmis.search import Search
 from dgmmis.survey import Survey
 

@@ -8,10 +8,10 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from dgmmis.errors import DataError, require_whole
-from dgmmis.estimator.answers import Question
 from dgmmis.estimator.asked import Asked, seed_of
 from dgmmis.estimator.density import FittedDensity
 from dgmmis.linalg import cholesky_inverse
+from dgmmis.rows import Kind, Question, total
 from dgmmis.types import Covariances, Points
 
 
@@ -52,15 +52,14 @@ class MixtureEstimator(DensityMixin, Asked):  # type: ignore[misc]
 
     def predict_proba(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Any:
         """Responsibilities (n, k) for objects of the catalogue; what they lack to one is the background's."""
-        question = Question(
-            self._shared().responsibilities, columns={"component": self._fitted().model.mixture.n_components}
-        )
+        kind = Kind(columns={"component": self._fitted().model.mixture.n_components})
+        question = Question(self._shared().responsibilities, kind)
         return self._answered(question, X, noise_covariance, projection)
 
     def predict(self, X: Any, noise_covariance: Any = None, projection: Any = None) -> Any:
         """The most probable component of each point (n,); -1 where the background is more probable than any, and for an
         object whose latent values could not have been selected, whatever they were."""
-        return self._answered(Question(self._shared().labels, int), X, noise_covariance, projection)
+        return self._answered(Question(self._shared().labels, Kind(int)), X, noise_covariance, projection)
 
     def score(
         self,
@@ -72,8 +71,8 @@ class MixtureEstimator(DensityMixin, Asked):  # type: ignore[misc]
     ) -> float:
         """Mean of `score_samples`, by weight; a survey store has its own weights. Computed at once, for lazy X too."""
         del y
-        total, weight = self._total(X, noise_covariance, projection, sample_weight)
-        return total / weight
+        log_likelihood, weight = self._total(X, noise_covariance, projection, sample_weight)
+        return log_likelihood / weight
 
     def sample(self, n_samples: int = 1) -> tuple[Points, np.ndarray]:
         """Draw noise-free points (n, d) of the whole population, and their components (n,); -1: background."""
@@ -93,12 +92,11 @@ class MixtureEstimator(DensityMixin, Asked):  # type: ignore[misc]
 
     def _total(self, X: Any, *beside: Any) -> tuple[float, float]:
         """Sum of weight times log likelihood, and of the weights."""
-        question = Question(self._fitted().weighted, columns={"term": 2})
-        sums = self._answered(question, X, *beside).sum(axis=0)
-        total, weight = np.asarray(sums.compute() if hasattr(sums, "compute") else sums, dtype=float)
+        question = Question(self._fitted().weighted, Kind(columns={"term": 2}))
+        log_likelihood, weight = total(question, self._measured(X, *beside))
         if weight <= 0:
             raise DataError("every sample_weight is zero", do="give a weight to the objects that count")
-        return float(total), float(weight)
+        return float(log_likelihood), float(weight)
 
     def _seed(self) -> int:
         return seed_of(self.random_state)

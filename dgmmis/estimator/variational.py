@@ -8,11 +8,12 @@ from typing import Any
 from dgmmis.em import Stopping
 from dgmmis.errors import JobError, NotConvergedWarning, nearest_name
 from dgmmis.estimator.density import FittedDensity
-from dgmmis.estimator.measured import Measured, check_names
 from dgmmis.estimator.mixture_estimator import MixtureEstimator
+from dgmmis.estimator.names import check_names
 from dgmmis.estimator.start_method import start_method
 from dgmmis.initialize import Start
 from dgmmis.prior import Dirichlet, DirichletProcess, NormalInverseWishart, Prior
+from dgmmis.rows import Measured
 from dgmmis.survey import Survey
 from dgmmis.variational.fit import variational_fit
 

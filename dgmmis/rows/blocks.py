@@ -1,78 +1,30 @@
-"""Answers: what a fit says of each row of X, in the kind of array that X is.
+"""Blocks: a function of the rows of each chunk of a dask array."""
 
-numpy arrays, tables of pandas, zarr arrays and stores are answered in numpy, in the order of the catalogue. dask arrays
-and dask tables are answered in lazy dask arrays, chunk for chunk, and nothing is read before these are computed. An
-xarray DataArray is answered in a DataArray with the coordinates of its rows, lazy where it was.
-
-What needs points drawn for it, Z where the noise differs by object and rows selected on what the catalogue lacks, has
-them drawn chunk by chunk: such answers depend, within the error that `scoring` allows, on how rows are cut.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dgmmis.chunk import Chunk, check_points, check_projection, check_weights, chunk_from_arrays
 from dgmmis.errors import ShapeError
-from dgmmis.estimator.measured import Measured, is_labelled
-from dgmmis.execution.blas import one_blas_thread
-from dgmmis.noise import DiagonalNoise, FullNoise, SharedNoise, noise_values, parse_noise
+from dgmmis.noise import DiagonalNoise, FullNoise, NoNoise, SharedNoise, noise_values, parse_noise
 from dgmmis.reals import reals
+from dgmmis.rows.measured import Measured
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """What is asked of rows.
+def by_block(function: Callable[..., Any], measured: Measured, **options: Any) -> Any:
+    """What a function makes of each chunk of lazy rows: a dask array, chunk for chunk, whose chunks are what it is.
 
     Args:
-        ask: a chunk -> arrays, of some of its rows after the other.
-        dtype: of them.
-        columns: {name: how many, or their labels} of their second axis; empty: (n,).
-    """
-
-    ask: Callable[[Chunk], Iterable[np.ndarray]]
-    dtype: Any = float
-    columns: Mapping[str, Any] | None = None
-
-    @property
-    def tail(self) -> tuple[int, ...]:
-        sizes = (self.columns or {}).values()
-        return tuple(size if isinstance(size, int) else len(size) for size in sizes)
-
-
-def answer(question: Question, measured: Measured) -> Any:
-    """What it says of each row: (n,) or (n, columns).
+        function: of a Chunk, checked, and of options.
+        measured: the rows.
+        options: for the function; they may be delayed.
 
     Raises:
-        DgmmisError: rows that are wrong; of lazy ones when they are computed.
+        ShapeError, RefusedError: shapes that do not go together.
+        DgmmisError: rows that are wrong, when they are computed.
     """
-    values = _lazily(question, measured) if measured.is_lazy else _here(question, measured)
-    if not is_labelled(measured.given):
-        return values
-    rows = measured.given.isel({measured.given.dims[1]: 0}, drop=True).rename(None)
-    rows.attrs = {}
-    if question.columns:
-        rows = rows.expand_dims(dict(question.columns), axis=1)
-    return rows.copy(data=values)
-
-
-def _here(question: Question, measured: Measured) -> np.ndarray:
-    references = measured.in_memory().references
-    out = np.empty((sum(reference.n_rows for reference in references), *question.tail), question.dtype)
-    with one_blas_thread():  # the bits do not depend on how many cores there are
-        for reference in references:
-            numbers, done = reference.numbers(np.arange(reference.n_rows)), 0
-            for values in question.ask(reference.load()):
-                out[numbers[done : done + len(values)]] = values
-                done += len(values)
-    return out
-
-
-def _lazily(question: Question, measured: Measured) -> Any:
     import dask.array
-    from dask.delayed import delayed
 
     x = measured.points
     if x.ndim != 2:
@@ -93,16 +45,15 @@ def _lazily(question: Question, measured: Measured) -> Any:
         arrays += [beside, None if beside is None else "iklm"[: beside.ndim]]
     return dask.array.blockwise(
         _of_block,
-        "in"[: 1 + len(question.tail)],
+        "i",
         *arrays,
-        # in the graph once, and not in each of its tasks
-        question=delayed(question, pure=True),
+        function=function,
         shared=shared,
-        new_axes=dict(zip("n", question.tail, strict=False)),
+        **options,
         concatenate=True,
         align_arrays=False,
-        dtype=question.dtype,
-        meta=np.empty((0, *question.tail), question.dtype),
+        dtype=object,
+        meta=np.empty(0, object),
     )
 
 
@@ -113,13 +64,13 @@ def _of_block(
     projection: Any,
     weights: Any,
     *,
-    question: Question,
+    function: Callable[..., Any],
     shared: SharedNoise | None,
-) -> np.ndarray:
-    """What a question says of the rows of a block."""
+    **options: Any,
+) -> Any:
     points, first = reals(points, "X"), int(start[0])
     if len(points) == 0:
-        return np.empty((0, *question.tail), question.dtype)
+        return function(Chunk(points, NoNoise()), **options)
     check_points(points, first)
     if noise is not None and noise.ndim == 2:  # a block has as many rows as features, perhaps
         noise = DiagonalNoise(noise) if noise.shape[1] == points.shape[1] else FullNoise(noise)
@@ -130,8 +81,7 @@ def _of_block(
         projection=None if projection is None else check_projection(projection, points, first),
         first_row=first,
     )
-    with one_blas_thread():
-        return np.concatenate([np.asarray(values, question.dtype) for values in question.ask(chunk)])
+    return function(chunk, **options)
 
 
 def _beside(array: Any, x: Any, name: str) -> Any:

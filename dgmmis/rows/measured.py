@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import validate_data
 
 from dgmmis.dataset.arrays import ArrayDataset, Catalogue
-from dgmmis.errors import JobError, RefusedError, ShapeError
+from dgmmis.errors import RefusedError, ShapeError
 from dgmmis.noise import DiagonalNoise, FullNoise, noise_values
 
 
@@ -58,6 +57,23 @@ class Measured:
         """Whether X is a dask array, so that nothing of it is to be read before it has to be."""
         return hasattr(self.points, "__dask_graph__")
 
+    @property
+    def n_measured(self) -> int | None:
+        """m, the values that were measured of a row; None for what is no table, which is said where it is read."""
+        return int(self.points.schema.n_measured) if self.is_store else _width(self.points)
+
+    @property
+    def n_features(self) -> int | None:
+        """d, the features that they show: as many as they are, or those that are projected; None as `n_measured`."""
+        if self.is_store:
+            return int(self.points.n_features)
+        return _width(self.points if self.projection is None else self.projection)
+
+    def require_features(self, d: int) -> None:
+        """Raise ShapeError unless they show d features."""
+        if self.n_features not in (None, d):
+            raise ShapeError("the data do not fit the model", expected=f"{d} features", got=self.n_features)
+
     def catalogue(self, folder: Path) -> Catalogue:
         """The data as a catalogue: a store as it is; dask and zarr arrays chunk by chunk into a store in `folder`.
 
@@ -103,47 +119,6 @@ class Measured:
         return Measured(_taken(self.points, rows), noise, _taken(self.projection, rows), _taken(self.weights, rows))
 
 
-def check_names(estimator: Any, measured: Measured, *, reset: bool) -> None:
-    """Keep the names of X's columns as `feature_names_in_`, or compare them, as scikit-learn does.
-
-    Those of a store, which every store has, are compared with others only: arrays without names may follow.
-
-    Args:
-        estimator: whose they are.
-        measured: the rows.
-        reset: keep them; False: compare them.
-
-    Raises:
-        ValueError: other names than at the fit, or in another order.
-        JobError: a store of other features.
-    """
-    features = measured.points.schema.features if measured.is_store else None
-    if reset or features is None:
-        header = np.empty((0, 0)) if measured.is_store else _header(measured.given)
-        validate_data(estimator, header, reset=reset, skip_check_array=True, ensure_2d=False)
-    if reset:
-        estimator._survey_features = features
-    elif features is not None:
-        expected = getattr(estimator, "feature_names_in_", estimator._survey_features)
-        if expected is not None and tuple(expected) != features:
-            raise JobError("the survey has other features than the fit", expected=tuple(expected), got=features)
-
-
-def require_features(estimator: Any, measured: Measured) -> None:
-    """Raise ShapeError unless rows have as many features as the fit, or are projections of as many."""
-    if measured.is_store:
-        got: Any = measured.points.n_features
-    else:
-        array = measured.points if measured.projection is None else measured.projection
-        shape = np.shape(array if hasattr(array, "shape") else np.asarray(array, dtype=object))
-        if len(shape) < 2:
-            return  # which has its own message
-        got = shape[-1]
-    if got != estimator.n_features_in_:
-        name, wanted = type(estimator).__name__, estimator.n_features_in_
-        raise ShapeError(f"X has {got} features, but {name} is expecting {wanted} features as input")
-
-
 def is_labelled(X: Any) -> bool:
     """Whether it is an xarray DataArray."""
     return all(hasattr(X, name) for name in ("dims", "coords", "indexes", "isel"))
@@ -163,12 +138,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _header(X: Any) -> Any:
-    """Something whose columns are named as those of X, in which scikit-learn finds the names."""
-    if is_labelled(X):
-        index = X.indexes.get(X.dims[-1])
-        return np.asarray([]) if index is None else index.to_series().to_frame().T
-    return X._meta if hasattr(X, "to_dask_array") else X
+def _width(array: Any) -> int | None:
+    shape = np.shape(array if hasattr(array, "shape") else np.asarray(array, dtype=object))
+    return None if len(shape) < 2 else int(shape[-1])
 
 
 def _counted(array: Any) -> Any:

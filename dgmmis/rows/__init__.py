@@ -1,0 +1,18 @@
+"""Rows in whatever library they come, and what is said of each of them, in the same."""
+
+from dgmmis.rows.answers import Kind, Question, Questions, answer, answers, total
+from dgmmis.rows.measured import Measured, is_labelled
+from dgmmis.rows.under import observing_of, under
+
+__all__ = [
+    "Kind",
+    "Measured",
+    "Question",
+    "Questions",
+    "answer",
+    "answers",
+    "is_labelled",
+    "observing_of",
+    "total",
+    "under",
+]
