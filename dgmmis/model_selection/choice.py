@@ -28,7 +28,7 @@ from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
 
 MOST = 400
-"""Models that are compared: what is summed over the objects grows with the square of their number."""
+"""Models that are compared, at most: what is summed over the objects grows with the square of their number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
