@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from dgmmis.normaliser import Normaliser, mass_blocks, mass_slopes
 from dgmmis.observed import Member
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
-from dgmmis.readings import Found, Readings
+from dgmmis.readings import Found, LeafFunction, Readings
 from dgmmis.replicate import Replicate
 from dgmmis.selection import LinearBounds
 
@@ -55,20 +56,22 @@ class Passes:
     ) -> None:
         self.readings, self.observing, self.constraints = readings, observing, constraints
         self._replicate = replicate
+        self._served = set[int]()
+        """The numbers of the readings."""
         self._points_of: Round | None = None
         self._fresh: tuple[float, float] | None = None
         """The effective number of the round's points, and the error of log Z, when it began."""
 
     def beside(self, replicate: Replicate | None = None) -> "Passes":
-        """Passes of another fit of the same data, with the round now in use."""
+        """Passes of another fit of the same data, with the round now in use; readings are counted for both."""
         other = Passes(self.readings, self.observing, self.constraints, replicate)
-        other._points_of, other._fresh = self._points_of, self._fresh
+        other._points_of, other._fresh, other._served = self._points_of, self._fresh, self._served
         return other
 
     @property
     def count(self) -> int:
-        """Readings of the data, for this fit and those beside it."""
-        return self.readings.count
+        """Readings of the data that served this fit, or those beside it."""
+        return len(self._served)
 
     @property
     def survey_is_partial(self) -> bool:
@@ -83,6 +86,12 @@ class Passes:
     def points_of(self) -> Round | None:
         """The round in use; None where everything was seen."""
         return self._points_of
+
+    def summed(self, function: LeafFunction) -> Any:
+        """The sum of function(number, rows) over the leaves: one more reading of the data."""
+        found = self.readings.summed(function)
+        self._served.add(self.readings.count)
+        return found
 
     def begin_round(self, points_of: Round) -> None:
         """Use these imputed points from now on."""
@@ -102,6 +111,7 @@ class Passes:
     def __call__(self, model: Model) -> Pass:
         bounds = self._bounds(model)
         (found,) = self.readings([self.member(model, bounds)])
+        self._served.add(self.readings.count)
         return self.completed(model, bounds, found)
 
     def member(self, model: Model, bounds: LinearBounds | None) -> Member:
@@ -206,8 +216,10 @@ def together(running: Sequence[tuple[Passes, Passing]]) -> list[Outcome | Dgmmis
         models = [wanted[m] for m in numbers]
         bounds = [running[m][0]._bounds(model) for m, model in zip(numbers, models, strict=True)]
         members = [running[m][0].member(model, of) for m, model, of in zip(numbers, models, bounds, strict=True)]
-        found = running[numbers[0]][0].readings(members)
+        readings = running[numbers[0]][0].readings
+        found = readings(members)
         for m, model, within, sums in zip(numbers, models, bounds, found, strict=True):
+            running[m][0]._served.add(readings.count)
             result: Pass | DgmmisError
             try:
                 result = running[m][0].completed(model, within, sums)

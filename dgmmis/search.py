@@ -98,16 +98,6 @@ class Searching:
         self._stopping, self._callback, self._name = stopping, callback, name
         self.candidates: list[Candidate] = []
 
-    def best_of(self, models: Sequence[Model], seed: int) -> tuple[Outcome, Passes, History]:
-        """The best maximum that first models lead to; its passes and its records.
-
-        Raises:
-            DgmmisError: what the only one, or the first of all, met, if none came to an end.
-        """
-        runners = self.runners(models, seed)
-        follow(runners)
-        return self.best(runners)
-
     def runners(self, models: Sequence[Model], seed: int) -> list[Runner]:
         """Starts from first models, each with a seed of its own; nothing runs yet."""
         return [
@@ -118,7 +108,11 @@ class Searching:
         ]
 
     def best(self, runners: Sequence[Runner]) -> tuple[Outcome, Passes, History]:
-        """The best of starts that have been followed, and what moves make of it; raises as `best_of` does."""
+        """The best of starts that have been followed, and what moves make of it; its passes and its records.
+
+        Raises:
+            DgmmisError: what the only one, or the first of all, met, if none came to an end.
+        """
         best = self._ahead(runners)
         for runner in runners:
             said = "the best" if runner is best else "less than the best"
@@ -193,7 +187,7 @@ class Searching:
         """Where the best of the moves leads; None if none of them gains."""
         constraints = passes.constraints
         frozen = constraints.frozen
-        shapes = passes.readings.summed(ShapesOf(outcome.model))
+        shapes = passes.summed(ShapesOf(outcome.model))
         tried = moves(shapes, starved, frozen.weights | frozen.means | frozen.covariances)
         stopping = replace(self._stopping, tol=max(self._stopping.tol, 1e-6), max_iter=MOVE_PASSES)
         loops, histories = [], [History() for _ in tried]

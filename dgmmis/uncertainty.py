@@ -58,7 +58,7 @@ def information_of(
     with prepared(data, k, survey=survey, constraints=Constraints(), executor=executor) as ready:
         last = evaluated(ready.passes, model, sample=ready.sample, seed=seed).last
         normaliser = ready.passes.normaliser(model, last)
-        found: Information = ready.passes.readings.summed(_LeafInformation(model, ready.passes.observing, normaliser))
+        found: Information = ready.passes.summed(_LeafInformation(model, ready.passes.observing, normaliser))
     return found
 
 
@@ -194,7 +194,7 @@ def _rounds_of(passes: Passes, replicates: Sequence[Replicate]) -> list[Round | 
     points_of = passes.points_of
     if points_of is None or points_of.partition.is_trivial:
         return [points_of] * len(replicates)
-    sums = passes.readings.summed(_Shares(points_of, tuple(replicates)))
+    sums = passes.summed(_Shares(points_of, tuple(replicates)))
     shares = sums[:, :-1] / sums.sum(axis=1, keepdims=True)  # the last are objects of which nothing was measured
     return [
         replace(

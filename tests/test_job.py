@@ -290,6 +290,7 @@ def test_a_prior_has_a_table_of_its_own(tmp_path: Path) -> None:
     assert np.array_equal(components.matrix(2), [[2, 0], [0, 1]])
     assert (components.mean_precision, components.degrees_of_freedom) == (0.1, 4)
     for table, message in (
+        ("", r"\[model.prior\] is empty. Give a concentration"),
         ("concentrations = 2", r"\[model.prior\] has no key 'concentrations'. Did you mean 'concentration'"),
         ("mean = 3", r"\[model.prior\] mean has the wrong type"),
         ("scale = 1\nmean = [1, 2]", r"\[model.prior\] lacks mean_precision, degrees_of_freedom"),

@@ -37,10 +37,11 @@ telemetry
 readings scoring remembered interchange reduction estimate
 rows true_posterior region
 deconvolution outliers divergence
-passes
+passes side_by_side
 rounds
 search
-preparation online
+preparation online fit_result
+alternatives
 fit
 uncertainty job model_selection variational
 simulate runs prediction drawing stream

@@ -87,6 +87,14 @@ def test_slope_and_curvature_are_differences(prior: AnyPrior, freedom: str) -> N
     np.testing.assert_allclose(found, found.T, rtol=1e-12)
 
 
+def test_a_weight_that_all_but_vanished_has_a_curvature() -> None:
+    """Though its square is no number."""
+    mixture = GaussianMixture([1.0, 1e-200], PLANE.mixture.means, PLANE.mixture.covariances)
+    found = prior_curvature(Model(mixture), Constraints(prior=Dirichlet(2.5)))
+    assert np.all(np.isfinite(found))
+    assert found[1, 1] > 1e290
+
+
 def _free_columns(frozen: Frozen) -> np.ndarray:
     """Which of the directions of PLANE with a background move nothing that is frozen: 1 of weights, 2 of each mean, 3
     of each covariance, the fraction."""

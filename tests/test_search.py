@@ -20,7 +20,7 @@ from dgmmis.passes import Passes
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints, Frozen
 from dgmmis.rounds import rounds
-from dgmmis.search import Search, Searching
+from dgmmis.search import Runner, Search, Searching, follow
 from dgmmis.selection import Ball
 from dgmmis.survey import Survey
 
@@ -135,19 +135,23 @@ def test_a_start_that_fails_does_not_take_the_others_with_it(monkeypatch: pytest
     data = ArrayDataset.of(_blobs(300))
     with prepared(data, 4, survey=None, constraints=Constraints(), executor=Serial()) as ready:
 
-        def searching(n: int) -> Searching:
-            return Searching(ready.passes, ready.sample, Search(n), Stopping(1e-3), Callback())
+        def searched(models: list[Model]) -> tuple[Searching, list[Runner]]:
+            search = Searching(ready.passes, ready.sample, Search(2), Stopping(1e-3), Callback())
+            runners = search.runners(models, 0)
+            follow(runners)
+            return search, runners
 
-        search = searching(2)
-        outcome, _, history = search.best_of([bad[0], good], 0)
+        search, runners = searched([bad[0], good])
+        outcome, _, history = search.best(runners)
         assert outcome.status is Status.CONVERGED
         assert len(history.records) == search.candidates[1].n_passes
         failed, best = search.candidates
         assert np.isnan(failed.objective)
         assert "no way from first" in failed.sentence
         assert best.sentence == "the best"
+        search, runners = searched(bad)
         with pytest.raises(NumericalError, match="no way from first"):
-            searching(2).best_of(bad, 0)
+            search.best(runners)
 
 
 STARVED = GaussianMixture(

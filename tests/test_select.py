@@ -28,6 +28,7 @@ from dgmmis import (
     Survey,
     Uniform,
 )
+from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.callback import Callback, Step
 from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.errors import DataError, JobError, PlanError, RefusedError
@@ -35,7 +36,7 @@ from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
 from dgmmis.execution.tree import Partial
-from dgmmis.fit import Alternative, Fit, fit
+from dgmmis.fit import Fit, fit
 from dgmmis.model_selection import Choice, Entry, cross_validate, select
 from dgmmis.model_selection.fitting import abreast
 from dgmmis.plan import USABLE, Work, make_plan
@@ -110,6 +111,18 @@ def test_folds_share_readings_too_and_find_what_cross_validation_does() -> None:
         difference = entry.validation - alone
         assert (difference.value, difference.standard_error) == (0, 0)
     assert executor.readings["_grouped"] == 3  # one for each fold
+    assert choice.n_passes == executor.readings.total()  # those that judge a fold among them
+
+
+def test_a_fit_counts_the_readings_that_served_it() -> None:
+    """And none of the moves of those beside it."""
+    data, search, executor = ArrayDataset.of(FAR.sample(900, 8)), Search(split_merge=2), Counting()
+    alternatives = [Alternative(Start(k, "random"), "full") for k in (2, 3, 4)]
+    found = fit_side_by_side(data, alternatives, search=search, executor=executor)
+    assert found.n_passes == executor.readings.total()
+    for of, end in zip(alternatives, found.ends, strict=True):
+        assert isinstance(end, Fit)
+        assert end.n_passes == fit(data, of.start, search=search).n_passes < found.n_passes
 
 
 @pytest.mark.parametrize("survey", [None, Survey(Box([-np.inf, -np.inf], [2.0, np.inf]))], ids=["seen", "selected"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dgmmis.dataset.checkpoint import read_run
+from dgmmis.dataset.place import place_of
 from dgmmis.job import constraints_of, read_job
 from dgmmis.simulate import simulate
 
@@ -79,7 +80,7 @@ def test_the_help_says_what_is_lost_and_has_an_example(survey: Path) -> None:
     for words in (
         "dgmmis select survey.toml --components 1:20",
         "What was done by then is lost",
-        "[bic|aic|icl|held-out]",
+        "bic, aic, icl, or held-out",
     ):
         assert words in " ".join(shown.stdout.split())
 
@@ -109,8 +110,9 @@ def test_machines_get_json_and_nothing_else(survey: Path) -> None:
         (["--components", "1:2:3:4"], "'1:2:3:4' is not of the form"),
         (["--components", "two"], "'two' is not of the form"),
         (["--components", "1:999999999999999999999999"], "is not of the form"),
+        (["--components", "1:401"], "up to 400 of them"),
         ([], "Missing option '--components'"),
-        (["--components", "1:3", "--criterion", "bci"], "'bci' is not one of"),
+        (["--components", "1:3", "--criterion", "bci"], "unknown criterion 'bci'. Did you mean 'bic'"),
         (["--components", "1:3", "--folds", "1"], "1 is not in the range x>=2"),
         (["--components", "1:3", "--covariance-types", "full,round"], "unknown covariance_type 'round'"),
         (["--components", "1:3", "--plot", "select.gif"], "must end in one of .png, .pdf, .svg"),
@@ -148,6 +150,16 @@ def test_what_cannot_be_chosen_is_refused(survey: Path) -> None:
     done = select(survey, "survey.toml", "--components", "1,99999")
     assert done.returncode == 65
     assert "fewer objects than components" in done.stderr
+
+
+def test_the_best_is_put_into_a_bucket(survey: Path, bucket: str) -> None:
+    done = select(survey, "survey.toml", "--components", "1,2", "--out", f"{bucket}/best.run", "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["run"] == f"{bucket}/best.run"
+    place = place_of(bucket) / "best.run"
+    assert json.loads((place / "choice.json").read_bytes())["table"] == document["table"]
+    assert read_run(f"{bucket}/best.run").model.mixture.n_components == document["n_components"]
 
 
 def test_one_that_has_not_settled_has_an_exit_code(survey: Path) -> None:

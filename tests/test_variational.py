@@ -434,6 +434,10 @@ def test_the_estimator_reads_what_others_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored.predict_proba(Dataset.open(path)).argmax(axis=1), stored.predict(path))
     assert expected.score(y) == pytest.approx(float(expected.mixture_.log_density(y).mean()), rel=1e-9)
     assert expected.lower_bounds_[-1] == expected.lower_bound_
+    assert expected.score(y) == pytest.approx(float(expected.model_.log_density(y).mean()), rel=1e-9)
+    assert expected.score(y) == pytest.approx(float(expected.result_.model.log_density(y).mean()), rel=1e-9)
+    sharing = expected.result_.expectation_model  # responsibilities follow it, and densities do not
+    assert np.max(np.abs(sharing.mixture.weights - expected.weights_)) > 1e-4
     points, labels = expected.sample(50)
     assert points.shape == (50, 2)
     assert set(labels) <= set(range(5))
@@ -445,8 +449,6 @@ def test_refusals() -> None:
     data = ArrayDataset.of(y)
     with pytest.raises(RefusedError, match=r"a selection, and a variational posterior.*no bound"):
         variational_fit(data, Start(2), survey=Survey(Box([-9, -9], [9, 9])))
-    with pytest.raises(RefusedError, match="a selection, and a variational posterior"):
-        VariationalGMMis(2, selection=Box([-9, -9], [9, 9])).fit(y)
     with pytest.raises(RefusedError, match="a cutoff"):
         variational_fit(data, Start(2, cutoff=5.0))
     priors: tuple[tuple[AnyPrior, type[Exception], str], ...] = (

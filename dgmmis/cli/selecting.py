@@ -9,16 +9,13 @@ import click
 
 from dgmmis.cli.operations import Operation, operators
 from dgmmis.cli.output import show_rows
-from dgmmis.cli.program import allow_code_option, common, program
+from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
 
 if TYPE_CHECKING:
     from dgmmis.model_selection import Choice
 
 PICTURES = (".png", ".pdf", ".svg")
-
-MOST = 400
-"""Numbers of components."""
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -29,6 +26,8 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if not isinstance(value, str):
             return tuple(value)
+        from dgmmis.model_selection.choice import MOST
+
         numbers: set[int] = set()
         try:
             for part in value.split(","):
@@ -59,14 +58,13 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 )
 @click.option(
     "--criterion",
-    type=click.Choice(["bic", "aic", "icl", "held-out"]),
     default="bic",
     show_default=True,
-    help="By what one is chosen; held-out: the log-likelihood of folds that the fits have not seen.",
+    help="By what one is chosen: bic, aic, icl, or held-out, the log-likelihood of folds that the fits have not seen.",
 )
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out rows.")
 @click.option("--starts", type=click.IntRange(min=1), help="First models of each; default: the job's.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the best there as a run, and the table.")
+@click.option("--out", type=PLACE, help="Write the best there as a run, and the table.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the criterion there: png, pdf, svg."
 )
@@ -139,6 +137,7 @@ def _require_place_for_picture(plot: Path) -> None:
 
 
 def _show(choice: "Choice", out: Path | None, as_json: bool) -> None:
+    from dgmmis.ending import NOT_CONVERGED
     from dgmmis.summary import choice_table
 
     if as_json:
@@ -150,4 +149,4 @@ def _show(choice: "Choice", out: Path | None, as_json: bool) -> None:
             click.echo(f"written to {out}")
     if not choice.best.converged:
         click.echo(choice.best.status.value, err=True)
-        sys.exit(3)
+        sys.exit(NOT_CONVERGED)

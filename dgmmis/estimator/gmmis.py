@@ -53,7 +53,7 @@ class GMMis(FittedMixture):
 
     Attributes:
         weights_, means_, covariances_: of the components (k,), (k, d), (k, d, d).
-        mixture_: them as a GaussianMixture.
+        model_, mixture_: them as a Model, with the background, and as a GaussianMixture.
         background_amplitude_: the background's fraction.
         completeness_: the fraction of the population that was seen, Z; `completeness_error_` its Monte-Carlo error.
         log_likelihood_: mean per object, normalised under selection.
@@ -66,8 +66,9 @@ class GMMis(FittedMixture):
         n_features_in_: features of the data: with projections, those of what they project.
         feature_names_in_: names of X's columns, where X is a table of pandas or dask, or a DataArray whose second
             dimension has a coordinate of words; other names, or another order, are then refused by whatever follows.
-        precisions_, precisions_cholesky_, lower_bound_: as scikit-learn's GaussianMixture has them; all arrays over
-            features are full matrices, whatever the covariance_type.
+        precisions_, precisions_cholesky_, lower_bound_: as scikit-learn's GaussianMixture has them, the bound per
+            object (VariationalGMMis: of all together); all arrays over features are full matrices, whatever the
+            covariance_type.
 
     With metadata routing, `noise_covariance`, `projection` and `sample_weight` can be requested by `fit`, `score` and
     the others: they are then cut, row by row, as X is, and a covariance (d, d) is passed on as it is. Noise is in the

@@ -14,7 +14,6 @@ from dgmmis.estimator.start_method import start_method
 from dgmmis.initialize import Start
 from dgmmis.prior import Dirichlet, DirichletProcess, NormalInverseWishart, Prior
 from dgmmis.rows import Measured
-from dgmmis.survey import Survey
 from dgmmis.variational.fit import variational_fit
 
 OF_WEIGHTS: dict[str, type[Dirichlet] | type[DirichletProcess]] = {
@@ -27,7 +26,7 @@ class VariationalGMMis(MixtureEstimator):
     """Variational posterior of a Gaussian mixture of a noisy, incomplete survey; needless components lose their weight.
 
     The names are those of scikit-learn's BayesianGaussianMixture, and so are the numbers where nothing is noisy or
-    missing.
+    missing. Everything must have been seen: under a selection there is no bound (`variational_fit` says why).
 
     Args:
         n_components: as many as there may be.
@@ -37,7 +36,6 @@ class VariationalGMMis(MixtureEstimator):
         mean_prior, mean_precision_prior, degrees_of_freedom_prior, covariance_prior: a NormalInverseWishart's: (d,), a
             number, a number, a variance or (d, d); given all together, or None for what `variational_fit` finds.
         background: a fixed density whose fraction has a posterior, too.
-        selection: None: refused, with the reason.
         init: "kmeans", "random", "grid" or a GaussianMixture.
         n_init: so many starts; the best bound wins.
         tol, max_iter: smallest gain of the bound per object that is worth going on for; passes over the data at most.
@@ -45,12 +43,13 @@ class VariationalGMMis(MixtureEstimator):
 
     Attributes:
         weights_, means_, covariances_: means of the posterior: E alpha (k,), E mu (k, d), (E C^-1)^-1 (k, d, d).
-        mixture_: them as a GaussianMixture.
+        model_, mixture_: them as a Model, with the background, and as a GaussianMixture.
         background_amplitude_: mean of the background's fraction.
         mean_precision_, degrees_of_freedom_: of the posterior (k,).
         posterior_: with `log_predictive`; result_: the VariationalFit, with `mean_interval`.
         n_effective_: components that have an object or more.
-        lower_bound_: on the log evidence of all objects, constants included; lower_bounds_: it, pass by pass.
+        lower_bound_: on the log evidence of all objects together, constants included, as scikit-learn's
+            BayesianGaussianMixture has it (GMMis: per object, as its GaussianMixture); lower_bounds_: it, pass by pass.
         n_iter_, n_passes_: passes of the start that won, and in all. converged_, status_: why it ended.
         n_features_in_: features of the data.
     """
@@ -67,7 +66,6 @@ class VariationalGMMis(MixtureEstimator):
         degrees_of_freedom_prior: Any = None,
         covariance_prior: Any = None,
         background: Any = None,
-        selection: Any = None,
         init: Any = "kmeans",
         n_init: Any = 1,
         tol: Any = 1e-6,
@@ -83,7 +81,6 @@ class VariationalGMMis(MixtureEstimator):
         self.degrees_of_freedom_prior = degrees_of_freedom_prior
         self.covariance_prior = covariance_prior
         self.background = background
-        self.selection = selection
         self.init = init
         self.n_init = n_init
         self.tol = tol
@@ -119,18 +116,18 @@ class VariationalGMMis(MixtureEstimator):
                 start,
                 prior=self._prior(),
                 covariance_type=self.covariance_type,
-                survey=Survey(self.selection),
                 stopping=Stopping(self.tol, self.max_iter),
                 n_starts=self.n_init,
                 seed=self._seed(),
             )
         check_names(self, measured, reset=True)
-        self._density = FittedDensity(result.posterior.mean_model, result.observing, 0.0)
-        self._sharing = FittedDensity(result.model, result.observing, 0.0)
-        self.result_, self.posterior_, self.mixture_ = result, result.posterior, result.mixture
+        self._density = FittedDensity(result.model, result.observing, 0.0)
+        self._sharing = FittedDensity(result.expectation_model, result.observing, 0.0)
+        self.result_, self.posterior_ = result, result.posterior
+        self.model_, self.mixture_ = result.model, result.mixture
         self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
         self.covariances_ = self.mixture_.covariances
-        self.background_amplitude_ = result.posterior.mean_model.background_fraction
+        self.background_amplitude_ = result.model.background_fraction
         components = result.posterior.components
         self.mean_precision_, self.degrees_of_freedom_ = components.mean_precision, components.degrees_of_freedom
         self.n_effective_, self.n_passes_ = result.n_effective, result.n_passes

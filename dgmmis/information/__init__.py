@@ -8,7 +8,7 @@ both together say how estimates scatter (Huber 1967; White 1982). All of it foll
 
 from dgmmis.information.curvature import second_matrix
 from dgmmis.information.errors import Information, StandardErrors, resolved_covariance, standard_errors
-from dgmmis.information.of_prior import prior_curvature, prior_slope
+from dgmmis.information.of_prior import LEAST, component_curvature, prior_curvature, prior_slope
 from dgmmis.information.parameters import component_places, free_directions, gradient, n_directions
 from dgmmis.information.scores import (
     Pairs,
@@ -24,6 +24,7 @@ from dgmmis.information.scores import (
 )
 
 __all__ = [
+    "LEAST",
     "Information",
     "Pairs",
     "ScoreProducts",
@@ -31,6 +32,7 @@ __all__ = [
     "Terms",
     "block_scores",
     "block_terms",
+    "component_curvature",
     "component_places",
     "density_slopes",
     "free_directions",

@@ -6,13 +6,14 @@ With P = C^-1, Psi = scale + kappa delta delta', delta = m - mu, a component's l
 import numpy as np
 
 from dgmmis.information.parameters import component_places, gradient, n_directions
-from dgmmis.linalg import pack, packed_indices
+from dgmmis.linalg import pack, packed_indices, packed_size
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.prior import Constraints
+from dgmmis.types import Feature, Matrix
 
-LEAST = 1e-300
-"""A weight below it is divided by as if it were this."""
+LEAST = 1e-150
+"""A weight below it is divided by as if it were this, whose square is still a number."""
 
 
 def prior_slope(model: Model, constraints: Constraints) -> np.ndarray:
@@ -52,23 +53,38 @@ def prior_curvature(model: Model, constraints: Constraints) -> np.ndarray:
     prior = constraints.components_prior
     if prior is None:
         return out
+    scatter, away, places = prior.scatter(mixture.means), prior.pull(mixture.means), component_places(model)
+    kappa, count = prior.mean_precision, prior.count(d)
+    for c, covariance in enumerate(mixture.covariances):
+        found = component_curvature(covariance, scatter[c], count=count, mean_precision=kappa, away=away[c])
+        places_of = np.arange(d + packed_size(d))
+        own = places_of[np.where(places_of < d, c not in frozen.means, c not in frozen.covariances)]
+        rows = places[c, 1 + own]
+        out[rows[:, None], rows] = found[own[:, None], own]
+    return out
+
+
+def component_curvature(
+    covariance: Matrix, scatter: Matrix, *, count: float, mean_precision: float, away: Feature
+) -> np.ndarray:
+    """Minus the second derivatives (d + t, d + t), by mean and packed covariance, of -[r log|C| + tr(Psi P)] / 2.
+
+    With Psi = c C, r = c and b for kappa it is what is known of a component by b objects whose mean, and c whose
+    spread, are its own: b P, and c tr(P D P E) / 2.
+
+    Args:
+        covariance: C (d, d).
+        scatter: Psi (d, d).
+        count: r.
+        mean_precision: kappa.
+        away: delta (d,), from the mean.
+    """
+    inverse, d = np.linalg.inv(covariance), len(away)
     i, j = packed_indices(d)
     changes = np.zeros((len(i), d, d))
     changes[np.arange(len(i)), i, j] = changes[np.arange(len(i)), j, i] = 1.0
-    scatter, pull, places = prior.scatter(mixture.means), prior.pull(mixture.means), component_places(model)
-    kappa, count = prior.mean_precision, prior.count(d)
-    for c, covariance in enumerate(mixture.covariances):
-        inverse, means, entries = np.linalg.inv(covariance), places[c, 1 : 1 + d], places[c, 1 + d :]
-        if c not in frozen.means:
-            out[means[:, None], means] = kappa * inverse
-        if c in frozen.covariances:
-            continue
-        both = np.einsum("sab,btc->satc", changes @ inverse, changes.transpose(1, 0, 2))  # D P E
-        outer = np.einsum("ca,satc->st", inverse @ scatter[c] @ inverse, both)
-        plain = np.einsum("ca,satc->st", inverse, both)
-        out[entries[:, None], entries] = 0.5 * (outer + outer.T - count * plain)
-        if c not in frozen.means:
-            cross = kappa * inverse @ changes @ inverse @ pull[c]
-            out[entries[:, None], means] = cross
-            out[means[:, None], entries] = cross.T
-    return out
+    both = np.einsum("sab,btc->satc", changes @ inverse, changes.transpose(1, 0, 2))  # D P E
+    outer = np.einsum("ca,satc->st", inverse @ scatter @ inverse, both)
+    plain = np.einsum("ca,satc->st", inverse, both)
+    cross = mean_precision * inverse @ changes @ inverse @ away
+    return np.block([[mean_precision * inverse, cross.T], [cross, 0.5 * (outer + outer.T - count * plain)]])

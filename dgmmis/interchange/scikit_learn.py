@@ -9,9 +9,8 @@ from dgmmis.interchange.parameters import mixture_of
 from dgmmis.linalg import cholesky_inverse
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
+from dgmmis.prior import COVARIANCE_TYPES
 from dgmmis.reals import reals
-
-COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
 
 def from_sklearn(estimator: Any) -> GaussianMixture:

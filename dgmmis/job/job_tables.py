@@ -39,7 +39,7 @@ class ModelTable:
     covariance_type: str = _key(str, "full")
     init: str = _key(str, "kmeans")
     prior_scale: float | Sequence[Sequence[float]] | None = _key((*NUMBER, list), None)
-    prior: Mapping[str, Any] = _key(dict, {})
+    prior: Mapping[str, Any] | None = _key(dict, None)
     frozen: Mapping[str, Sequence[int]] = _key(dict, {})
     cutoff: float | None = _key(NUMBER, None)
 

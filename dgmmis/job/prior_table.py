@@ -12,16 +12,21 @@ OF_MEANS = ("mean", "mean_precision", "degrees_of_freedom")
 
 
 def prior_of(model: ModelTable) -> Prior | InverseWishart | None:
-    """What `prior_scale`, or the table [model.prior], says.
+    """What the table [model.prior] says, or `prior_scale`, which is its `scale` alone in jobs from before it.
 
     Raises:
-        JobError: keys that it does not have, or that do not go together.
+        JobError: no keys, keys that it does not have, or that do not go together.
         DgmmisError: values that cannot be.
     """
-    if not model.prior:
+    if model.prior is None:
         return None if model.prior_scale is None else InverseWishart(_reals(model.prior_scale))
     if model.prior_scale is not None:
         raise JobError("[model] has both prior_scale and a table [model.prior]", do="write prior.scale instead")
+    if not model.prior:
+        raise JobError(
+            "[model.prior] is empty",
+            do="give a concentration, of weights, or a scale, of covariances; or leave the table out",
+        )
     table: PriorTable = read_table("model.prior", model.prior, PriorTable)
     weights = None if table.concentration is None else Dirichlet(_reals(table.concentration))
     lacking = [key for key in ("scale", *OF_MEANS) if getattr(table, key) is None]

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.callback import Callback, Callbacks
 from dgmmis.criteria import aic, bic, n_parameters
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.dataset.folds import Fold
 from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
-from dgmmis.fit import Alternative, Fit, check_start, fit_side_by_side
+from dgmmis.fit import Fit, check_start
 from dgmmis.model_selection.comparison import Comparison
 from dgmmis.model_selection.criterion import Criterion
 from dgmmis.model_selection.cross_validation import CrossValidation, Difference, validated
@@ -23,10 +24,11 @@ from dgmmis.model_selection.fitting import Fitting, Steps, abreast
 from dgmmis.model_selection.recommendation import recommendation
 from dgmmis.model_selection.scores import Judge, working
 from dgmmis.plan import Work
+from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
 
 MOST = 400
-"""Models that are compared: what is summed over the objects grows with the square of their number."""
+"""Models that are compared, at most: what is summed over the objects grows with the square of their number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +38,8 @@ class Choice:
     Args:
         criterion: by what.
         table: one entry for every model, structure by structure, each in the order of the numbers of components.
-        best: the fit of the best.
-        n_passes: readings of the data in all.
+        best: the fit of the best; its `n_passes` are those that served it.
+        n_passes: readings of the data, or of the parts that a fold is fitted to or judged on, in all.
         seconds: in all.
     """
 
@@ -194,24 +196,24 @@ class _Job:
 
     def fit(self, group: Sequence[Alternative], executor: Executor) -> None:
         """Fit some models side by side, to all rows and to those of all folds but one."""
-        self._fits += zip(group, self._fitted(executor, "", self._data, group), strict=True)
+        found = self._fitted(executor, "", self._data, group)
+        self._fits += zip(group, found.ends, strict=True)
+        self._n_passes += found.n_passes
         if not self._folds:
             self._validations += [None] * len(group)
             return
         folds = iter(self._folds)
 
-        def side_by_side(part: Catalogue, some: Sequence[Alternative]) -> list[Fit | NumericalError]:
+        def fit_all(part: Catalogue, some: Sequence[Alternative]) -> SideBySide[Fit]:
             return self._fitted(executor, f"fold {next(folds).number}: ", part, some)
 
-        self._validations += validated(self._data, group, side_by_side, folds=self._folds, executor=executor)
+        judged = validated(self._data, group, fit_all, folds=self._folds, executor=executor)
+        self._validations += judged.ends
+        self._n_passes += judged.n_passes
 
-    def _fitted(
-        self, executor: Executor, prefix: str, data: Catalogue, some: Sequence[Alternative]
-    ) -> list[Fit | NumericalError]:
+    def _fitted(self, executor: Executor, prefix: str, data: Catalogue, some: Sequence[Alternative]) -> SideBySide[Fit]:
         self._steps.prefix = prefix
-        found = fit_side_by_side(data, some, executor=executor, callbacks=[self._steps], **self._way)
-        self._n_passes += max((one.n_passes for one in found if isinstance(one, Fit)), default=0)
-        return found
+        return fit_side_by_side(data, some, executor=executor, callbacks=[self._steps], **self._way)
 
     def chosen(self, executor: Executor, started: float) -> Choice:
         """The best of them, and by how much it is."""

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.address import Purpose, generator
+from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.dataset.arrays import Catalogue, Reference, as_catalogue
 from dgmmis.dataset.folds import Fold, held_out, training
 from dgmmis.em import Status, Stopping
 from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.tree import Partial
-from dgmmis.fit import Alternative, Fit, check_start, fit_side_by_side
+from dgmmis.fit import Fit, check_start
 from dgmmis.initialize import Start
 from dgmmis.model import Model
 from dgmmis.model_selection.scores import (
@@ -30,6 +31,7 @@ from dgmmis.model_selection.scores import (
 )
 from dgmmis.prior import Constraints
 from dgmmis.search import Search
+from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
 
@@ -39,7 +41,8 @@ GROUPS = 256
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of the held-out mean log-likelihoods of two ways to fit, and its standard error over the objects."""
+    """Of a number for two ways to fit, such as their held-out mean log-likelihoods or their BIC, and its standard error
+    over the objects."""
 
     value: float
     standard_error: float
@@ -74,10 +77,7 @@ class HeldOut:
         Raises:
             NumericalError: an object to which the model gives no density.
         """
-        (found,) = cls.of_each(rows, fold, [(model, status)], survey=survey, executor=executor)
-        if isinstance(found, NumericalError):
-            raise found
-        return found
+        return cls.of_each(rows, fold, [(model, status)], survey=survey, executor=executor).only
 
     @classmethod
     def of_each(
@@ -88,14 +88,14 @@ class HeldOut:
         *,
         survey: Survey | None,
         executor: Executor,
-    ) -> "list[HeldOut | NumericalError]":
+    ) -> "SideBySide[HeldOut]":
         """The same for several models, which share the readings; an error where one gives an object no density."""
         models = [model for model, _ in fitted]
         found = judged_side_by_side(rows, models, survey=survey, seed=fold.seed, executor=executor)
-        judges = tuple(one[1] for one in found if not isinstance(one, NumericalError))
+        judges = tuple(one[1] for one in found.ends if not isinstance(one, NumericalError))
         sums = iter(_group_sums(rows, judges, fold, executor))
         results: list[HeldOut | NumericalError] = []
-        for (_, status), one in zip(fitted, found, strict=True):
+        for (_, status), one in zip(fitted, found.ends, strict=True):
             if isinstance(one, NumericalError):
                 results.append(one)
                 continue
@@ -109,7 +109,7 @@ class HeldOut:
                         do="the model gives them no density: use more objects, fewer components, or a background",
                     )
                 )
-        return results
+        return SideBySide(results, found.n_passes + (1 if judges else 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,33 +200,34 @@ def cross_validate(
     alternatives = [Alternative(start, constraints.covariance_type)]
     with working(data, start.n_components, survey, executor) as executor:
         way: dict[str, Any] = {"survey": survey, "constraints": constraints, "stopping": stopping, "search": search}
-        side_by_side = partial(fit_side_by_side, seed=seed, executor=executor, **way)
-        (found,) = validated(data, alternatives, side_by_side, folds=Fold.all(n_folds, seed), executor=executor)
-    if isinstance(found, NumericalError):
-        raise found
-    return found
+        fit_all = partial(fit_side_by_side, seed=seed, executor=executor, **way)
+        folds = Fold.all(n_folds, seed)
+        return validated(data, alternatives, fit_all, folds=folds, executor=executor).only
 
 
-SideBySide = Callable[[Catalogue, Sequence[Alternative]], list[Fit | NumericalError]]
+FitAll = Callable[[Catalogue, Sequence[Alternative]], SideBySide[Fit]]
 """(data, alternatives) -> their fits: `fit_side_by_side` but for what is the same for all folds."""
 
 
 def validated(
     data: Catalogue,
     alternatives: Sequence[Alternative],
-    side_by_side: SideBySide,
+    fit_all: FitAll,
     *,
     folds: Sequence[Fold],
     executor: Executor,
-) -> list[CrossValidation | NumericalError]:
+) -> SideBySide[CrossValidation]:
     """Cross-validations of several models: those that are fitted to the same rows, or judged by them, share readings.
     The first error of one ends it."""
     parts: list[list[HeldOut]] = [[] for _ in alternatives]
     errors: dict[int, NumericalError] = {}
+    n_passes = 0
     for fold in folds:
         alive = [m for m in range(len(alternatives)) if m not in errors]
         fits: dict[int, Fit] = {}
-        for m, found in zip(alive, side_by_side(training(data, fold), [alternatives[m] for m in alive]), strict=True):
+        fitted = fit_all(training(data, fold), [alternatives[m] for m in alive])
+        n_passes += fitted.n_passes
+        for m, found in zip(alive, fitted.ends, strict=True):
             if isinstance(found, NumericalError):
                 errors[m] = found
             else:
@@ -234,14 +235,16 @@ def validated(
         if not fits:
             break
         survey = next(iter(fits.values())).survey  # with the noise law of the training part: the same for all
-        fitted = [(result.model, result.status) for result in fits.values()]
-        rest = held_out(data, fold)
-        for m, part in zip(fits, HeldOut.of_each(rest, fold, fitted, survey=survey, executor=executor), strict=True):
+        models = [(result.model, result.status) for result in fits.values()]
+        judged = HeldOut.of_each(held_out(data, fold), fold, models, survey=survey, executor=executor)
+        n_passes += judged.n_passes
+        for m, part in zip(fits, judged.ends, strict=True):
             if isinstance(part, NumericalError):
                 errors[m] = part
             else:
                 parts[m].append(part)
-    return [errors[m] if m in errors else CrossValidation(tuple(of)) for m, of in enumerate(parts)]
+    ends = [errors[m] if m in errors else CrossValidation(tuple(of)) for m, of in enumerate(parts)]
+    return SideBySide(ends, n_passes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import Any
 
+from dgmmis.dataset.under_way import finite
 from dgmmis.model_selection.criterion import Criterion
 from dgmmis.model_selection.cross_validation import CrossValidation, Difference
 
@@ -77,9 +78,8 @@ class Entry:
         values = {name: getattr(self, name) for name in names}
         worse = self.worse or Difference(nan, nan)
         values |= {"worse": worse.value, "worse_error": worse.standard_error}
-        finite = {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in values.items()}
         return {
-            **finite,
+            **finite(values),
             "status": self.status,
             "converged": self.converged,
             "repairs": list(self.repairs),

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from dgmmis.alternatives import Alternative
 from dgmmis.callback import Callback, Step
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.em import Stopping
 from dgmmis.execution.executor import Resources
-from dgmmis.fit import Alternative
 from dgmmis.initialize import Start
 from dgmmis.model import Model
 from dgmmis.plan import USABLE, Plan, Work, make_plan

@@ -24,6 +24,7 @@ from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
 from dgmmis.rounds import evaluating
 from dgmmis.scoring import Scores, score_rows
+from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
 
@@ -70,15 +71,12 @@ def judged(
     data: Catalogue, model: Model, *, survey: Survey | None, seed: int, executor: Executor | None
 ) -> tuple[Pass, Judge]:
     """What `fit.evaluate` gives, and what scores the same rows one by one."""
-    (found,) = judged_side_by_side(data, [model], survey=survey, seed=seed, executor=executor)
-    if isinstance(found, NumericalError):
-        raise found
-    return found
+    return judged_side_by_side(data, [model], survey=survey, seed=seed, executor=executor).only
 
 
 def judged_side_by_side(
     data: Catalogue, models: Sequence[Model], *, survey: Survey | None, seed: int, executor: Executor | None
-) -> list[tuple[Pass, Judge] | NumericalError]:
+) -> SideBySide[tuple[Pass, Judge]]:
     """`judged` for several models, which share the readings; an error where one gives no numbers."""
     abreast, found = sum(model.mixture.n_components for model in models), list[tuple[Pass, Judge] | NumericalError]()
     with prepared(data, abreast, survey=survey, constraints=Constraints(), executor=executor) as ready:
@@ -93,7 +91,7 @@ def judged_side_by_side(
                 found.append(end)
             else:
                 raise end
-    return found
+        return SideBySide(found, ready.passes.count)
 
 
 @contextmanager

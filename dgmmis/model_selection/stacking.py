@@ -43,7 +43,7 @@ class Stack:
         log_likelihood: mean held-out log-likelihood of the average per object.
         of_each: of each model alone (m,).
         lacking: no other weights give a mean greater by more than this.
-        n_passes: over the data.
+        n_passes: over the data, for the weights.
     """
 
     model: Model

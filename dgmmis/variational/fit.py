@@ -40,11 +40,11 @@ class VariationalFit:
 
     Args:
         posterior: of the parameters.
-        model: whose E-step is the posterior's: responsibilities follow it, densities do not (`posterior.mean_model`).
+        expectation_model: whose E-step is the posterior's: responsibilities follow it, densities do not (`model`).
         status: why it stopped; `status.value` is a sentence.
         records: one for every pass but the first; their objective is the bound per object.
         bound: on the log evidence, of all objects together, constants included.
-        last: the pass of the model.
+        last: the pass of the expectation model.
         sample: some of the rows.
         observing: how the objects were observed.
         n_samples: sum of their weights.
@@ -54,7 +54,7 @@ class VariationalFit:
     """
 
     posterior: Posterior
-    model: Model
+    expectation_model: Model
     status: Status
     records: tuple[Record, ...]
     bound: float
@@ -95,8 +95,13 @@ class VariationalFit:
 
     def mean_spread(self) -> MeanSpread:
         """How sure the means are."""
-        known = information(self.model, self.sample, self.observing, None, self.last)
+        known = information(self.expectation_model, self.sample, self.observing, None, self.last)
         return MeanSpread.of(self.posterior, known.curvature, self.counts >= PRESENT)
+
+    @property
+    def model(self) -> Model:
+        """The density: of the parameters' means (`Posterior.mean_model`)."""
+        return self.posterior.mean_model
 
     @property
     def mixture(self) -> GaussianMixture:
@@ -161,7 +166,7 @@ def variational_fit(
         callback.on_end(outcome.status.value)
     return VariationalFit(
         posterior=ascents[best].posterior_of(outcome.model),
-        model=outcome.model,
+        expectation_model=outcome.model,
         status=outcome.status,
         records=tuple(histories[best].records),
         bound=outcome.last.objective * outcome.last.n_samples,

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student
 
-from dgmmis.information import component_places, free_directions, n_directions
-from dgmmis.linalg import covariance_root, packed_indices
+from dgmmis.information import LEAST, component_curvature, component_places, free_directions, n_directions
+from dgmmis.linalg import covariance_root
 from dgmmis.model import Model
 from dgmmis.prior import Constraints, Dirichlet, Frozen
 from dgmmis.types import Means, Weights
@@ -55,7 +55,7 @@ class MeanSpread:
         beta, nu = components.mean_precision, components.degrees_of_freedom
         weights = family.weights
         a = weights.vector(k) if isinstance(weights, Dirichlet) else np.full(k, weights.concentration / k)
-        prior = _known(model, a, np.full(k, kappa), np.full(k, nu_0), kappa * family.components.pull(components.means))
+        prior = _known(model, a, np.full(k, kappa), np.full(k, nu_0), family.components.pull(components.means))
         complete = _known(model, a + beta - kappa, beta, nu, np.zeros((k, d)))
         places = component_places(model)
         absent = places[~present].ravel()
@@ -83,24 +83,18 @@ class MeanSpread:
         return self.centre - reach, self.centre + reach
 
 
-def _known(model: Model, of_weights: Weights, of_means: Weights, of_shapes: Weights, pull: Means) -> np.ndarray:
+def _known(model: Model, of_weights: Weights, of_means: Weights, of_shapes: Weights, away: Means) -> np.ndarray:
     """I(a, b, c) (p, p): what so many objects (k,) tell of each component, were they known to be its own.
 
-    Where they would have the means elsewhere, by pull / b (k, d), they tell P D P pull between mean and covariance.
+    Where they would have the means elsewhere, by `away` (k, d), they tell b P D P away between mean and covariance.
     """
     mixture = model.mixture
-    i, j = packed_indices(mixture.n_features)
     out, places = np.zeros((n_directions(model),) * 2), component_places(model)
-    changes = np.zeros((len(i), mixture.n_features, mixture.n_features))
-    changes[np.arange(len(i)), i, j] = changes[np.arange(len(i)), j, i] = 1.0
-    d = mixture.n_features
-    for c, inverse in enumerate(np.linalg.inv(mixture.covariances)):
-        weight, means, shapes = places[c, 0], places[c, 1 : 1 + d], places[c, 1 + d :]
-        out[weight, weight] = of_weights[c] / max(mixture.weights[c], 1e-150) ** 2
-        out[means[:, None], means] = of_means[c] * inverse
-        turned = changes @ inverse
-        out[shapes[:, None], shapes] = 0.5 * of_shapes[c] * np.einsum("sab,tba->st", turned, turned)
-        cross = inverse @ changes @ inverse @ pull[c]
-        out[shapes[:, None], means] = cross
-        out[means[:, None], shapes] = cross.T
+    counts = of_weights / np.maximum(mixture.weights, LEAST) ** 2
+    for (weight, *rest), covariance, count, b, c, delta in zip(
+        places, mixture.covariances, counts, of_means, of_shapes, away, strict=True
+    ):
+        out[weight, weight] = count
+        known = component_curvature(covariance, c * covariance, count=c, mean_precision=b, away=delta)
+        out[np.ix_(rest, rest)] = known
     return out
