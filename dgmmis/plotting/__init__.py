@@ -9,6 +9,7 @@ from dgmmis.plotting.corner import corner_figure
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import confidence_ellipses, density_image, require_matplotlib, survey_edges
 from dgmmis.plotting.recovery import recovery_figure
+from dgmmis.plotting.residuals import residuals_figure
 from dgmmis.plotting.written import write_figure
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "density_image",
     "recovery_figure",
     "require_matplotlib",
+    "residuals_figure",
     "survey_edges",
     "write_choice_figure",
     "write_figure",

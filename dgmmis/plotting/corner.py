@@ -37,9 +37,6 @@ DRAWN, CELLS = 1 << 18, 60
 """Objects that stand for what the survey would see of the model, and the cells along a feature that they are counted
 in: some per cent in a cell of a curve. Data are counted in no more cells."""
 
-TAIL = 1e-3
-"""Of the data that may lie outside the window, at either end of a feature."""
-
 
 def corner_figure(
     fitted: Fitted,
@@ -214,18 +211,11 @@ class _Corner:
 
 def _edges(shown: Shown, chosen: Sequence[int], seed: int) -> Float[np.ndarray, "f edges"]:
     """Of cells (f, b + 1) in a window that holds the components, and all but the tails of what was seen."""
-    seen = None if shown.typical is None else shown.typical.points
-    if seen is None and shown.is_foreseen:
-        seen = next(shown.seen(DRAWN, seed=seed))
-    edges = []
-    for i in chosen:
-        extent = Extent.of(shown.model, features=(i, i))
-        low, high = extent.left, extent.right
-        if seen is not None and not np.isnan(seen[:, i]).all():
-            ends = np.nanquantile(seen[:, i], [TAIL, 1 - TAIL])
-            low, high = min(low, float(ends[0])), max(high, float(ends[1]))
-        edges.append(np.linspace(low, high, CELLS + 1))
-    return np.stack(edges)
+    ends = [(e.left, e.right) for e in (Extent.of(shown.model, features=(i, i)) for i in chosen)]
+    window, seen = np.array(ends), shown.window(chosen, seed=seed)
+    if seen is not None:
+        window = np.stack([np.fmin(window[:, 0], seen[:, 0]), np.fmax(window[:, 1], seen[:, 1])], axis=1)
+    return np.linspace(window[:, 0], window[:, 1], CELLS + 1, axis=1)
 
 
 def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float[np.ndarray, "f edges"]:

@@ -33,6 +33,12 @@ Fitted = Model | GaussianMixture | Fit | Run
 MOST_FEATURES = 6
 """Of a picture in which the panels can still be read."""
 
+TAIL = 1e-3
+"""Of what was seen that may lie outside the window, at either end of a feature."""
+
+FEW = 1 << 14
+"""Objects that say where a survey without data would see any."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
@@ -138,6 +144,19 @@ class Shown:
                 yield _measured(part.positions, self.typical, generator(seed, Purpose.PICTURE, batch))
             else:
                 yield part.points
+
+    def window(self, chosen: Sequence[int], *, seed: int = 0) -> Float[np.ndarray, "f 2"] | None:
+        """Where nearly all is that was seen, or would be (f, 2), from and to along each of some features; NaN where a
+        feature was never measured; None where it is not known what the survey would see."""
+        if self.typical is not None:
+            seen = self.typical.points
+        elif self.is_foreseen:
+            seen = np.concatenate([*self.seen(FEW, seed=seed)])
+        else:
+            return None
+        known = [seen[~np.isnan(seen[:, i]), i] for i in chosen]
+        ends = [np.quantile(one, [TAIL, 1 - TAIL]) if len(one) else np.full(2, np.nan) for one in known]
+        return np.stack(ends)
 
     def expected(self, edges: Float[np.ndarray, "f edges"], *, features: Sequence[int], n: int, seed: int) -> Counts:
         """n objects that the survey would see, in the cells of a picture."""
