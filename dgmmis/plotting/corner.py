@@ -1,6 +1,6 @@
 """corner_figure(): a mixture of many features, two at a time, as it was seen and as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ def corner_figure(
     survey: Survey | None = None,
     sigmas: Sequence[float] = (1.0, 2.0),
     seed: int = 0,
+    on_rows: Callable[[int, int | None], None] | None = None,
 ) -> "Figure":
     """A mixture two features at a time: below the diagonal as the survey saw it, above it as it is.
 
@@ -64,6 +65,7 @@ def corner_figure(
         survey: that of a model; or of a run that has a function: `run.survey(allow_code=True)`.
         sigmas: of ellipses and curves.
         seed: of the objects that are drawn to see what the survey would see.
+        on_rows: called with the rows that were counted, and the rows in all.
 
     Returns:
         A figure with f by f panels, its first f^2 axes, row by row.
@@ -80,7 +82,9 @@ def corner_figure(
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
     edges = _edges(shown, chosen, seed)
-    counts = None if catalogue is None else counted(catalogue, _coarser(edges, catalogue), features=chosen)
+    counts = None
+    if catalogue is not None:
+        counts = counted(catalogue, _coarser(edges, catalogue), features=chosen, on_rows=on_rows)
     expected = shown.expected(edges, features=chosen, n=DRAWN, seed=seed) if shown.is_foreseen else None
     corner = _Corner(shown, chosen, edges, counts, expected, tuple(sigmas))
     f = len(chosen)

@@ -1,6 +1,6 @@
 """Counts: objects in the cells of a picture, chunk by chunk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +77,25 @@ class Counts:
         return np.asarray(self.over[i, j] * (self.weight / max(self.measured[i, j], 1e-300) / area))
 
 
-def counted(data: Catalogue, edges: Float[np.ndarray, "f edges"], *, features: Sequence[int]) -> Counts:
-    """Count the rows of a catalogue along some features, chunk by chunk: memory holds one of them."""
-    total = Counts.of(np.zeros((0, len(edges))), edges)
+def counted(
+    data: Catalogue,
+    edges: Float[np.ndarray, "f edges"],
+    *,
+    features: Sequence[int],
+    on_rows: Callable[[int, int | None], None] | None = None,
+) -> Counts:
+    """Count the rows of a catalogue along some features, chunk by chunk: memory holds one of them.
+
+    Args:
+        data: the catalogue, without projections.
+        edges: of the cells along each of the features.
+        features: their numbers.
+        on_rows: called with the rows done, and the rows in all.
+    """
+    total, done, n_rows = Counts.of(np.zeros((0, len(edges))), edges), 0, sum(one.n_rows for one in data.references)
     for reference in data.references:
         chunk = reference.load()
-        total = total + Counts.of(chunk.points[:, list(features)], edges, chunk.weights)
+        total, done = total + Counts.of(chunk.points[:, list(features)], edges, chunk.weights), done + chunk.n_samples
+        if on_rows is not None:
+            on_rows(done, n_rows)
     return total

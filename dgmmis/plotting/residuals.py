@@ -1,6 +1,6 @@
 """residuals_figure(): where the data are more, or fewer, than a model and its survey let expect."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,7 +71,7 @@ class Residuals:
     @property
     def judged(self) -> np.ndarray:
         """The cells (b, b) with enough objects for a difference to be normal."""
-        return self.expected >= np.sqrt(ENOUGH) * self.errors
+        return np.asarray(self.expected >= np.sqrt(ENOUGH) * self.errors)
 
     @property
     def chi_square(self) -> float:
@@ -86,6 +86,7 @@ def residuals_figure(
     features: Sequence[str | int] | None = None,
     survey: Survey | None = None,
     seed: int = 0,
+    on_rows: Callable[[int, int | None], None] | None = None,
 ) -> "Figure":
     """Observed minus expected objects in cells of each pair of features, in units of their errors: orange where there
     are more, teal where there are fewer than expected.
@@ -101,13 +102,15 @@ def residuals_figure(
         features: by name or number, two to six; None: all.
         survey: as for `corner_figure`.
         seed: of the objects that are drawn.
+        on_rows: called with the rows that were counted, and the rows in all.
 
     Returns:
         A figure with a panel for each pair, f - 1 by f - 1 of them, those above the diagonal left out.
 
     Raises:
         JobError: features that are unknown, fewer than two, or more than six.
-        RefusedError: data with projections; a survey of injections, which do not say Omega at a point.
+        RefusedError: data with projections; a survey of injections, which do not say Omega at a point; features that
+            were never measured.
         ShapeError: a model that does not fit the data.
     """
     require_matplotlib()
@@ -123,7 +126,7 @@ def residuals_figure(
             do="draw the corner plot: it shows the data and the population",
         )
     edges = _edges(shown, chosen, sum(reference.n_rows for reference in catalogue.references))
-    counts = counted(catalogue, edges, features=chosen)
+    counts = counted(catalogue, edges, features=chosen, on_rows=on_rows)
     n = int(np.clip(DRAWS * counts.weight, FEWEST_DRAWN, MOST_DRAWN))
     drawn = shown.expected(edges, features=chosen, n=n, seed=seed)
 
@@ -154,6 +157,10 @@ def _edges(shown: Shown, chosen: Sequence[int], n_rows: int) -> Float[np.ndarray
     """Of cells (f, b + 1) in the window of the data."""
     window = shown.window(chosen)
     assert window is not None
+    for feature, (low, high) in zip(chosen, window, strict=True):
+        if not low < high:
+            what = "was never measured" if np.isnan(low) else "has one value only"
+            raise RefusedError(f"the feature '{shown.names[feature]}' {what}", do="leave it out")
     return np.linspace(window[:, 0], window[:, 1], int(np.clip(np.sqrt(n_rows / PER_CELL), FEWEST, MOST)) + 1, axis=1)
 
 

@@ -68,13 +68,17 @@ class Shown:
         from some rows of the data.
 
         Raises:
-            JobError: the run's survey has a function to be imported; or a survey, without the data that it is of.
+            JobError: the run's survey has a function to be imported; a store of other features than the run; or a
+                survey, without the data that it is of.
             RefusedError: data with projections, whose measured values are not the model's features.
             ShapeError: data of other features.
         """
         of = fitted if isinstance(fitted, (Fit, Run)) else None
         model = as_model(fitted) if of is None else of.model
         d = model.mixture.n_features
+        if isinstance(fitted, Run) and isinstance(data, Dataset) and data.schema.features != fitted.features:
+            got = data.schema.features
+            raise JobError("the survey has other features than the run", expected=fitted.features, got=got)
         typical = None if data is None else _typical(data, d)
         classes: tuple[NoiseClass, ...] = ()
         by_class, completeness = np.ones(1), 1.0
