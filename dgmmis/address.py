@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     TRUE_VALUES = 20
     OUTLIER = 21
     EXPECTATION = 22
+    PICTURE = 40
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

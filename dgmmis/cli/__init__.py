@@ -3,7 +3,19 @@
 Heavy libraries are imported in the commands that need them, so that `dgmmis --help` is quick.
 """
 
-from dgmmis.cli import described, fits, monitoring, published, runs, selecting, streams, surveys
+from dgmmis.cli import described, fits, monitoring, pictures, published, runs, selecting, streams, surveys
 from dgmmis.cli.program import main, program
 
-__all__ = ["described", "fits", "main", "monitoring", "program", "published", "runs", "selecting", "streams", "surveys"]
+__all__ = [
+    "described",
+    "fits",
+    "main",
+    "monitoring",
+    "pictures",
+    "program",
+    "published",
+    "runs",
+    "selecting",
+    "streams",
+    "surveys",
+]

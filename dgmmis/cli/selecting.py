@@ -9,13 +9,12 @@ import click
 
 from dgmmis.cli.operations import Operation, operators
 from dgmmis.cli.output import show_rows
+from dgmmis.cli.pictures import require_place_for_picture
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
 
 if TYPE_CHECKING:
     from dgmmis.model_selection import Choice
-
-PICTURES = (".png", ".pdf", ".svg")
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -107,7 +106,7 @@ def select(
     from dgmmis.model_selection import Criterion
 
     if plot is not None:
-        _require_place_for_picture(plot)
+        require_place_for_picture(plot, "--plot")
 
     def announce(lines: list[tuple[str, str]]) -> None:
         if not quiet:
@@ -124,16 +123,6 @@ def select(
 
             write_choice_figure(plot, choice)
         _show(choice, out, as_json)
-
-
-def _require_place_for_picture(plot: Path) -> None:
-    from dgmmis.plotting import require_matplotlib
-
-    if plot.suffix not in PICTURES:
-        raise click.BadParameter(f"'{plot}' must end in one of {', '.join(PICTURES)}", param_hint="--plot")
-    if not plot.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder '{plot.parent}'", param_hint="--plot")
-    require_matplotlib()
 
 
 def _show(choice: "Choice", out: Path | None, as_json: bool) -> None:

@@ -1,15 +1,13 @@
 """choice_figure(): a criterion against the number of components."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmmis.dataset.disk import writing
-from dgmmis.dataset.publish import replace_file
 from dgmmis.model_selection import Choice, Entry
 from dgmmis.plotting.layers import require_matplotlib
+from dgmmis.plotting.written import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,10 +54,7 @@ def write_choice_figure(path: Path, choice: Choice) -> None:
     Raises:
         StoreError: the disk refuses.
     """
-    buffer = io.BytesIO()
-    choice_figure(choice).savefig(buffer, format=path.suffix[1:])
-    with writing(f"'{path}'"):
-        replace_file(path, buffer.getvalue())
+    write_figure(path, choice_figure(choice))
 
 
 def _line(ax: "Axes", choice: Choice, entries: list[Entry], colour: str) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 
 from dgmmis.chunk import Chunk
 from dgmmis.errors import JobError
-from dgmmis.imputation import complete, unseen_here
+from dgmmis.imputation import Completed, complete, unseen_here
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise import NoNoise, SharedNoise
-from dgmmis.noise_classes import Partition, classes_of, mean_noise, single_class
+from dgmmis.noise_classes import NoiseClass, Partition, classes_of, mean_noise, single_class
 from dgmmis.noise_law import ConstantNoise, OwnNoise
 from dgmmis.quadrature import Round
 from dgmmis.selection import Injections
@@ -54,10 +54,27 @@ def completeness(
             raise JobError("the completeness depends on the noise and the gaps of the objects", do="give some of them")
         noise = SharedNoise(law.covariance) if isinstance(law, ConstantNoise) and np.any(law.covariance) else NoNoise()
         like = Chunk(np.zeros((1, d)), noise)
+    completed, _ = completed_by_class(model, survey, like, n_points=n_points, seed=seed)
+    return float(np.clip(completed.completeness, 0.0, 1.0)), completed.completeness_error
+
+
+def completed_by_class(
+    model: Model, survey: Survey, like: Chunk, *, n_points: int = QUADRATURE_POINTS, seed: int = 0
+) -> tuple[Completed, tuple[NoiseClass, ...]]:
+    """One object and the unseen that come with it, by noise class, and these classes, found among some objects.
+
+    Args:
+        model: p(x).
+        survey: with a selection, and a noise law.
+        like: objects of its catalogue.
+        n_points, seed: of the quadrature.
+
+    Raises:
+        UnseenError: the completeness of a class cannot be told from zero.
+    """
     partition = Partition.of(like, survey, mean_noise(like), DEPTH)
     classes = single_class(survey, like) if partition.is_trivial else classes_of(partition.sums(like), survey)
     n_injections = len(survey.selection) if isinstance(survey.selection, Injections) else 0
     points = Round.of(model, n_points, seed, 0, classes=classes, partition=partition, n_injections=n_injections)
     everything = replace(Moments.zero(*model.mixture.means.shape), n_samples=1.0)
-    completed = complete(everything, unseen_here(model, points, survey), classes)
-    return float(np.clip(completed.completeness, 0.0, 1.0)), completed.completeness_error
+    return complete(everything, unseen_here(model, points, survey), classes), classes

@@ -1,0 +1,262 @@
+"""corner_figure(): a mixture of many features, two at a time, as it was seen and as it is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
+
+from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.plotting.counts import Counts, counted
+from dgmmis.plotting.extent import Extent
+from dgmmis.plotting.layers import (
+    PIXELS,
+    confidence_ellipses,
+    density_grid,
+    draw_image,
+    require_matplotlib,
+    square_root,
+    survey_edges,
+)
+from dgmmis.plotting.section import section_of
+from dgmmis.plotting.shown import Fitted, Shown
+from dgmmis.survey import Survey
+from dgmmis.types import Vector
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NIGHT, INK, QUIET = "#0b0710", "#f4f1ea", "#6b6b6b"
+SEEN, POPULATION, COUNTED = "#5fe3d0", "#ff8a4c", "#8683a0"
+"""The model as the survey sees it; as it is; the data on the diagonal."""
+
+DRAWN, CELLS = 1 << 18, 60
+"""Objects that stand for what the survey would see of the model, and the cells along a feature that they are counted
+in: some per cent in a cell of a curve. Data are counted in no more cells."""
+
+
+def corner_figure(
+    fitted: Fitted,
+    data: Catalogue | np.ndarray | None = None,
+    *,
+    features: Sequence[str | int] | None = None,
+    survey: Survey | None = None,
+    sigmas: Sequence[float] = (1.0, 2.0),
+    seed: int = 0,
+    on_rows: Callable[[int, int | None], None] | None = None,
+) -> "Figure":
+    """A mixture two features at a time: below the diagonal as the survey saw it, above it as it is.
+
+    Below: the data, counted chunk by chunk, and curves of equal density of the model with the survey's noise, selection
+    and gaps. Above: the population, corrected for all of that. Both in objects per unit area, in one scale for each
+    pair. On the diagonal: the data, the model as the survey would see it (a line), and the population (dashed).
+    Ellipses are the components; curves hold the shares of the objects that a normal distribution has within so many
+    sigma, 39 % and 86 % for one and two. The survey's edges are there where Omega depends on the two features alone.
+
+    Where neither the data nor what the survey would see is known, the population is below, and nothing above.
+
+    Args:
+        fitted: a run, a fit, a model or a mixture.
+        data: the catalogue, or an array (n, d); None: the model alone.
+        features: by name or number, one to six; None: all.
+        survey: that of a model; or of a run that has a function: `run.survey(allow_code=True)`.
+        sigmas: of ellipses and curves.
+        seed: of the objects that are drawn to see what the survey would see.
+        on_rows: called with the rows that were counted, and the rows in all.
+
+    Returns:
+        A figure with f by f panels, its first f^2 axes, row by row.
+
+    Raises:
+        JobError: features that are unknown, or more than six; a survey of a model without data.
+        RefusedError: data with projections.
+        ShapeError: a model that does not fit the data.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    catalogue = None if data is None else as_catalogue(data)
+    shown = Shown.of(fitted, catalogue, survey)
+    chosen = shown.chosen(features)
+    edges = _edges(shown, chosen, seed)
+    counts = None
+    if catalogue is not None:
+        counts = counted(catalogue, _coarser(edges, catalogue), features=chosen, on_rows=on_rows)
+    expected = shown.expected(edges, features=chosen, n=DRAWN, seed=seed) if shown.is_foreseen else None
+    corner = _Corner(shown, chosen, edges, counts, expected, tuple(sigmas))
+    f = len(chosen)
+    figure = Figure(figsize=(1.2 + 2.0 * f, 1.5 + 1.9 * f), dpi=160, layout="constrained")
+    for (row, column), ax in np.ndenumerate(figure.subplots(f, f, squeeze=False)):
+        corner.draw(ax, row, column)
+        corner.dress(ax, row, column)
+    figure.suptitle(corner.title, x=0.01, ha="left", fontsize=8, color=QUIET)
+    return figure
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Corner:
+    """The panels of a picture.
+
+    Args:
+        shown: what is drawn.
+        chosen: features.
+        edges: of the cells along them, and of the window.
+        counts: of the data; None: there are none.
+        expected: what the survey would see of the model; None: it is not known.
+        sigmas: of ellipses and curves.
+    """
+
+    shown: Shown
+    chosen: tuple[int, ...]
+    edges: Float[np.ndarray, "f edges"]
+    counts: Counts | None
+    expected: Counts | None
+    sigmas: tuple[float, ...]
+
+    @property
+    def n(self) -> float:
+        """Objects that were seen; without data one, so that densities are those of an object."""
+        return 1.0 if self.counts is None else self.counts.weight
+
+    @property
+    def n_population(self) -> float:
+        return self.n / self.shown.completeness
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Whether there is nothing but the population."""
+        return self.counts is None and self.expected is None
+
+    @property
+    def title(self) -> str:
+        parts = []
+        if self.counts is not None:
+            parts.append(f"Below: {self.n:,.6g} objects that were seen")
+        if self.expected is not None:
+            parts.append("Below, teal: the model as the survey sees it")
+        of = "" if self.counts is None else f", {self.n_population:,.0f} objects"
+        return "\n".join([*parts, f"Above, orange: the population{of}"] if parts else ["The population"])
+
+    def draw(self, ax: "Axes", row: int, column: int) -> None:
+        if row == column:
+            self._along(ax, row)
+        elif row < column and self.is_one_sided:
+            ax.set_visible(False)
+        else:
+            self._over(ax, row, column)
+
+    def _along(self, ax: "Axes", row: int) -> None:
+        """Objects per unit along one feature."""
+        edges, feature = self.edges[row], self.chosen[row]
+        if self.counts is not None:
+            seen = self.counts.density_along(row)
+            ax.stairs(seen, self.counts.edges[row], fill=True, color=COUNTED, label="seen")
+        if self.expected is not None:
+            foreseen = self.n / self.expected.weight * self.expected.density_along(row)
+            ax.plot(_middles(edges), foreseen, color=SEEN, lw=1.1, label="model, as seen")
+        x = np.linspace(edges[0], edges[-1], PIXELS)
+        points = np.full((len(x), self.shown.model.mixture.n_features), np.nan)  # what is not measured is marginalised
+        points[:, feature] = x
+        population = self.n_population * np.exp(self.shown.model.log_density(points))
+        ax.plot(x, population, color=POPULATION, lw=1.1, label="population")
+        ax.set_xlim(edges[0], edges[-1])
+        ax.set_ylim(0, None)
+
+    def _over(self, ax: "Axes", row: int, column: int) -> None:
+        """Objects per unit area over two features, in colours that say the same on either side of the diagonal."""
+        extent = Extent(*self.edges[column, [0, -1]].tolist(), *self.edges[row, [0, -1]].tolist())
+        pair = (self.chosen[column], self.chosen[row])
+        population = self.n_population * density_grid(self.shown.model, extent, pair)
+        norm = square_root(float(population.max()))
+        ax.set(xlim=(extent.left, extent.right), ylim=(extent.bottom, extent.top))
+        if row < column or self.is_one_sided:
+            draw_image(ax, population, extent, norm)
+            _curves(ax, population, extent, self.sigmas, POPULATION)
+        else:
+            if self.counts is not None:
+                draw_image(ax, self.counts.density_over(row, column), extent, norm)
+            if self.expected is not None:
+                # a cell holds some hundreds of drawn objects: smoothing over a neighbour takes out their scatter
+                smooth = gaussian_filter(self.expected.over[row, column], 1.0, mode="constant")
+                _curves(ax, smooth, extent, self.sigmas, SEEN)
+        confidence_ellipses(self.shown.model.mixture, ax, features=pair, sigmas=self.sigmas)
+        section = section_of(self.shown, pair, extent)
+        if section is not None:
+            survey_edges(section, ax, extent, features=pair)
+
+    def dress(self, ax: "Axes", row: int, column: int) -> None:
+        """Axes in one style: names below the last row and left of the first column; right of the last one, too, where
+        nothing else names the first feature upright."""
+        last = len(self.chosen) - 1
+        ax.set_facecolor(NIGHT)
+        ax.tick_params(labelsize=6, length=2, color=QUIET, labelcolor=QUIET)
+        ax.locator_params(nbins=4)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        if row == last:
+            ax.set_xlabel(self.shown.label(self.chosen[column]), fontsize=8)
+        else:
+            ax.tick_params(labelbottom=False)
+        if row == column:
+            ax.set_yticks([])
+        elif column in (0, last):
+            ax.set_ylabel(self.shown.label(self.chosen[row]), fontsize=8)
+            if column == last:
+                ax.yaxis.set_label_position("right")
+                ax.yaxis.tick_right()
+        else:
+            ax.tick_params(labelleft=False)
+        if row == column == 0:
+            ax.legend(fontsize=6, frameon=False, labelcolor=INK, loc="best")
+
+
+def _edges(shown: Shown, chosen: Sequence[int], seed: int) -> Float[np.ndarray, "f edges"]:
+    """Of cells (f, b + 1) in a window that holds the components, and all but the tails of what was seen."""
+    ends = [(e.left, e.right) for e in (Extent.of(shown.model, features=(i, i)) for i in chosen)]
+    window, seen = np.array(ends), shown.window(chosen, seed=seed)
+    if seen is not None:
+        window = np.stack([np.fmin(window[:, 0], seen[:, 0]), np.fmax(window[:, 1], seen[:, 1])], axis=1)
+    return np.linspace(window[:, 0], window[:, 1], CELLS + 1, axis=1)
+
+
+def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float[np.ndarray, "f edges"]:
+    """Of cells in the same window that hold some eight of a catalogue's objects, where these fill it."""
+    n_rows = sum(reference.n_rows for reference in catalogue.references)
+    n_cells = int(np.clip(np.sqrt(n_rows / 8), 12, CELLS))
+    return np.linspace(edges[:, 0], edges[:, -1], n_cells + 1, axis=1)
+
+
+def _middles(edges: Vector) -> Vector:
+    return np.asarray((edges[1:] + edges[:-1]) / 2)
+
+
+def _diagonal(ax: "Axes", shown: Shown, feature: int, *, x: Vector, n: float) -> None:
+    """The population along one feature, in objects per unit."""
+    points = np.full((len(x), shown.model.mixture.n_features), np.nan)
+    points[:, feature] = x
+    density = n / shown.completeness * np.exp(shown.model.log_density(points))
+    ax.plot(x, density, color=POPULATION, lw=1.1, label="population")
+    ax.set_xlim(x[0], x[-1])
+    ax.set_ylim(0, None)
+
+
+def _curves(ax: "Axes", values: np.ndarray, extent: Extent, sigmas: Sequence[float], colour: str) -> None:
+    """Curves of equal density that hold the shares 1 - exp(-sigma^2 / 2) of what is in the window."""
+    x, y = map(_middles, extent.edges(len(values)))
+    levels = densest(values, [1 - np.exp(-(sigma**2) / 2) for sigma in sigmas])
+    if len(levels):
+        ax.contour(x, y, values, levels=levels, colors=colour, linewidths=0.9)
+
+
+def densest(values: np.ndarray, shares: Sequence[float]) -> list[float]:
+    """The values above which lie the smallest sets of cells with these shares of the whole, in rising order."""
+    falling = np.sort(values, axis=None)[::-1]
+    held = np.cumsum(falling)
+    if not held[-1] > 0:
+        return []
+    at = np.searchsorted(held, np.asarray(shares) * held[-1])
+    levels = np.unique(falling[np.minimum(at, len(falling) - 1)])
+    return [float(level) for level in levels if 0 < level < falling[0]]

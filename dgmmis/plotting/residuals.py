@@ -1,0 +1,184 @@
+"""residuals_figure(): where the data are more, or fewer, than a model and its survey let expect."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.errors import RefusedError
+from dgmmis.plotting.counts import Counts, counted
+from dgmmis.plotting.extent import Extent
+from dgmmis.plotting.layers import require_matplotlib
+from dgmmis.plotting.shown import Fitted, Shown
+from dgmmis.survey import Survey
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+NIGHT, QUIET = "#0b0710", "#6b6b6b"
+FEWER, MORE = "#5fe3d0", "#ff8a4c"
+
+LIMIT = 4.0
+"""Of the colours, in errors."""
+
+ENOUGH = 5.0
+"""Objects expected in a cell, from which on it is judged by chi^2: their number is sqrt(5) of its errors."""
+
+PER_CELL, FEWEST, MOST = 20.0, 8, 50
+"""Objects in a cell, were they spread over all of them, and the cells along each axis."""
+
+DRAWS, FEWEST_DRAWN, MOST_DRAWN = 8, 1 << 18, 1 << 21
+"""Objects drawn for one that was seen, and their limits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Residuals:
+    """Observed and expected objects in the cells of two features.
+
+    Args:
+        observed: by weight (b, b).
+        expected: by the model as the survey sees it (b, b).
+        errors: standard errors of the difference (b, b): that of a count of `expected` objects, of one at least, and of
+            the objects that were drawn to find it.
+    """
+
+    observed: Float[np.ndarray, "b b"]
+    expected: Float[np.ndarray, "b b"]
+    errors: Float[np.ndarray, "b b"]
+
+    @classmethod
+    def between(cls, counts: Counts, drawn: Counts, pair: tuple[int, int]) -> "Residuals":
+        """Of two of the features that were counted, the later one first; as many objects have both as among the data:
+        which values are missing is no part of a model."""
+        share = counts.measured[pair] / max(drawn.measured[pair], 1.0)
+        expected = share * drawn.over[pair]
+        weight = counts.squares / counts.weight  # the variance of a count of weights, for one that is expected
+        return cls(
+            counts.over[pair], expected, np.sqrt(weight * np.maximum(expected, weight) + share**2 * drawn.over[pair])
+        )
+
+    @property
+    def values(self) -> Float[np.ndarray, "b b"]:
+        """(observed - expected) / error (b, b); NaN where there is nothing, and nothing is expected."""
+        empty = (self.observed == 0) & (self.expected == 0)
+        return np.where(empty, np.nan, (self.observed - self.expected) / self.errors)
+
+    @property
+    def judged(self) -> np.ndarray:
+        """The cells (b, b) with enough objects for a difference to be normal."""
+        return np.asarray(self.expected >= np.sqrt(ENOUGH) * self.errors)
+
+    @property
+    def chi_square(self) -> float:
+        """The sum of the squares of those that are judged."""
+        return float(np.sum(self.values[self.judged] ** 2))
+
+
+def residuals_figure(
+    fitted: Fitted,
+    data: Catalogue | np.ndarray,
+    *,
+    features: Sequence[str | int] | None = None,
+    survey: Survey | None = None,
+    seed: int = 0,
+    on_rows: Callable[[int, int | None], None] | None = None,
+) -> "Figure":
+    """Observed minus expected objects in cells of each pair of features, in units of their errors: orange where there
+    are more, teal where there are fewer than expected.
+
+    What is expected is counted among objects that are drawn from the model, measured with the survey's noise, and
+    selected, eight for each that was seen (from 2^18 to 2^21); data are counted chunk by chunk. Written over a panel:
+    chi^2, and the number of cells in it, those where five objects are expected at least. About as large as their number
+    says that the model describes what was seen.
+
+    Args:
+        fitted: a run, a fit, a model or a mixture.
+        data: the catalogue, or an array (n, d).
+        features: by name or number, two to six; None: all.
+        survey: as for `corner_figure`.
+        seed: of the objects that are drawn.
+        on_rows: called with the rows that were counted, and the rows in all.
+
+    Returns:
+        A figure with a panel for each pair, f - 1 by f - 1 of them, those above the diagonal left out.
+
+    Raises:
+        JobError: features that are unknown, fewer than two, or more than six.
+        RefusedError: data with projections; a survey of injections, which do not say Omega at a point; features that
+            were never measured.
+        ShapeError: a model that does not fit the data.
+    """
+    require_matplotlib()
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    catalogue = as_catalogue(data)
+    shown = Shown.of(fitted, catalogue, survey)
+    chosen = shown.chosen(features, least=2)
+    if not shown.is_foreseen:
+        raise RefusedError(
+            "injections do not say whether an object is seen, so that nothing can be expected of them",
+            do="draw the corner plot: it shows the data and the population",
+        )
+    edges = _edges(shown, chosen, sum(reference.n_rows for reference in catalogue.references))
+    counts = counted(catalogue, edges, features=chosen, on_rows=on_rows)
+    n = int(np.clip(DRAWS * counts.weight, FEWEST_DRAWN, MOST_DRAWN))
+    drawn = shown.expected(edges, features=chosen, n=n, seed=seed)
+
+    f = len(chosen) - 1
+    figure = Figure(figsize=(1.6 + 2.4 * f, 0.9 + 2.2 * f), dpi=160, layout="constrained")
+    panels = figure.subplots(f, f, squeeze=False)
+    colours = LinearSegmentedColormap.from_list("residuals", [FEWER, NIGHT, MORE])
+    for (row, column), ax in np.ndenumerate(panels):
+        if row < column:
+            ax.set_visible(False)
+            continue
+        residuals = Residuals.between(counts, drawn, (row + 1, column))
+        extent = Extent(*edges[column, [0, -1]].tolist(), *edges[row + 1, [0, -1]].tolist())
+        _draw(ax, residuals, extent, colours)
+        if row == f - 1:
+            ax.set_xlabel(shown.label(chosen[column]), fontsize=8)
+        if column == 0:
+            ax.set_ylabel(shown.label(chosen[row + 1]), fontsize=8)
+        ax.tick_params(labelbottom=row == f - 1, labelleft=column == 0)
+    bar = figure.colorbar(panels[-1, 0].images[0], ax=list(panels.flat), pad=0.02, shrink=0.8, extend="both")
+    bar.set_label("(observed - expected) / error", fontsize=7, color=QUIET)
+    bar.ax.tick_params(labelsize=6, length=2, color=QUIET, labelcolor=QUIET)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _edges(shown: Shown, chosen: Sequence[int], n_rows: int) -> Float[np.ndarray, "f edges"]:
+    """Of cells (f, b + 1) in the window of the data."""
+    window = shown.window(chosen)
+    assert window is not None
+    for feature, (low, high) in zip(chosen, window, strict=True):
+        if not low < high:
+            what = "was never measured" if np.isnan(low) else "has one value only"
+            raise RefusedError(f"the feature '{shown.names[feature]}' {what}", do="leave it out")
+    return np.linspace(window[:, 0], window[:, 1], int(np.clip(np.sqrt(n_rows / PER_CELL), FEWEST, MOST)) + 1, axis=1)
+
+
+def _draw(ax: "Axes", residuals: Residuals, extent: Extent, colours: "Colormap") -> None:
+    ax.imshow(
+        residuals.values,
+        origin="lower",
+        extent=extent.box,
+        vmin=-LIMIT,
+        vmax=LIMIT,
+        cmap=colours,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    ax.set_facecolor("#26232e")
+    chi_square = f"chi² {residuals.chi_square:,.0f} in {np.sum(residuals.judged):,} cells"
+    ax.set_title(chi_square, loc="left", fontsize=7, color=QUIET)
+    ax.tick_params(labelsize=6, length=2, color=QUIET, labelcolor=QUIET)
+    ax.locator_params(nbins=4)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
