@@ -175,8 +175,7 @@ def raised_to_floor(
     """
     if floor is None:
         return covariances, np.empty(0, dtype=int)
-    scale = np.sqrt(floor)
-    unit = scale[:, None] * scale
+    unit = _unit(covariances, floor)
     if _clears(covariances / unit):
         return covariances, np.empty(0, dtype=int)
     values, vectors = np.linalg.eigh(covariances / unit)
@@ -186,7 +185,7 @@ def raised_to_floor(
         covariances = covariances.copy()
         clipped = np.maximum(values[collapsed], least[collapsed, None])
         raised = (vectors[collapsed] * clipped[:, None, :]) @ np.swapaxes(vectors[collapsed], 1, 2)
-        covariances[collapsed] = symmetrize(raised) * unit
+        covariances[collapsed] = symmetrize(raised) * unit[collapsed]
     return covariances, collapsed
 
 
@@ -194,11 +193,20 @@ def at_floor(covariances: Covariances, floor: np.ndarray | None) -> np.ndarray:
     """Which covariances (k,) have an eigenvalue at the floor, or below."""
     if floor is None:
         return np.zeros(len(covariances), dtype=bool)
-    scale = np.sqrt(floor)
-    if _clears(covariances / (scale[:, None] * scale)):
+    unit = _unit(covariances, floor)
+    if _clears(covariances / unit):
         return np.zeros(len(covariances), dtype=bool)
-    values = np.linalg.eigvalsh(covariances / (scale[:, None] * scale))
+    values = np.linalg.eigvalsh(covariances / unit)
     return np.asarray(values[:, 0] < np.maximum(1.0, ROUNDING * values[:, -1]) * (1.0 + 1e-6))
+
+
+def _unit(covariances: Covariances, floor: np.ndarray) -> Covariances:
+    """The floor (d, d) for each covariance (k, d, d); no less along a feature than rounding of its variance.
+
+    A prior may give a feature that is constant a variance which has nothing to do with its floor.
+    """
+    scale = np.sqrt(np.maximum(floor, ROUNDING * np.diagonal(covariances, axis1=1, axis2=2)))
+    return np.asarray(scale[:, :, None] * scale[:, None, :])
 
 
 def _clears(covariances: Covariances) -> bool:

@@ -619,3 +619,26 @@ def test_a_background_where_no_object_is_vanishes() -> None:
     model, plain = fitted(pair(), 2, background=dgmmis.Uniform([100, 100], [110, 110])), fitted(pair(), 2)
     assert model.background_amplitude_ == 0
     np.testing.assert_allclose(sorted_means(model), sorted_means(plain), atol=1e-4)
+
+
+def test_a_prior_gives_a_constant_feature_a_width_and_the_others_theirs() -> None:
+    """Whatever the constant: the floor of a feature that does not vary is rounding alone."""
+    rng = np.random.default_rng(0)
+    for constant in (0.0, 3.2, 1e6):
+        points = np.column_stack([rng.normal(size=1000), np.full(1000, constant)])
+        model = dgmmis.GMMis(1, prior=dgmmis.InverseWishart(0.1)).fit(points)
+        scatter = np.diag([points[:, 0].var() * 1000, 0.0])
+        np.testing.assert_allclose(model.covariances_[0], (scatter + 0.1 * np.eye(2)) / 1001, rtol=1e-6, atol=1e-9)
+
+
+def test_an_object_far_from_everything_is_no_end_of_a_fit() -> None:
+    """The squares of its scores are no numbers where the background has all but vanished."""
+    rng = np.random.default_rng(1)
+    means = np.array([[0.0, 0.0], [4.0, 1.0], [-1.0, 5.0]])
+    roots = np.array([[[1, 0], [0.5, 0.8]], [[0.7, 0], [0, 0.7]], [[1.2, 0], [-0.6, 0.6]]])
+    which = rng.choice(3, 4000, p=[0.5, 0.3, 0.2])
+    points = means[which] + np.einsum("nij,nj->ni", roots[which], rng.normal(size=(4000, 2)))
+    field = dgmmis.Uniform([-9, -9], [9, 9])
+    model = dgmmis.GMMis(3, background=field, split_merge=3).fit(points)
+    assert model.converged_
+    assert model.background_amplitude_ < 0.01

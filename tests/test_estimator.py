@@ -148,3 +148,13 @@ def test_refusals() -> None:
         dgmmis.GMMis(1).fit(infinite)
     with pytest.raises(ValueError, match="negative or not finite in row 5"):
         dgmmis.GMMis(1).fit(points, noise_covariance=variances)
+
+
+def test_noise_in_the_place_of_labels_is_refused() -> None:
+    points = _points(200)
+    model = dgmmis.GMMis(1).fit(points)
+    for ask in (dgmmis.GMMis(1).fit, dgmmis.VariationalGMMis(1).fit, model.score):
+        for noise in (np.ones_like(points), np.eye(2), np.repeat(np.eye(2)[None], 200, axis=0)):
+            with pytest.raises(JobError, match="Give it by its name: noise_covariance="):
+                ask(points, noise)
+        ask(points, np.arange(200) % 2)

@@ -35,6 +35,22 @@ class Asked(BaseEstimator):  # type: ignore[misc]
         return measured
 
 
+def require_no_noise(y: Any) -> None:
+    """Refuse what is given in the place of labels, which a density does not use, and looks like noise.
+
+    Raises:
+        JobError: a table of real numbers.
+    """
+    shape: tuple[int, ...] = getattr(y, "shape", ())
+    kind = getattr(getattr(y, "dtype", None), "kind", "")
+    if len(shape) >= 2 and shape[-1] > 1 and kind == "f":
+        raise JobError(
+            "y is not used, and what is given in its place looks like noise",
+            got=f"an array {tuple(shape)}",
+            do="give it by its name: noise_covariance=",
+        )
+
+
 def seed_of(random_state: Any) -> int:
     """The seed that `random_state` is, or draws: None is 0.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from dgmmis.em import Stopping
 from dgmmis.errors import NotConvergedWarning, RepairWarning
+from dgmmis.estimator.asked import require_no_noise
 from dgmmis.estimator.fitted import FittedMixture
 from dgmmis.estimator.names import check_names
 from dgmmis.estimator.start_method import start_method
@@ -136,7 +137,7 @@ class GMMis(FittedMixture):
         Raises:
             DgmmisError: its subclasses say what is wrong and what to do.
         """
-        del y
+        require_no_noise(y)
         self._fit(Measured.of(X, noise_covariance, projection, sample_weight))
         for category, sentence in self._complaints():
             warnings.warn(sentence, category, stacklevel=2)

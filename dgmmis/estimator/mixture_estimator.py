@@ -8,7 +8,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from dgmmis.errors import DataError, require_whole
-from dgmmis.estimator.asked import Asked, seed_of
+from dgmmis.estimator.asked import Asked, require_no_noise, seed_of
 from dgmmis.estimator.density import FittedDensity
 from dgmmis.linalg import cholesky_inverse
 from dgmmis.rows import Kind, Question, total
@@ -70,7 +70,7 @@ class MixtureEstimator(DensityMixin, Asked):  # type: ignore[misc]
         sample_weight: Any = None,
     ) -> float:
         """Mean of `score_samples`, by weight; a survey store has its own weights. Computed at once, for lazy X too."""
-        del y
+        require_no_noise(y)
         log_likelihood, weight = self._total(X, noise_covariance, projection, sample_weight)
         return log_likelihood / weight
 

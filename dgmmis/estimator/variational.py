@@ -7,6 +7,7 @@ from typing import Any
 
 from dgmmis.em import Stopping
 from dgmmis.errors import JobError, NotConvergedWarning, nearest_name
+from dgmmis.estimator.asked import require_no_noise
 from dgmmis.estimator.density import FittedDensity
 from dgmmis.estimator.mixture_estimator import MixtureEstimator
 from dgmmis.estimator.names import check_names
@@ -106,7 +107,7 @@ class VariationalGMMis(MixtureEstimator):
         Raises:
             DgmmisError: its subclasses say what is wrong and what to do.
         """
-        del y
+        require_no_noise(y)
         start = Start(self.n_components, start_method(self.init), self.background)
         measured = Measured.of(X, noise_covariance, projection, sample_weight)
         with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:

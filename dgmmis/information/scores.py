@@ -74,17 +74,18 @@ class ScoreProducts:
         # objects of one component know next to nothing of components far away
         p, nearest, rest = scores.shape[1], np.argmax(q, axis=1), np.zeros(len(scores), dtype=bool)
         outer, root = np.zeros((p, p)), scores * np.sqrt(weights)[:, None]
-        for c in np.unique(nearest):
-            rows = np.flatnonzero(nearest == c)
-            entries = np.append(places[np.any(q[rows] > FAINT, axis=0)].ravel(), p - 1)
-            if len(entries) ** 2 * (len(rows) + SCATTERED) > len(rows) * p**2:
-                rest[rows] = True
-            else:
-                some = root[rows[:, None], entries]
-                outer[entries[:, None], entries] += some.T @ some
-        if rest.any():
-            root = root[rest]
-            outer += root.T @ root
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever needs numbers looks whether these are some
+            for c in np.unique(nearest):
+                rows = np.flatnonzero(nearest == c)
+                entries = np.append(places[np.any(q[rows] > FAINT, axis=0)].ravel(), p - 1)
+                if len(entries) ** 2 * (len(rows) + SCATTERED) > len(rows) * p**2:
+                    rest[rows] = True
+                else:
+                    some = root[rows[:, None], entries]
+                    outer[entries[:, None], entries] += some.T @ some
+            if rest.any():
+                root = root[rest]
+                outer += root.T @ root
         return cls(outer, labelled, float(weights.sum()))
 
     def __add__(self, other: "ScoreProducts") -> "ScoreProducts":
