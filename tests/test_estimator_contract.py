@@ -157,7 +157,7 @@ def test_what_scikit_learns_mixture_has_is_here(covariance_type: str) -> None:
     roots = model.precisions_cholesky_
     np.testing.assert_allclose(roots @ np.swapaxes(roots, 1, 2), model.precisions_, rtol=1e-12)
     assert np.array_equal(roots, np.triu(roots))
-    log_prior = prior.log_density(model.covariances_) / len(points)
+    log_prior = dgmmis.Constraints(covariance_type, prior).log_prior(model.mixture_) / len(points)
     assert model.lower_bound_ == pytest.approx(model.log_likelihood_ + log_prior, rel=1e-12)
     assert model.lower_bounds_[-1] == model.lower_bound_
     assert len(model.lower_bounds_) == len(model.history_)
