@@ -1,8 +1,7 @@
-"""Under: a question that is asked of rows under a survey, which may have to look at all of them first.
+"""Known survey: what a survey has to know of rows before it can say anything of one, and questions asked under it.
 
-What a survey needs to know of the rows before it can say anything of one is the noise of values that were not measured,
-where it selected on these: the mean of those that were. It is found on a sample of rows here, or of a store's; of all
-lazy ones, when they are computed.
+It is the noise of values that were not measured, where it selected on these: the mean of those that were. It is found
+on a sample of rows here, or of a store's; of all lazy ones, when they are computed.
 """
 
 from collections.abc import Callable, Sequence
