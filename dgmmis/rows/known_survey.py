@@ -64,8 +64,10 @@ def observing_of(survey: Survey | None, measured: Measured, d: int) -> Any:
     if kind in ("none", "shared"):  # of what is missing, too
         return nothing
     from dask.delayed import delayed
+    from dask.graph_manipulation import clone
 
-    sums = by_block(NoiseSums.of, measured).to_delayed().ravel().tolist()
+    # rows are read for it, let go, and read again: those of one reading would all be kept until it is known
+    sums = clone(by_block(NoiseSums.of, measured)).to_delayed().ravel().tolist()
     return delayed(Observing)(survey, delayed(_mean)(sums))
 
 
