@@ -73,7 +73,7 @@ def true_values(
 
 
 def true_values_under(model: Model, observing: Any, measured: Measured, *, seed: int = 0) -> TrueValues:
-    """The same of rows under what is known of their survey (`rows.under`)."""
+    """The same of rows under what is known of their survey (`rows.known_survey`)."""
     return _moments(_Sought(model, np.arange(model.mixture.n_features), None, seed), observing, measured)
 
 

@@ -238,7 +238,7 @@ def tail_probability(
 def tail_probability_under(
     model: Model, observing: Any, measured: Measured, *, n_draws: int = OWN_DRAWS, seed: int = 0
 ) -> Any:
-    """The same of rows under what is known of their survey (`rows.under`)."""
+    """The same of rows under what is known of their survey (`rows.known_survey`)."""
     ask = under(partial(_asked, model, n_draws, seed), observing, measured)
     (found,) = answers(Questions(ask, (Kind(),)), measured)
     return found

@@ -135,6 +135,22 @@ def test_shared_draws_are_made_once_a_call_and_let_go(scheduler: str) -> None:
     assert watched() is None
 
 
+def test_rows_looked_at_for_a_survey_are_not_kept() -> None:
+    """All chunks are read for the noise of missing values, and then again, each for its answer."""
+    read: list[int] = []
+
+    def noted(block: np.ndarray) -> np.ndarray:
+        read.append(len(block))
+        return block
+
+    rows = dask.array.from_array(POINTS, chunks=((10, 20, 30), 2)).map_blocks(noted, meta=np.empty((0, 2)))
+    noise = dask.array.from_array(VARIANCES, chunks=((10, 20, 30), 2))
+    found = dgmmis.true_values(MIXTURE, rows, noise, survey=Survey(HalfSpace([1.0, 0.0], 4.0), "own"))
+    assert read == []
+    dask.compute(found.mean, found.covariance, scheduler="sync")
+    assert sorted(read[:3]) == sorted(read[3:]) == [10, 20, 30]
+
+
 def test_on_a_cluster_of_processes() -> None:
     lazy = dask.array.from_array(POINTS, chunks=((30, 30), 2))
     noise, survey = 0.1 * np.eye(2), Survey(HalfSpace([1.0, 0.0], 3.0), 0.1 * np.eye(2))

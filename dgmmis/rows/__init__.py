@@ -1,8 +1,8 @@
 """Rows in whatever library they come, and what is said of each of them, in the same."""
 
 from dgmmis.rows.answers import Kind, Question, Questions, answer, answers, total
+from dgmmis.rows.known_survey import observing_of, under
 from dgmmis.rows.measured import Measured, is_labelled
-from dgmmis.rows.under import observing_of, under
 
 __all__ = [
     "Kind",

@@ -773,6 +773,7 @@ MODELS: list[tuple[str, Callable[[], object]]] = [
     ("a density that raises", _density(_divided)),
     ("true values of points of another width", lambda: true_values(PLANE, np.zeros((3, 3)))),
     ("true values of what is no model", lambda: true_values(I, np.zeros((3, 2)))),
+    ("true values under a selection", lambda: true_values(PLANE, X, survey=Box([0, 0], [1, 1]))),
     ("conditional, with everything given", lambda: conditional(PLANE, X, given=[0, 1])),
     ("conditional on a feature that there is not", lambda: conditional(PLANE, X, given=[2])),
     ("tail probabilities from no draws", lambda: tail_probability(PLANE, X, n_draws=0)),

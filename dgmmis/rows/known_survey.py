@@ -1,8 +1,7 @@
-"""Under: a question that is asked of rows under a survey, which may have to look at all of them first.
+"""Known survey: what a survey has to know of rows before it can say anything of one, and questions asked under it.
 
-What a survey needs to know of the rows before it can say anything of one is the noise of values that were not measured,
-where it selected on these: the mean of those that were. It is found on a sample of rows here, or of a store's; of all
-lazy ones, when they are computed.
+It is the noise of values that were not measured, where it selected on these: the mean of those that were. It is found
+on a sample of rows here, or of a store's; of all lazy ones, when they are computed.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,8 +64,10 @@ def observing_of(survey: Survey | None, measured: Measured, d: int) -> Any:
     if kind in ("none", "shared"):  # of what is missing, too
         return nothing
     from dask.delayed import delayed
+    from dask.graph_manipulation import clone
 
-    sums = by_block(NoiseSums.of, measured).to_delayed().ravel().tolist()
+    # rows are read for it, let go, and read again: those of one reading would all be kept until it is known
+    sums = clone(by_block(NoiseSums.of, measured)).to_delayed().ravel().tolist()
     return delayed(Observing)(survey, delayed(_mean)(sums))
 
 
