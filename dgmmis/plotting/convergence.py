@@ -83,7 +83,7 @@ def _records(fitted: Run | Fit | Sequence[Record]) -> Sequence[Record]:
 
 def _record(entry: Mapping[str, Any]) -> Record:
     """Of what a run keeps, in which numbers that are not finite are null."""
-    values = dict(entry)
+    values = {**entry, "repairs": tuple(entry.get("repairs", ()))}
     for name in ("iteration", "round"):
         values[name] = int(values[name])
     for of in fields(Record):

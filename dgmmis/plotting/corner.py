@@ -23,7 +23,6 @@ from dgmmis.plotting.layers import (
 from dgmmis.plotting.section import section_of
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.survey import Survey
-from dgmmis.types import Vector
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +51,7 @@ def corner_figure(
 
     Below: the data, counted chunk by chunk, and curves of equal density of the model with the survey's noise, selection
     and gaps. Above: the population, corrected for all of that. Both in objects per unit area, in one scale for each
-    pair. On the diagonal: the data, the model as the survey would see it (a line), and the population (dashed).
+    pair. On the diagonal: the data, the model as the survey would see it (teal), and the population (orange).
     Ellipses are the components; curves hold the shares of the objects that a normal distribution has within so many
     sigma, 39 % and 86 % for one and two. The survey's edges are there where Omega depends on the two features alone.
 
@@ -222,25 +221,15 @@ def _edges(shown: Shown, chosen: Sequence[int], seed: int) -> Float[np.ndarray, 
     return np.linspace(window[:, 0], window[:, 1], CELLS + 1, axis=1)
 
 
-def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float[np.ndarray, "f edges"]:
+def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float[np.ndarray, "f coarse"]:
     """Of cells in the same window that hold some eight of a catalogue's objects, where these fill it."""
     n_rows = sum(reference.n_rows for reference in catalogue.references)
     n_cells = int(np.clip(np.sqrt(n_rows / 8), 12, CELLS))
     return np.linspace(edges[:, 0], edges[:, -1], n_cells + 1, axis=1)
 
 
-def _middles(edges: Vector) -> Vector:
+def _middles(edges: np.ndarray) -> np.ndarray:
     return np.asarray((edges[1:] + edges[:-1]) / 2)
-
-
-def _diagonal(ax: "Axes", shown: Shown, feature: int, *, x: Vector, n: float) -> None:
-    """The population along one feature, in objects per unit."""
-    points = np.full((len(x), shown.model.mixture.n_features), np.nan)
-    points[:, feature] = x
-    density = n / shown.completeness * np.exp(shown.model.log_density(points))
-    ax.plot(x, density, color=POPULATION, lw=1.1, label="population")
-    ax.set_xlim(x[0], x[-1])
-    ax.set_ylim(0, None)
 
 
 def _curves(ax: "Axes", values: np.ndarray, extent: Extent, sigmas: Sequence[float], colour: str) -> None:

@@ -32,7 +32,7 @@ ENOUGH = 5.0
 PER_CELL, FEWEST, MOST = 20.0, 8, 50
 """Objects in a cell, were they spread over all of them, and the cells along each axis."""
 
-DRAWS, FEWEST_DRAWN, MOST_DRAWN = 8, 1 << 18, 1 << 21
+DRAWS, FEWEST_DRAWN, MOST_DRAWN = 4, 1 << 18, 1 << 21
 """Objects drawn for one that was seen, and their limits."""
 
 
@@ -92,7 +92,7 @@ def residuals_figure(
     are more, teal where there are fewer than expected.
 
     What is expected is counted among objects that are drawn from the model, measured with the survey's noise, and
-    selected, eight for each that was seen (from 2^18 to 2^21); data are counted chunk by chunk. Written over a panel:
+    selected, four for each that was seen (from 2^18 to 2^21); data are counted chunk by chunk. Written over a panel:
     chi^2, and the number of cells in it, those where five objects are expected at least. About as large as their number
     says that the model describes what was seen.
 
@@ -125,9 +125,10 @@ def residuals_figure(
             "injections do not say whether an object is seen, so that nothing can be expected of them",
             do="draw the corner plot: it shows the data and the population",
         )
-    edges = _edges(shown, chosen, sum(reference.n_rows for reference in catalogue.references))
+    n_rows = sum(reference.n_rows for reference in catalogue.references)
+    edges = _edges(shown, chosen, n_rows)
     counts = counted(catalogue, edges, features=chosen, on_rows=on_rows)
-    n = int(np.clip(DRAWS * counts.weight, FEWEST_DRAWN, MOST_DRAWN))
+    n = int(np.clip(DRAWS * n_rows, FEWEST_DRAWN, MOST_DRAWN))
     drawn = shown.expected(edges, features=chosen, n=n, seed=seed)
 
     f = len(chosen) - 1

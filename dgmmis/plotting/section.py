@@ -28,7 +28,7 @@ def section_of(shown: Shown, pair: tuple[int, int], extent: Extent) -> Callable[
     if not len(others):
         return None
 
-    def cut(points: Points, through: Points) -> np.ndarray:
+    def cut(points: Points, through: np.ndarray) -> np.ndarray:
         filled = np.repeat(through[None], len(points), axis=0)
         filled[:, [low, high]] = points
         return np.asarray(selection(filled))
