@@ -131,13 +131,14 @@ class _Corner:
 
     @property
     def title(self) -> str:
+        below, above = ("Below: ", "Above, orange") if len(self.chosen) > 1 else ("", "Orange")
         parts = []
         if self.counts is not None:
-            parts.append(f"Below: {self.n:,.6g} objects that were seen")
+            parts.append(f"{below}{self.n:,.6g} objects that were seen")
         if self.expected is not None:
-            parts.append("Below, teal: the model as the survey sees it")
+            parts.append(f"{'Below, teal' if below else 'Teal'}: the model as the survey sees it")
         of = "" if self.counts is None else f", {self.n_population:,.0f} objects"
-        return "\n".join([*parts, f"Above, orange: the population{of}"] if parts else ["The population"])
+        return "\n".join([*parts, f"{above}: the population{of}"] if parts else ["The population"])
 
     def draw(self, ax: "Axes", row: int, column: int) -> None:
         if row == column:
