@@ -99,7 +99,8 @@ def jensen_shannon(
         for a, b in ((one, other), (other, one))
     ]
     # both may have the same points, so that errors need not be independent
-    return Estimate(0.5 * sum(side.value for side in sides), 0.5 * sum(side.error for side in sides))
+    value = 0.5 * sum(side.value for side in sides)
+    return Estimate(float(np.clip(value, 0.0, np.log(2))), 0.5 * sum(side.error for side in sides))
 
 
 def _over_middle(of: Model, other: Model, x: Points) -> Vector:

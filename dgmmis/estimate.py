@@ -44,6 +44,11 @@ class Estimate:
     def __float__(self) -> float:
         return self.value
 
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        return f"{self.value:{spec}}" if self.error == 0 else f"{self.value:{spec}} +- {self.error:{spec}}"
+
     def __str__(self) -> str:
         return f"{self.value:.6g}" if self.error == 0 else f"{self.value:.6g} +- {self.error:.1g}"
 

@@ -139,7 +139,7 @@ class GaussianMixture:
         return points
 
     def _feature_indices(self, features: Sequence[int] | np.ndarray) -> np.ndarray:
-        index = np.asarray(list(features))
+        index = np.atleast_1d(features)
         if (
             index.ndim != 1
             or index.dtype.kind not in "iu"
@@ -149,7 +149,7 @@ class GaussianMixture:
             or index.max() >= self.n_features
         ):
             raise ShapeError(
-                "features must be distinct numbers", expected=f"0 to {self.n_features - 1}", got=list(features)
+                "features must be distinct numbers", expected=f"0 to {self.n_features - 1}", got=index.tolist()
             )
         return index
 

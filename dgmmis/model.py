@@ -138,6 +138,8 @@ def as_model(model: object) -> Model:
         return model
     if isinstance(model, GaussianMixture):
         return Model(model)
+    if hasattr(model, "precisions_cholesky_") and not hasattr(model, "model_"):
+        raise DataError("a model of scikit-learn", do="`dgmmis.from_sklearn` makes a GaussianMixture of it")
     raise DataError(
         "a model is needed",
         expected="a Model or a GaussianMixture",

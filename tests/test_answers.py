@@ -256,3 +256,14 @@ def test_a_lazy_answer_outlives_its_model() -> None:
     answer = pickle.loads(pickle.dumps(MODEL)).predict(lazy(POINTS))
     again = pickle.loads(pickle.dumps(answer))
     assert np.array_equal(again.compute(), MODEL.predict(POINTS))
+
+
+def test_noise_in_a_table_goes_by_its_places_and_says_so() -> None:
+    rng = np.random.default_rng(0)
+    points = pandas.DataFrame(rng.normal(size=(200, 2)), columns=["a", "b"])
+    noise = pandas.DataFrame(rng.uniform(0.1, 0.4, (200, 2)), columns=["a", "b"])
+    model = dgmmis.GMMis(1).fit(points, noise_covariance=noise)
+    with pytest.raises(JobError, match="has the columns of X in another order"):
+        model.score(points, noise_covariance=noise[["b", "a"]])
+    other = noise.rename(columns={"a": "error of a", "b": "error of b"})
+    assert model.score(points, noise_covariance=other) == model.score(points, noise_covariance=noise)

@@ -223,10 +223,22 @@ def read_table(name: str, values: Mapping[str, Any], table: Any) -> Any:
     return table(**values)
 
 
+CALLED = {
+    bool: "true or false",
+    dict: "a table",
+    float: "a number",
+    int: "a whole number",
+    list: "a list",
+    str: "text",
+}
+"""Kinds of values, in the words of TOML."""
+
+
 def _check_kind(name: str, key: "Field[Any]", value: Any) -> None:
     kind = key.metadata["kind"]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(CALLED[k] for k in kinds if k is not int or float not in kinds)
         raise JobError(f"[{name}] {key.name} has the wrong type", expected=names, got=f"{value!r}")
     if isinstance(value, str) and not value.isprintable():
         raise JobError(f"[{name}] {key.name} has a character that cannot be printed", got=f"{value!r}")

@@ -24,9 +24,13 @@ class Prior:
 
     def __post_init__(self) -> None:
         if self.weights is not None and not isinstance(self.weights, (Dirichlet, DirichletProcess)):
-            raise JobError("the prior of the weights is none", got=self.weights, do="give Dirichlet(concentration)")
+            raise JobError(
+                "the prior of the weights is none", got=self.weights, do="give weights=Dirichlet(concentration)"
+            )
         if self.components is not None and not isinstance(self.components, (InverseWishart, NormalInverseWishart)):
-            raise JobError("the prior of the components is none", got=self.components, do="give InverseWishart(scale)")
+            raise JobError(
+                "the prior of the components is none", got=self.components, do="give components=InverseWishart(scale)"
+            )
 
     @classmethod
     def parse(cls, prior: object) -> "Prior":

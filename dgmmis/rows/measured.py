@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.dataset.arrays import ArrayDataset, Catalogue
-from dgmmis.errors import RefusedError, ShapeError
+from dgmmis.errors import JobError, RefusedError, ShapeError
 from dgmmis.noise import DiagonalNoise, FullNoise, noise_values
 
 
@@ -37,6 +37,7 @@ class Measured:
         Raises:
             StoreError: a path at which there is no store.
             RefusedError: a store, and what it has itself.
+            JobError: a table of noise with the columns of X in another order.
         """
         from dgmmis.dataset.dataset import Dataset
 
@@ -45,6 +46,7 @@ class Measured:
         beside = (noise_covariance, projection, sample_weight)
         if isinstance(X, Dataset) and any(value is not None for value in beside):
             raise RefusedError("a survey store brings its own noise, projections and weights", do="leave them out")
+        _require_the_same_order(X, noise_covariance)
         points, noise, matrices, weights = map(_plain, (X, *beside))
         return cls(points, noise, matrices, weights, given=X)
 
@@ -160,3 +162,10 @@ def _taken(array: Any, rows: np.ndarray) -> Any:
 
         array = dask.array.from_array(array, chunks=array.chunks)
     return array[rows] if hasattr(array, "shape") else np.asarray(array)[rows]
+
+
+def _require_the_same_order(X: Any, noise: Any) -> None:
+    """Raise JobError for a table of noise whose columns are those of X in another order: they go by their places."""
+    names, beside = ([*getattr(table, "columns", ())] for table in (X, noise))
+    if names and names != beside and sorted(map(str, names)) == sorted(map(str, beside)):
+        raise JobError("noise_covariance has the columns of X in another order", expected=names, got=beside)
