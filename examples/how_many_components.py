@@ -28,7 +28,7 @@ FITTING = dgmmis.Fitting(search=dgmmis.Search(n_starts=4))
 def main(picture: Path | None, n: int) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster),  # in use, so that it does the work
     ):
         survey = simulate(Path(folder) / "survey.zarr", "deconvolution", n=n)
