@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from object_server import BUCKET, ObjectServer, serving
 
+from dgmmis.dataset.object_store import client
+
 # examples come in a fixed order, so that a run can be repeated; `nightly` looks further
 settings.register_profile(
     "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -60,7 +62,9 @@ def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSe
     with pytest.MonkeyPatch.context() as patch, serving(tmp_path_factory.mktemp("objects")) as server:
         for name, value in server.environment.items():
             patch.setenv(name, value)
+        client.cache_clear()  # of who asked for a bucket before there was a server
         yield server
+        client.cache_clear()
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_a_url_names_a_place_in_a_bucket_and_any_other_path_none() -> None:
 
 def test_what_only_a_disk_can_do_is_refused() -> None:
     place = place_of("s3://surveys/stars.zarr")
-    for attempt in (place.mkdir, place.unlink, lambda: place.open("wb"), place.rmdir):
+    for attempt in (place.mkdir, place.touch, lambda: place.open("wb"), place.rmdir):
         with pytest.raises(RefusedError, match=r"'s3://surveys/stars.zarr' is in an object store, .* on a disk only"):
             attempt()
 
