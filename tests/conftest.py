@@ -12,8 +12,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from object_server import BUCKET, ObjectServer, serving
 
-from dgmmis.dataset.object_store import client
-
 # examples come in a fixed order, so that a run can be repeated; `nightly` looks further
 settings.register_profile(
     "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -59,6 +57,8 @@ def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSe
     """A server that speaks S3; the environment names it, as long as it runs."""
     if find_spec("obstore") is None or find_spec("moto") is None:
         pytest.skip("needs the dependency group `objects`: obstore, and moto's server")
+    from dgmmis.dataset.object_store import client  # not before the shapes of what is imported are checked
+
     with pytest.MonkeyPatch.context() as patch, serving(tmp_path_factory.mktemp("objects")) as server:
         for name, value in server.environment.items():
             patch.setenv(name, value)
