@@ -75,7 +75,10 @@ class MixtureEstimator(DensityMixin, Asked):  # type: ignore[misc]
         return log_likelihood / weight
 
     def sample(self, n_samples: int = 1) -> tuple[Points, np.ndarray]:
-        """Draw noise-free points (n, d) of the whole population, and their components (n,); -1: background."""
+        """Draw noise-free points (n, d) of the whole population, and their components (n,); -1: background.
+
+        The same ones at every call, unless random_state is a RandomState, of which each call draws anew.
+        """
         model = self._fitted().model
         require_whole(n_samples, "n_samples", 1)
         return model.labelled_sample(n_samples, self._seed())
