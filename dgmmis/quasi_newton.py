@@ -336,9 +336,9 @@ class _Metric:
             theta[entries[:, :, None], entries[:, None, :]] += doubt * complete.blocks()
             theta[-1, -1] += LEAST_DOUBT * complete.behind
             phi = free.gathered_information(theta)
-            factor = _factor(phi)
+            scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
+            factor = _factor(phi, scale)
             if factor is not None:
-                scale = np.sqrt(np.maximum(np.diagonal(phi), 1e-300))
                 blocks = labelled[entries[:, :, None], entries[:, None, :]]
                 return cls(factor, scale**2, blocks / weight, entries, free)
         diagonal = np.maximum(free.gathered(complete.diagonal()), 1e-300)
@@ -377,14 +377,13 @@ class _Metric:
         return largest * float(np.sqrt(max(squares.max(initial=0.0), theta[-1] ** 2 / 4)))
 
 
-def _factor(information: np.ndarray) -> np.ndarray | None:
-    """Cholesky factor of information in units of its diagonal; None where it is beyond floating point.
+def _factor(information: np.ndarray, scale: np.ndarray) -> np.ndarray | None:
+    """Cholesky factor of information in units of its diagonal's roots; None where it is beyond floating point.
 
     An object far from everything, where the background has all but vanished, has scores whose squares are no numbers.
     """
     if not np.isfinite(information).all():
         return None
-    scale = np.sqrt(np.maximum(np.diagonal(information), 1e-300))
     try:
         return np.linalg.cholesky(information / (scale[:, None] * scale) + 1e-10 * np.eye(len(information)))
     except np.linalg.LinAlgError:
