@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PosixPath
 from typing import Any, NoReturn
 
@@ -116,6 +116,15 @@ class BucketPath(PosixPath):
                     break
         return found
 
+    def untouched(self, age: timedelta) -> set[str]:
+        """What is just below, all of whose objects are older than that."""
+        youngest: dict[str, datetime] = {}
+        for place, one in self.objects().items():
+            name = place.split("/")[0]
+            youngest[name] = max(youngest.get(name, one.modified), one.modified)
+        before = datetime.now(UTC) - age
+        return {name for name, when in youngest.items() if when < before}
+
     def names(self) -> set[str]:
         """What is just below: objects, and what others begin with."""
         obstore = library()
@@ -150,11 +159,12 @@ class BucketPath(PosixPath):
                 )
             except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 # a try whose answer was lost may have written it, and the next one found it
-                now, its_tag = self._now()
+                now, its_tag = self.now()
                 return its_tag if now == content else None
         return str(result["e_tag"])
 
-    def _now(self) -> tuple[bytes | None, str | None]:
+    def now(self) -> tuple[bytes | None, str | None]:
+        """The object and its tag, as `read`; None and None where there is none."""
         try:
             return self.read()
         except FileNotFoundError:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from dgmmis.dataset.disk import writing
@@ -55,14 +55,10 @@ class SegmentObjects:
         if self._is_cleared:
             return
         self._is_cleared = True
-        there = (self._path / SEGMENTS).objects()
-        youngest: dict[str, datetime] = {}
-        for name, one in there.items():
-            segment = name.split("/")[0]
-            youngest[segment] = max(youngest.get(segment, one.modified), one.modified)
-        before = datetime.now(UTC) - SAFE_AGE
-        doomed = {name for name, when in youngest.items() if is_segment_name(name) and when < before} - named
-        (self._path / SEGMENTS).remove(name for name in there if name.split("/")[0] in doomed)
+        segments = self._path / SEGMENTS
+        for name in segments.untouched(SAFE_AGE) - named:
+            if is_segment_name(name):
+                (segments / name).remove((segments / name).objects())
 
     def publish(self, document: str, named: set[str]) -> None:
         """Segments that are not named any more stay for a while: `clear`."""

@@ -10,7 +10,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dgmmis.dataset.checkpoint import LATEST, MODEL, VERSIONS
@@ -52,13 +51,13 @@ class VersionObjects:
         if names and not names & {VERSIONS, LATEST}:
             raise StoreError(f"'{self._path}' is there and is not a model store", do="give another place")
         if self._room is None:
-            self._tag = self._read_tag()
+            self._tag = (self._path / LATEST).now()[1]
             yield
             return
         with writing(f"'{self._room}', where the runs for '{self._path}' are made,"):
             self._room.mkdir(parents=True, exist_ok=True)
         with held(self._room):
-            self._tag = self._read_tag()
+            self._tag = (self._path / LATEST).now()[1]
             yield
         with suppress(OSError):
             self._room.rmdir()  # if nothing is there
@@ -118,15 +117,10 @@ class VersionObjects:
 
     def clear(self) -> None:
         """Of those that are old enough: another machine may be putting what is not whole yet."""
-        there, whole = (self._path / VERSIONS).objects(), set(self.names())
-        youngest: dict[str, datetime] = {}
-        for place, one in there.items():
-            name = place.split("/")[0]
-            youngest[name] = max(youngest.get(name, one.modified), one.modified)
-        before = datetime.now(UTC) - SAFE_AGE
-        for name, when in youngest.items():
-            if is_version_name(name) and name not in whole and when < before:
-                self._drop(self._path / VERSIONS / name)
+        versions = self._path / VERSIONS
+        for name in versions.untouched(SAFE_AGE) - {*self.names()}:
+            if is_version_name(name):
+                self._drop(versions / name)
 
     def _put_rest(self, folder: Path, place: BucketPath) -> None:
         """All but the model, the manifest last."""
@@ -140,13 +134,7 @@ class VersionObjects:
 
     def _tag_that_names(self, name: str) -> str | None:
         """Of the pointer, if it names a version: another machine took it for that of a process which was killed."""
-        with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-            content, tag = (self._path / LATEST).read()
-            return tag if json.loads(content)["version"] == name else None
+        content, tag = (self._path / LATEST).now()
+        with suppress(ValueError, TypeError, KeyError):
+            return tag if content is not None and json.loads(content)["version"] == name else None
         return None
-
-    def _read_tag(self) -> str | None:
-        try:
-            return (self._path / LATEST).read()[1]
-        except FileNotFoundError:
-            return None
