@@ -18,7 +18,7 @@ from dgmmis import __version__
 from dgmmis.background import Background, Uniform
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.place import BucketPath, place_of
-from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.publish import document_bytes, replace_document, replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
 from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError, UnreachableError
 from dgmmis.mixture import GaussianMixture
@@ -125,7 +125,7 @@ def write_run(path: str | Path, run: Run) -> None:
     """
     path = place_of(path)
     require_place_for_run(path)
-    described = (json.dumps(_described(run) | run.numbers(), indent=1) + "\n").encode()
+    described = document_bytes(_described(run) | run.numbers())
     with writing(f"the run '{path}'"):
         if isinstance(path, BucketPath):
             (path / DESCRIBED).put(described)
@@ -142,13 +142,9 @@ def write_beside(path: str | Path, name: str, document: Mapping[str, Any]) -> No
     Raises:
         StoreError: the disk refuses.
     """
-    content = (json.dumps(document, indent=1) + "\n").encode()
     place = place_of(path) / name
     with writing(f"'{place}'"):
-        if isinstance(place, BucketPath):
-            place.put(content)
-        else:
-            replace_file(place, content)
+        replace_document(place, document)
 
 
 def run_bytes(run: Run) -> bytes:

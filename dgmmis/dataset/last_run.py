@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dgmmis.dataset.disk import writing
-from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.publish import replace_document
 from dgmmis.errors import StoreError
 
 LAST = "last.json"
@@ -76,4 +76,4 @@ class LastRun:
             StoreError: the disk refuses.
         """
         with writing(f"the model store '{store}'"):
-            replace_file(store / LAST, (json.dumps(asdict(self), indent=1) + "\n").encode())
+            replace_document(store / LAST, asdict(self))

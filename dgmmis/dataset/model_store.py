@@ -17,7 +17,7 @@ from typing import Any
 from dgmmis.dataset.checkpoint import LATEST, VERSIONS, Run, is_run, is_unfinished, latest_name, read_run
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.place import BucketPath, place_of
-from dgmmis.dataset.publish import replace_file, sync_tree
+from dgmmis.dataset.publish import document_bytes, replace_document, sync_tree
 from dgmmis.dataset.version_folders import MANIFEST, REFUSED, VersionFolders, Versions
 from dgmmis.dataset.version_objects import VersionObjects
 from dgmmis.errors import JobError, StoreError, UnreachableError
@@ -120,7 +120,7 @@ class ModelStore:
             ):
                 return read_run(self.candidate, allow_code=allow_code)
         with writing(f"the model store '{self.path}'"):
-            replace_file(self._versions.room / ABOUT_CANDIDATE, _written(about))
+            replace_document(self._versions.room / ABOUT_CANDIDATE, about)
         return None
 
     def names(self) -> list[str]:
@@ -259,13 +259,13 @@ class ModelStore:
         """The candidate with its manifest, on the disk."""
         document = {**manifest, "published": datetime.now(UTC).isoformat("T", "seconds")}
         with writing(f"the model store '{self.path}'"):
-            replace_file(self.candidate / MANIFEST, _written(document))
+            replace_document(self.candidate / MANIFEST, document)
             sync_tree(self.candidate)
 
     def _point_to(self, name: str, rolled_back: Sequence[str] = (), *, settled: str | None = None) -> None:
         now = datetime.now(UTC).isoformat("T", "seconds")
         pointer = {"version": name, "since": now, "rolled_back": list(rolled_back)}
-        self._versions.point(_written(pointer), settled)
+        self._versions.point(document_bytes(pointer), settled)
 
     def _pointer(self) -> dict[str, Any]:
         try:
@@ -277,7 +277,7 @@ class ModelStore:
         return found if isinstance(found, dict) else {}
 
     def _write(self, name: str, value: Any) -> None:
-        replace_file(self.path / name, _written(value))
+        replace_document(self.path / name, value)
 
     def _list(self, name: str) -> list[dict[str, Any]]:
         found = self._json(self.path / name, [])
@@ -303,7 +303,3 @@ class ModelStore:
             raise
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise StoreError(f"the version '{path}' cannot be read", got=error, do="restore or remove it") from error
-
-
-def _written(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()

@@ -1,11 +1,13 @@
 """How a store comes into being without ever being half there: folders under another name, and one rename."""
 
 import fcntl
+import json
 import os
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.lock import Lock, held, is_at
@@ -103,6 +105,16 @@ def replace_file(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     sync(path.parent)
+
+
+def replace_document(path: Path, values: Any) -> None:
+    """Replace a file of JSON values, as `replace_file` does."""
+    replace_file(path, document_bytes(values))
+
+
+def document_bytes(values: Any) -> bytes:
+    """JSON values as the content of a file that people read, too."""
+    return (json.dumps(values, indent=1) + "\n").encode()
 
 
 def _temporary_file(path: Path) -> tuple[int, Path]:

@@ -23,7 +23,7 @@ from dgmmis.dataset.encoding import Classes
 from dgmmis.dataset.journal import Journal
 from dgmmis.dataset.lock import Lock
 from dgmmis.dataset.place import BucketPath, place_of
-from dgmmis.dataset.publish import replace_file
+from dgmmis.dataset.publish import replace_document, replace_file
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
 
@@ -295,7 +295,7 @@ class UnderWay(Callback):
 
     def _write_task(self) -> None:
         values = {name: value for name, value in asdict(self.task).items() if name != "destination" or value}
-        replace_file(self.out / UNFINISHED, (json.dumps(values, indent=1) + "\n").encode())
+        replace_document(self.out / UNFINISHED, values)
 
     def _keep(self, error: BaseException) -> None:
         """What there is, before an exception leaves."""

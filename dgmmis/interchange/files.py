@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dgmmis.dataset.disk import writing
-from dgmmis.dataset.publish import replace_file, sync, sync_tree, temporary_sibling
+from dgmmis.dataset.publish import replace_document, replace_file, sync, sync_tree, temporary_sibling
 from dgmmis.dataset.sources.arrays import ZarrSource
 from dgmmis.errors import DataError, StoreError
 from dgmmis.npz import MOST_BYTES, read_npz
@@ -43,7 +43,7 @@ def write(path: Path, document: Mapping[str, Any], arrays: Arrays) -> None:
             replace_file(path, buffer.getvalue())
         else:
             lists = {name: array.tolist() for name, array in arrays.items()}
-            replace_file(path, (json.dumps({**document, **lists}, indent=1) + "\n").encode())
+            replace_document(path, {**document, **lists})
 
 
 def read(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
