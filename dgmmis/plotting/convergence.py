@@ -13,6 +13,7 @@ from dgmmis.em import Stopping
 from dgmmis.errors import DataError, StoreError
 from dgmmis.fit import Fit
 from dgmmis.plotting.layers import require_matplotlib
+from dgmmis.spent import Spent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,7 @@ def _records(fitted: Run | Fit | Sequence[Record]) -> Sequence[Record]:
 
 def _record(entry: Mapping[str, Any]) -> Record:
     """Of what a run keeps, in which numbers that are not finite are null."""
-    values = {**entry, "repairs": tuple(entry.get("repairs", ()))}
+    values = {**entry, "repairs": tuple(entry.get("repairs", ())), "spent": Spent(**entry.get("spent", {}))}
     for name in ("iteration", "round"):
         values[name] = int(values[name])
     for of in fields(Record):
