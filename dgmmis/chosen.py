@@ -116,8 +116,13 @@ def select_job(
         best, n = choice.best, job.fit.bootstrap
         options |= {"constraints": best.constraints, "stopping": job.stopping()}
         replicates = bootstrap(given.rows, best.model, n, **options) if n else None
-        took = {"seconds": choice.seconds, "compile_seconds": best.compile_seconds}
-        costs = Costs.of_work(executor, executor.spent, **took)
+        costs = Costs.of_work(
+            executor,
+            executor.spent,
+            records=best.records,
+            seconds=choice.seconds,
+            compile_seconds=best.compile_seconds,
+        )
     finally:
         executor.close()
     chosen = job.with_model(choice.n_components, choice.covariance_type)

@@ -1,11 +1,12 @@
 """Costs: what a fit took, in time, reading and memory."""
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dgmmis.callback import Record
 from dgmmis.errors import ClusterError, counted, size_named
 from dgmmis.execution.executor import Executor
 from dgmmis.spent import Spent
@@ -15,8 +16,12 @@ KINDS: Mapping[str, str] = {
     "read": "reading",
     "reduce": "joining sums and waiting",
     "driver": "in the driver",
+    "around": "before, between and after",
 }
 """What the kinds of time are called."""
+
+SHOWN = 0.005
+"""Of the time, at least, that is worth a word."""
 
 NOTICEABLE = 0.5
 """Seconds of compiling that are worth a word."""
@@ -28,8 +33,9 @@ class Costs:
 
     Args:
         seconds: in all.
-        spent: where they went; `driver` is all that was not spent on readings of the data: what `Spent` says, the
-            first models, standard errors, and what an interrupted sitting did in vain.
+        spent: where they went: in all readings of the data, and in the driver during the passes of the history.
+        around: the rest: the start of a cluster, the first models, moves and other models, standard errors, and what
+            an interrupted sitting did in vain.
         compile_seconds: for kernels that a machine had not compiled before.
         workers, processes: that shared the work.
         peak_bytes: largest memory of the process that drives.
@@ -38,6 +44,7 @@ class Costs:
 
     seconds: float
     spent: Spent
+    around: float
     compile_seconds: float
     workers: int
     processes: int
@@ -45,16 +52,19 @@ class Costs:
     peak_bytes_of_a_worker: int
 
     @classmethod
-    def of_work(cls, executor: Executor, spent: Spent, *, seconds: float, compile_seconds: float) -> "Costs":
-        """Of what was spent on an executor, and of the rest of the seconds."""
+    def of_work(
+        cls, executor: Executor, spent: Spent, *, records: Sequence[Record], seconds: float, compile_seconds: float
+    ) -> "Costs":
+        """Of what was spent on an executor in so many seconds, with the records of the fit that was wanted."""
         workers = processes = worker_peak = 0
         with suppress(ClusterError):  # the fit is finished: nothing else is wanted of the cluster
             resources = executor.resources
             workers, processes = resources.n_workers, resources.n_processes
             if not executor.in_process:
                 worker_peak = max(executor.everywhere(peak_bytes), default=0)
-        whole = replace(spent, driver=max(0.0, seconds - spent.seconds))
-        return cls(seconds, whole, compile_seconds, workers, processes, peak_bytes(), worker_peak)
+        whole = replace(spent, driver=sum(record.spent.driver for record in records))
+        around = max(0.0, seconds - whole.seconds)
+        return cls(seconds, whole, around, compile_seconds, workers, processes, peak_bytes(), worker_peak)
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> "Costs | None":
@@ -73,12 +83,12 @@ class Costs:
     @property
     def shares(self) -> dict[str, float]:
         """Of the time, by kind, the largest first; they add up to one."""
-        seconds = {name: getattr(self.spent, name) for name in KINDS}
+        seconds = {name: self.around if name == "around" else getattr(self.spent, name) for name in KINDS}
         whole = sum(seconds.values()) or 1.0
         return {name: value / whole for name, value in sorted(seconds.items(), key=lambda pair: -pair[1])}
 
     def __str__(self) -> str:
-        shares = ", ".join(f"{share:.0%} {KINDS[name]}" for name, share in self.shares.items())
+        shares = ", ".join(f"{share:.0%} {KINDS[name]}" for name, share in self.shares.items() if share >= SHOWN)
         return f"{self.seconds:.3g} s: {shares}"
 
     def lines(self) -> list[tuple[str, str]]:

@@ -121,8 +121,14 @@ def run_job(
                     announce([("begins again", why)])
                 result, replicates, spent = _fitted(job, given, working, under_way, following)
             task = under_way.task
-            took = {"seconds": under_way.seconds, "compile_seconds": result.compile_seconds}
-            made = Making(task.run_id, Costs.of_work(working, spent, **took), task.n_sittings)
+            costs = Costs.of_work(
+                working,
+                spent,
+                records=result.records,
+                seconds=under_way.seconds,
+                compile_seconds=result.compile_seconds,
+            )
+            made = Making(task.run_id, costs, task.n_sittings)
             run = run_of(job, data, result, replicates=replicates, made=made)
             write_run(destination, run)
             under_way.finish()
