@@ -1,6 +1,7 @@
 """Spent: where time went, and what was read in it."""
 
 from dataclasses import dataclass, fields, replace
+from operator import add, attrgetter, sub
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class Spent:
     tasks: int = 0
 
     def __add__(self, other: "Spent") -> "Spent":
-        return Spent(*(getattr(self, name) + getattr(other, name) for name in NAMES))
+        return Spent(*map(add, VALUES(self), VALUES(other)))
 
     def __sub__(self, other: "Spent") -> "Spent":
-        return Spent(*(getattr(self, name) - getattr(other, name) for name in NAMES))
+        return Spent(*map(sub, VALUES(self), VALUES(other)))
 
     @property
     def seconds(self) -> float:
@@ -44,7 +45,8 @@ class Spent:
         """Of tasks that took so many seconds, on workers of which some may have waited: the rest is `reduce`."""
         busy = self.read + self.compute
         share = min(1 / n_workers, seconds / busy) if busy > 0 else 0.0  # workers that left were counted, too
-        return replace(self, read=share * self.read, compute=share * self.compute, reduce=seconds - share * busy)
+        wall = (share * self.read, share * self.compute, seconds - share * busy)
+        return Spent(*wall, rows=self.rows, bytes=self.bytes, tasks=self.tasks)
 
     def within(self, seconds: float) -> "Spent":
         """Of a stretch of so many seconds in which this was spent elsewhere: the rest is `driver`."""
@@ -52,4 +54,7 @@ class Spent:
         return replace(self, driver=max(0.0, seconds - elsewhere))
 
 
-NAMES = tuple(field.name for field in fields(Spent))
+VALUES = attrgetter(*(field.name for field in fields(Spent)))
+"""Of the fields, in order: sums are made for each task, which may be a small one."""
+
+NOTHING = Spent()

@@ -1,10 +1,10 @@
 """One task: its items one after the other, the next one being read while this one is worked on; and what it spends."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
@@ -27,14 +27,26 @@ class ReadsAhead(Protocol):
 def run_group(function: Callable[[Any, Any], Partial], shared: Any, group: Sequence[Any]) -> Partial:
     """The sums over a group's items; never is more than one read ahead, so that memory holds two at most."""
     clock = _Clock()
-    with ExitStack() as stack:
-        items: Iterable[tuple[Any, ...]] = ((item,) for item in group)
-        if isinstance(function, ReadsAhead):
-            helper = ThreadPoolExecutor(1, thread_name_prefix="dgmmis-reads")  # starts its thread with the first read
-            items = _ahead(function, shared, group, stack.enter_context(helper))
-        sums = Partial.join(clock.sums(function, shared, *item) for item in items)
+    if not _reads_ahead(function):
+        sums = Partial.join(clock.sums(function, shared, item) for item in group)
+    elif len(group) == 1:  # a helper takes longer to make than a small task does
+        sums = clock.sums(function, shared, group[0], function.reads(shared, group[0]))
+    else:
+        # the helper starts its thread with the first read
+        with ThreadPoolExecutor(1, thread_name_prefix="dgmmis-reads") as helper:
+            sums = Partial.join(clock.sums(function, shared, *item) for item in _ahead(function, shared, group, helper))
     sums.spent = clock.spent
     return sums
+
+
+def _reads_ahead(function: Any) -> TypeGuard[ReadsAhead]:
+    return _is_kind_that_does(type(function))
+
+
+@cache
+def _is_kind_that_does(kind: type) -> bool:
+    """Looked up once: that of a protocol takes as long as a small task."""
+    return issubclass(kind, ReadsAhead)
 
 
 class _Clock:

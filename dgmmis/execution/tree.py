@@ -7,7 +7,7 @@ ever `left + right` of its two children, so any grouping of leaves, on any numbe
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from dgmmis.spent import Spent
+from dgmmis.spent import NOTHING
 
 TOP = 63
 """Level of a whole tree."""
@@ -51,7 +51,7 @@ class Partial:
 
     def __init__(self) -> None:
         self.nodes: dict[Node, Any] = {}
-        self.spent = Spent()
+        self.spent = NOTHING
 
     @classmethod
     def of(cls, terms: Iterable[tuple[str, int, Summand]]) -> "Partial":
@@ -68,7 +68,7 @@ class Partial:
         for partial in partials:
             for node, value in partial.nodes.items():
                 joined._insert(node, value)
-            if partial.spent.tasks:
+            if partial.spent is not NOTHING:
                 joined.spent += partial.spent
         return joined
 
