@@ -40,7 +40,8 @@ def run_group(function: Callable[[Any, Any], Partial], shared: Any, group: Seque
 
 
 def _reads_ahead(function: Any) -> TypeGuard[ReadsAhead]:
-    return _is_kind_that_does(type(function))
+    kind: Any = type(function)
+    return _is_kind_that_does(kind)
 
 
 @cache

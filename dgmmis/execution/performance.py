@@ -1,5 +1,6 @@
 """Performance: dask's own report of what a cluster did, from when it is begun to when it is written: a page."""
 
+import logging
 import os
 import sys
 import time
@@ -34,6 +35,7 @@ class PerformanceReport:
         self._watch, self._path = watch, path
         try:
             self._count = watch.timely(_begun, watch.client)
+            watch.timely(watch.client.run, _hush, on_error="ignore")
         except ImportError as error:
             what = f"the cluster cannot draw a performance report: {error}"
             raise ClusterError(what, do="install bokeh for its scheduler, or do without the report") from error
@@ -58,6 +60,11 @@ def _begun(client: Client, callback_timeout: float) -> int:
     """Number of the last of the scheduler's looks at its process; from now on it notes what tasks do."""
     client.sync(client.scheduler.get_task_stream, start=0, stop=0, callback_timeout=callback_timeout)  # type: ignore[union-attr]
     return int(client.sync(client._run_on_scheduler, _looks, callback_timeout=callback_timeout))
+
+
+def _hush() -> None:
+    """Workers measure what they send, and warn of deep profiles that they cannot: of a local cluster one sees it."""
+    logging.getLogger("distributed.sizeof").setLevel(logging.ERROR)
 
 
 def _looks(dask_scheduler: Any) -> int:

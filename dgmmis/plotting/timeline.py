@@ -44,7 +44,7 @@ def timeline_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
     """
     require_matplotlib()
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
     records = records_of(fitted)
     if not any(record.spent.tasks for record in records):
@@ -62,8 +62,9 @@ def timeline_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
         ax.tick_params(which="both", labelsize=7, length=2, color=QUIET, labelcolor=QUIET)
         ax.spines[["top", "right"]].set_visible(False)
         ax.yaxis.label.set_size(8)
-    above.yaxis.set_major_formatter(LogFormatter())
-    above.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    above.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+    above.yaxis.set_minor_formatter(NullFormatter())
     below.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set(xlim=(edges[0], edges[-1]), ylim=(0, 1))
     below.set_xlabel("pass", fontsize=8)
