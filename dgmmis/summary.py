@@ -151,26 +151,7 @@ def model_table(run: Run, most: int = 30) -> str:
 
 def choice_table(choice: "Choice") -> str:
     """A line for each model: parameters, log-likelihood per object, criteria, by how much it is worse than the best."""
-    heads = ["components", "covariances", "parameters", "log L", "BIC", "AIC", "ICL", "held-out", "worse by"]
-    held_out = choice.criterion.is_held_out
-    if not held_out:
-        heads.remove("held-out")
-    rows = [["", *heads, ""]]
-    for entry in choice.table:
-        values = [f"{entry.log_likelihood:.6f}", *(f"{value:.2f}" for value in (entry.bic, entry.aic, entry.icl))]
-        if held_out:
-            values.append(f"{entry.held_out:.6f}")
-        worse = "" if entry.worse is None else f"{entry.worse.value:.3g} +- {entry.worse.standard_error:.2g}"
-        mark = "*" if entry is choice.entry else ""
-        named = [str(entry.n_components), entry.covariance_type, str(entry.n_parameters)]
-        values = [
-            mark,
-            *named,
-            *values,
-            "" if mark else worse,
-            ("! " if entry.mark else "") + (entry.mark or "".join(entry.notes[:1])).partition(":")[0],
-        ]
-        rows.append(["-" if value == "nan" else value for value in values])
+    rows = choice.rows()
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([*(f"{v:>{w}}" for v, w in zip(row[:-1], widths[:-1], strict=True)), row[-1]]).rstrip()

@@ -18,6 +18,7 @@ from dgmmis.chunk import (
 )
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.noise import Noise, parse_noise
+from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.reals import reals
 
 
@@ -130,8 +131,8 @@ class ArrayReference:
         return self.whole.take(slice(self.start, self.stop))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayDataset:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ArrayDataset(Portrayed):
     """Arrays in memory, checked once."""
 
     whole: Chunk
@@ -174,6 +175,22 @@ class ArrayDataset:
             raise DataError("every sample_weight is zero", do="give a weight to the objects that count")
         matrices = None if projection is None else check_projection(projection, points)
         return cls(chunk_from_arrays(points, noise, weights=weights, projection=matrices))
+
+    def __repr__(self) -> str:
+        return f"ArrayDataset({self.n_rows} rows of {self.n_features} features, noise: {self.noise.kind})"
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        points, weights = self.whole.points, self.whole.weights
+        lines = [
+            ("rows", f"{self.n_rows:,}"),
+            ("noise", self.noise.kind),
+            ("weights", "a weight for each row" if weights is not None else "none"),
+            ("missing", f"{np.mean(np.isnan(points)):.2%} of the values"),
+        ]
+        if self.whole.projection is not None:
+            lines.append(("measured", f"{points.shape[1]} projections of {self.n_features} features"))
+        return Portrait("ArrayDataset", tuple(lines))
 
     @property
     def n_rows(self) -> int:
