@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -216,19 +217,27 @@ class ArrayDataset(Portrayed):
         return tuple(ArrayReference(self.whole, start, min(start + CHUNK_ROWS, self.n_rows)) for start in edges)
 
 
+CatalogueLike = Catalogue | np.ndarray | str | Path
+"""What functions take for a catalogue: one, the path of a store, or an array (n, d) of exact values."""
+
+
 def as_catalogue(data: object) -> Catalogue:
-    """A catalogue as it is; an array (n, d) of exact values as one.
+    """A catalogue as it is; the path of a store, or an array (n, d) of exact values, as one.
 
     Raises:
-        DataError: neither.
+        DataError: none of them.
+        StoreError: no store is there.
     """
+    if isinstance(data, (str, Path)):
+        from dgmmis.dataset.dataset import Dataset  # which is a catalogue
+
+        return Dataset.open(data)
     if isinstance(data, np.ndarray):
         return ArrayDataset.of(data)
     if isinstance(data, Catalogue):
         return data
     raise DataError(
         "data must be a catalogue",
-        expected="a Dataset, ArrayDataset.of(points, noise_covariance), or an array (n, d)",
+        expected="a Dataset or its path, ArrayDataset.of(points, noise_covariance), or an array (n, d)",
         got=type(data).__name__,
-        do="for the path of a store, Dataset.open(path)",
     )

@@ -11,7 +11,7 @@ import numpy as np
 from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.callback import Callback, Callbacks
 from dgmmis.criteria import aic, bic, n_parameters
-from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.dataset.arrays import Catalogue, CatalogueLike, as_catalogue
 from dgmmis.dataset.folds import Fold
 from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
@@ -112,7 +112,7 @@ class Choice(Portrayed):
 
 
 def select(
-    data: Catalogue,
+    data: CatalogueLike,
     components: Iterable[int] = range(1, 11),
     *,
     covariance_types: Sequence[str] = ("full",),
@@ -129,7 +129,7 @@ def select(
     the workers' memory together. Each ends with the bits that `fit` finds.
 
     Args:
-        data: the catalogue.
+        data: the catalogue, the path of a store, or an array (n, d) of exact values.
         components: the numbers to try.
         covariance_types: the structures to try: "full", "diag", "tied", "spherical".
         criterion: "bic", "aic", "icl", "held-out", or a Criterion.
