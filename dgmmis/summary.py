@@ -1,14 +1,11 @@
 """Runs and documents as lines of text for people."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dgmmis.dataset.checkpoint import Run
-
-if TYPE_CHECKING:
-    from dgmmis.model_selection import Choice
 
 ACTS_ON = {
     "observed": "of measured values, before any of them went missing",
@@ -147,16 +144,6 @@ def model_table(run: Run, most: int = 30) -> str:
         rows.append(f"... and {len(order) - most} more (all in model.npz)")
     rows.append(f"mean{' +- its standard error' if known else ''} (standard deviation of the component)")
     return "\n".join(rows)
-
-
-def choice_table(choice: "Choice") -> str:
-    """A line for each model: parameters, log-likelihood per object, criteria, by how much it is worse than the best."""
-    rows = choice.rows()
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([*(f"{v:>{w}}" for v, w in zip(row[:-1], widths[:-1], strict=True)), row[-1]]).rstrip()
-        for row in rows
-    )
 
 
 def document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:

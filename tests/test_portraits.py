@@ -141,6 +141,9 @@ def test_fits_runs_and_choices(store: Path, tmp_path: Path) -> None:
     assert "GaussianMixture" not in said(found)
     rows = ["".join(row.itertext()) for row in html(choice).iterfind(".//tr")]
     assert any(row.startswith("*1full") for row in rows)
+    printed = str(choice).splitlines()
+    assert printed[0].split()[:3] == ["components", "covariances", "parameters"]
+    assert printed[-1] == choice.recommendation
     errors = found.standard_errors()
     assert isinstance(errors, StandardErrors)
     assert len(repr(errors)) < 200

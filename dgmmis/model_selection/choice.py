@@ -24,7 +24,7 @@ from dgmmis.model_selection.fitting import Fitting, Steps, abreast
 from dgmmis.model_selection.recommendation import recommendation
 from dgmmis.model_selection.scores import Judge, working
 from dgmmis.plan import Work
-from dgmmis.portrait import Portrait, Portrayed
+from dgmmis.portrait import Portrait, Portrayed, table_text
 from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
 
@@ -72,6 +72,9 @@ class Choice(Portrayed):
     def recommendation(self) -> str:
         """Which is best and why, in a sentence or two."""
         return recommendation(self.criterion, self.entry, self.table)
+
+    def __str__(self) -> str:
+        return f"{table_text(self.rows())}\n\n{self.recommendation}"
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table in words, heads first: which is best (*), parameters, log-likelihood per object, criteria, by how
