@@ -74,7 +74,7 @@ class Costs:
             TypeError: the document is damaged.
         """
         table = document.get("costs")
-        return None if table is None else cls(**{**table, "spent": Spent(**table["spent"])})
+        return None if table is None else cls(**{**table, "spent": Spent.of_document(table["spent"])})
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""

@@ -1,7 +1,9 @@
 """Spent: where time went, and what was read in it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from operator import add, attrgetter, sub
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,16 @@ class Spent:
     rows: int = 0
     bytes: int = 0
     tasks: int = 0
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> "Spent":
+        """From JSON values.
+
+        Raises:
+            TypeError, ValueError: they are something else.
+        """
+        kinds: dict[str, Any] = {of.name: float if isinstance(of.default, float) else int for of in fields(cls)}
+        return cls(**{name: kind(document[name]) for name, kind in kinds.items() if name in document})
 
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(*map(add, VALUES(self), VALUES(other)))

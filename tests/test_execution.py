@@ -224,7 +224,6 @@ class _Streams(Serial):
         return Resources(1, 1, int(self.needed / 0.7) + 1000)
 
     def __init__(self, needed: int) -> None:
-        super().__init__()
         self.needed = needed
 
 

@@ -24,7 +24,7 @@ from dgmmis.dataset.checkpoint import Run, read_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.reference import ChunkReference
 from dgmmis.em import Stopping
-from dgmmis.errors import DataError, RefusedError
+from dgmmis.errors import DataError, RefusedError, StoreError
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.serial import Serial, Threads
@@ -260,6 +260,10 @@ def test_passes_whose_times_are_not_known_are_marked(run: Run) -> None:
     assert [text.get_text() for text in figure.legends[0].texts][-1] == "not known"
     with pytest.raises(DataError, match="no times of passes"):
         timeline_figure(replace(run, document={**run.document, "history": old}))
+    for damaged in ({**history[0]["spent"], "read": "long"}, [1.0]):
+        entries = [{**history[0], "spent": damaged}, *history[1:]]
+        with pytest.raises(StoreError, match="history of the run is damaged"):
+            timeline_figure(replace(run, document={**run.document, "history": entries}))
 
 
 def test_the_command_draws_it(job: Path, run: Run, tmp_path: Path) -> None:

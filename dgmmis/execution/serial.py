@@ -17,17 +17,15 @@ from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.executor import Gauge, Resources, Survived, Task
 from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
-from dgmmis.spent import Spent
+from dgmmis.spent import NOTHING, Spent
 
 
 class Serial:
     """One item after the other."""
 
     in_process = True
-
-    def __init__(self) -> None:
-        self.spent = Spent()
-        self._n_workers = 1
+    spent: Spent = NOTHING
+    _n_workers: int = 1
 
     @property
     def resources(self) -> Resources:
@@ -74,7 +72,6 @@ class Threads(Serial):
     """A pool of threads, one a core."""
 
     def __init__(self, n_workers: int | None = None) -> None:
-        super().__init__()
         self._n_workers = n_workers or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._n_workers, thread_name_prefix="dgmmis")
 

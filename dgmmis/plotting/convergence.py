@@ -94,7 +94,7 @@ def records_of(fitted: Run | Fit | Sequence[Record]) -> Sequence[Record]:
 
 def _record(entry: Mapping[str, Any]) -> Record:
     """Of what a run keeps, in which numbers that are not finite are null."""
-    values = {**entry, "repairs": tuple(entry.get("repairs", ())), "spent": Spent(**entry.get("spent", {}))}
+    values = {**entry, "repairs": tuple(entry.get("repairs", ())), "spent": Spent.of_document(entry.get("spent", {}))}
     for name in ("iteration", "round"):
         values[name] = int(values[name])
     for of in fields(Record):
