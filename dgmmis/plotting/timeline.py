@@ -69,7 +69,8 @@ def timeline_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
     below.set(xlim=(edges[0], edges[-1]), ylim=(0, 1))
     below.set_xlabel("pass", fontsize=8)
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles, labels = below.get_legend_handles_labels()
+    pairs = zip(*below.get_legend_handles_labels(), strict=True)
+    handles, labels = zip(*sorted(pairs, key=lambda pair: pair[1].startswith("pale")), strict=True)
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     return figure
 
@@ -103,14 +104,17 @@ def _shares(ax: "Axes", records: Sequence[Record], edges: np.ndarray) -> None:
     pale = np.array([_is_replayed(record.spent) for record in records])
     whole = np.array([record.spent.seconds for record in records])
     whole[whole <= 0] = 1.0
-    bottom, total = np.zeros(len(records)), whole[known].sum()
+    bottom = lowest = np.zeros(len(records))
+    total = whole[known].sum()
     for kind, colour in COLOURS.items():
         seconds = np.array([getattr(record.spent, kind) for record in records])
         height = np.where(known, seconds / whole, 0.0)
         for chosen, alpha in ((~pale, 1.0), (pale, 0.45)):
             if not chosen.any():
                 continue
-            words = f"{KINDS[kind]} ({seconds[known].sum() / total:.0%})"
+            label = f"{KINDS[kind]} ({seconds[known].sum() / total:.0%})"
+            if alpha < 1 and not pale.all():
+                label = "pale: what an earlier sitting took" if bottom is lowest else "_pale"
             ax.bar(
                 edges[:-1][chosen],
                 height[chosen],
@@ -120,9 +124,9 @@ def _shares(ax: "Axes", records: Sequence[Record], edges: np.ndarray) -> None:
                 color=colour,
                 alpha=alpha,
                 lw=0,
-                label=words if alpha == 1.0 or pale.all() else f"_{kind} of an earlier sitting",
+                label=label,
             )
-        bottom += height
+        bottom = bottom + height
     if not known.all():
         lost = ~known
         ax.bar(edges[:-1][lost], 1.0, np.diff(edges)[lost], align="edge", color=UNKNOWN, lw=0, label="not known")
