@@ -12,7 +12,6 @@ from dgmmis.errors import DataError
 from dgmmis.fit import Fit
 from dgmmis.plotting.convergence import QUIET, annotate_rounds, records_of, rounds_of
 from dgmmis.plotting.layers import require_matplotlib
-from dgmmis.spent import Spent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,14 +82,10 @@ def _edges(records: Sequence[Record]) -> np.ndarray:
     return np.concatenate([[min(-0.5, numbers[0] - 0.5)], numbers + 0.5])
 
 
-def _is_replayed(spent: Spent) -> bool:
-    return spent.replayed > 0 or not spent.tasks
-
-
 def _seconds(ax: "Axes", records: Sequence[Record], edges: np.ndarray) -> None:
     seconds = np.array([record.spent.seconds for record in records])
     known = np.array([record.spent.tasks > 0 for record in records])
-    open_ones = np.array([_is_replayed(record.spent) for record in records])
+    open_ones = np.array([record.spent.replayed > 0 for record in records])
     middles = (edges[1:] + edges[:-1]) / 2
     ax.plot(middles, np.where(known, seconds, np.nan), "-", color=QUIET, lw=0.7, label="seconds")
     for chosen, face, label in ((known & ~open_ones, QUIET, "now"), (known & open_ones, "white", "then")):
@@ -101,7 +96,7 @@ def _seconds(ax: "Axes", records: Sequence[Record], edges: np.ndarray) -> None:
 
 def _shares(ax: "Axes", records: Sequence[Record], edges: np.ndarray) -> None:
     known = np.array([record.spent.tasks > 0 for record in records])
-    pale = np.array([_is_replayed(record.spent) for record in records])
+    pale = np.array([record.spent.replayed > 0 for record in records])
     whole = np.array([record.spent.seconds for record in records])
     whole[whole <= 0] = 1.0
     bottom = lowest = np.zeros(len(records))
@@ -109,11 +104,11 @@ def _shares(ax: "Axes", records: Sequence[Record], edges: np.ndarray) -> None:
     for kind, colour in COLOURS.items():
         seconds = np.array([getattr(record.spent, kind) for record in records])
         height = np.where(known, seconds / whole, 0.0)
-        for chosen, alpha in ((~pale, 1.0), (pale, 0.45)):
+        for chosen, alpha in ((known & ~pale, 1.0), (known & pale, 0.45)):
             if not chosen.any():
                 continue
             label = f"{KINDS[kind]} ({seconds[known].sum() / total:.0%})"
-            if alpha < 1 and not pale.all():
+            if alpha < 1 and not np.array_equal(known, known & pale):
                 label = "pale: what an earlier sitting took" if bottom is lowest else "_pale"
             ax.bar(
                 edges[:-1][chosen],
