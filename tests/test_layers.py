@@ -48,7 +48,8 @@ simulate runs prediction drawing stream
 chosen
 reprocess goodness
 progress summary status plotting
-estimator cli dashboard report testing
+report
+estimator cli dashboard testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from dgmmis.address import Purpose, generator
 from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import Catalogue
+from dgmmis.dataset.arrays import ArrayDataset, Catalogue
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.errors import JobError, ShapeError
@@ -117,7 +117,8 @@ def goodness_of_fit(
 
     Args:
         model: a model or a mixture; or a fit or a run, which know their survey.
-        points: measured values (n, m); NaN: missing. Of any kind that `GMMis.fit` takes, survey stores among them.
+        points: measured values (n, m); NaN: missing. Of any kind that `GMMis.fit` takes, survey stores among
+            them; or an ArrayDataset, with weights.
         noise_covariance, projection: of them, as in `GMMis.fit`.
         survey: how objects came into the catalogue; None: that of the fit or the run, else all that is there was seen.
         level: how often a true model may be flagged by any of the tests.
@@ -141,7 +142,11 @@ def goodness_of_fit(
         survey = model.survey() if isinstance(model, Run) else model.survey if isinstance(model, Fit) else Survey()
     require_density(of)
     require_redrawable(survey, "goodness of fit")
-    measured = Measured.of(points, noise_covariance, projection)
+    if isinstance(points, ArrayDataset):
+        whole = points.whole
+        measured = Measured(whole.points, whole.noise, whole.projection, whole.weights)
+    else:
+        measured = Measured.of(points, noise_covariance, projection)
     measured.require_features(of.mixture.n_features)
     with tempfile.TemporaryDirectory() as folder, closing(Threads()) as executor:
         catalogue = measured.catalogue(Path(folder))

@@ -23,8 +23,8 @@ from dgmmis.scoring import log_densities
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
 
-DRAWS = 127
-"""In the place of an object: u has 128 values."""
+DRAWS = 63
+"""In the place of an object: u has 64 values."""
 
 BLOCK_NUMBERS = 1 << 20
 """Of rows by components, at a time."""
