@@ -43,7 +43,7 @@ from dgmmis.survey import Survey
 LEVEL = 0.01
 """How often a true model is flagged, at most."""
 
-RANKED_ROWS = 20_000
+RANKED_ROWS = 10_000
 """Rows, at random, in whose places objects are drawn to rank them among."""
 
 PER_CELL, FEWEST, MOST = 20.0, 3, 16

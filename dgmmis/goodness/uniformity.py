@@ -16,8 +16,8 @@ from dgmmis.types import Vector
 
 ORDERS = 4
 
-BINS = 50
-"""Of the histogram."""
+BINS = 32
+"""Of the histogram: as many of the values that ranks have in each."""
 
 ENOUGH = 50.0
 """Numbers, each counted as its weight lets it, from which on their means are normal enough."""

@@ -142,7 +142,7 @@ def _components(run: Run, known: Mapping[str, Any] | None, order: Sequence[int])
         row = [str(k), with_error(mixture.weights[k], known["weights"][k] if known else None)]
         for i, spread in enumerate(sigma[k]):
             mean = with_error(mixture.means[k, i], known["means"][k][i] if known else None)
-            row.append(f"{mean} ({number(spread)})")
+            row.append(f"{mean} ({spread:.3g})")
         rows.append(row)
     return rows
 

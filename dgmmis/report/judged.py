@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from dgmmis.goodness import GoodnessOfFit
-from dgmmis.report.section import Bars, Section, Table, number
+from dgmmis.report.section import Bars, Section, Table
 
 TESTS = {
-    "smooth": "smooth test, 4 orders",
+    "smooth": "smooth",
     "chi2": "chi² of cells",
     "cell": "the worst cell",
     "possible": "zero selection",
@@ -24,7 +24,7 @@ def goodness_section(found: GoodnessOfFit | None, why_not: str) -> Section:
         (
             verdict.about,
             TESTS[verdict.test],
-            number(verdict.statistic),
+            f"{verdict.statistic:.4g}",
             f"{verdict.p_value:.2g}",
             f"{verdict.corrected:.2g}",
             ("FAILS: " if verdict.is_flagged else "") + verdict.words,
@@ -32,9 +32,9 @@ def goodness_section(found: GoodnessOfFit | None, why_not: str) -> Section:
         for verdict in found.verdicts
     ]
     marked = [i for i, verdict in enumerate(found.verdicts) if verdict.is_flagged]
-    tables = [Table("Tests", ("of", "test", "statistic", "p", "p, corrected", "verdict"), rows, marked)]
+    tables = [Table("Tests", ("of", "test", "statistic", "p", "p of all", "verdict"), rows, marked)]
     cells = [
-        (cell.place, f"{cell.observed:,.6g}", number(cell.expected), number(cell.error), f"{cell.corrected:.2g}")
+        (cell.place, f"{cell.observed:,.6g}", f"{cell.expected:,.1f}", f"{cell.error:,.1f}", f"{cell.corrected:.2g}")
         for cell in found.worst
     ]
     if cells:

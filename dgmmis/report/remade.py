@@ -3,15 +3,20 @@
 import shlex
 import tomllib
 
-from dgmmis import __version__
 from dgmmis.report.section import Section, Table
 from dgmmis.report.subject import Subject
 from dgmmis.software import software
 from dgmmis.summary import document_lines
 
 COSTS = ("n_passes", "seconds", "compile_seconds", "sittings", "rounds", "imputed_points", "imputation_error")
-UNITS = {"seconds": " s", "compile_seconds": " s"}
-WORDS = {"n_passes": "passes over the data", "sittings": "times begun", "imputation_error": "largest imputation error"}
+WORDS = {
+    "n_passes": "passes over the data",
+    "seconds": "seconds, in all",
+    "compile_seconds": "of them for compiling",
+    "sittings": "times begun",
+    "imputed_points": "points for the unseen",
+    "imputation_error": "error by these points, in statistical errors",
+}
 
 MEANINGS = (
     ("log-likelihood", "mean log density per object, given that it was seen; in nats"),
@@ -21,7 +26,7 @@ MEANINGS = (
     ("objects before selection", "how many there are in all, seen or not, and its standard error"),
     ("background fraction", "share of the population that belongs to no component"),
     ("±", "one standard error, by the information of the fit; the bootstrap's where it says so"),
-    ("p", "how often a true model would deviate as much, or more; corrected: by any of so many tests"),
+    ("p", "how often a true model would deviate as much, or more; of all: by any of so many tests"),
     (
         "smooth test",
         "the transforms P(Y ≤ y) of a true model are even; order 1 is the mean, 2 the spread, 3 skewness, 4 tails",
@@ -35,14 +40,14 @@ MEANINGS = (
 def costs_section(subject: Subject) -> Section:
     """What it cost, and what did the work."""
     document, manifest = subject.document, subject.manifest or {}
-    lines = document_lines({WORDS.get(name, name): document[name] for name in COSTS if name in document})
-    units = {WORDS.get(name, name).replace("_", " "): unit for name, unit in UNITS.items()}
-    facts = [(what, value + units.get(what, "")) for what, value in lines]
+    costs = {WORDS.get(name, name): document[name] for name in COSTS if name in document}
+    costs = {what: round(value, 3) if isinstance(value, float) else value for what, value in costs.items()}
+    facts = document_lines(costs)
     facts += [(f"reprocessing: {what}", value) for what, value in document_lines(manifest.get("costs") or {})]
-    made = manifest.get("software") or {"dgmmis": document.get("dgmmis", __version__)}
-    tables = [Table("Versions that made the run", ("software", "version"), [(str(a), str(b)) for a, b in made.items()])]
-    here = [(name, version) for name, version in software().items()]
-    tables.append(Table("Versions that wrote this report", ("software", "version"), here))
+    made = manifest.get("software") or {"dgmmis": document.get("dgmmis", "-")}
+    here = software()
+    rows = [(name, str(made.get(name, "-")), here.get(name, "-")) for name in dict.fromkeys([*made, *here])]
+    tables = [Table("Versions", ("software", "made the run", "wrote this report"), rows)]
     return Section("Costs and versions", facts=facts, tables=tables)
 
 
