@@ -35,6 +35,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.noise_classes import mean_noise
+from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.redrawn import redrawn, require_redrawable
 from dgmmis.rows import Measured
 from dgmmis.subsample import draw_sample
@@ -54,7 +55,7 @@ DRAWN, FEWEST_DRAWN, MOST_DRAWN = 4, 1 << 16, 1 << 21
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GoodnessOfFit:
+class GoodnessOfFit(Portrayed):
     """What the tests say.
 
     Args:
@@ -78,11 +79,21 @@ class GoodnessOfFit:
         """Where the model fails, in sentences; empty if it does not."""
         return tuple(verdict.words for verdict in self.verdicts if verdict.is_flagged)
 
+    @property
+    def summary(self) -> str:
+        """How many tests are flagged."""
+        return f"{len(self.flags)} of {len(self.verdicts)} tests flagged at {100 * self.level:g} %"
+
     def __repr__(self) -> str:
-        flagged = len(self.flags)
-        words = f"{flagged} of {len(self.verdicts)} tests flagged at {100 * self.level:g} %"
         said = "".join(f"\n  {flag}" for flag in self.flags)
-        return f"GoodnessOfFit({words}, {self.n_rows:,} objects{said})"
+        return f"GoodnessOfFit({self.summary}, {self.n_rows:,} objects{said})"
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        rows = [("", "p of all", "verdict")]
+        rows += [("fails" if one.is_flagged else "", f"{one.corrected:.2g}", one.words) for one in self.verdicts]
+        note = "a true model is flagged as often, at most; one that was fitted to these objects less often"
+        return Portrait(f"Goodness of fit: {self.summary}, {self.n_rows:,} objects", table=tuple(rows), note=note)
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""

@@ -51,10 +51,9 @@ def survey_pictures(
     for what, caption, alt, draw in _drawings(subject, run, survey):
         try:
             drawn = draw(features=features, on_rows=on_rows(what))
-        except DgmmisError as error:
+            pictures.append(Picture(caption, alt, _source(drawn)))
+        except (DgmmisError, ValueError) as error:  # matplotlib's, of a name that it takes for mathematics
             notes.append(f"No picture of {what}: {error}")
-            continue
-        pictures.append(Picture(caption, alt, _source(drawn)))
     return Section("Pictures", pictures=pictures, notes=notes)
 
 
