@@ -175,9 +175,13 @@ def hostile(folder: Path) -> Path:
     return place / "h.run"
 
 
-def test_names_are_no_markup(hostile: Path) -> None:
-    page, _ = report_page(hostile)
-    parsed = _is_whole(page)
+@pytest.fixture(scope="module")
+def hostile_page(hostile: Path) -> str:
+    return report_page(hostile)[0]
+
+
+def test_names_are_no_markup(hostile_page: str) -> None:
+    parsed = _is_whole(hostile_page)
     assert "onerror" not in {name for _, attributes in parsed.tags for name in attributes}
     for word in HOSTILE:
         assert word in parsed.text
@@ -188,7 +192,7 @@ def test_a_run_that_did_not_converge_says_so(folder: Path, tmp_path: Path) -> No
     text = (folder / "hole.toml").read_text().replace("max_iter = 1000", "max_iter = 2").replace("bootstrap = 4\n", "")
     run_job(parse_job(text, folder / "hole.toml"), tmp_path / "short.run")
     page, short = report_page(tmp_path / "short.run")
-    assert short["status"] == "stopped at max_iter before it converged"
+    assert short["status"].startswith("stopped at max_iter before it converged")
     between = page[page.index('<section id="how-it-converged"') : page.index('<section id="what-was-fitted"')]
     assert f"<li>{short['status']}" in between
     _is_whole(page)
@@ -246,9 +250,11 @@ def test_of_a_model_store_it_is_the_latest_version(folder: Path, tmp_path: Path)
     assert "0.0.9" in text
 
 
-def test_of_a_choice_it_shows_the_candidates(folder: Path, tmp_path: Path) -> None:
-    text = (folder / "hole.toml").read_text().replace("bootstrap = 4\n", "")
-    job = parse_job(text, folder / "hole.toml")
+def test_of_a_choice_it_shows_the_candidates(tmp_path: Path) -> None:
+    with SurveyWriter(tmp_path / "two.zarr", Schema(("x",))) as writer:
+        writer.write(GaussianMixture([0.5, 0.5], [[-3.0], [3.0]], [[[1.0]], [[1.0]]]).sample(400, 0))
+    text = '[data]\npath = "two.zarr"\n[model]\nn_components = 2\n[cluster]\nkind = "threads"\n'
+    job = parse_job(text, tmp_path / "two.toml")
     choice, _ = select_job(job, Tried((1, 2), ("diag",)), out=tmp_path / "chosen.run")
     page, _ = report_page(tmp_path / "chosen.run")
     text = _words(_is_whole(page).text)
@@ -317,12 +323,12 @@ def test_the_command_writes_a_file(folder: Path, tmp_path: Path, monkeypatch: py
 
 
 @pytest.fixture(scope="module")
-def shown(folder: Path, page: str, hostile: Path) -> Iterator[tuple[object, dict[str, Path]]]:
+def shown(folder: Path, page: str, hostile_page: str) -> Iterator[tuple[object, dict[str, Path]]]:
     if lacking():
         pytest.skip(lacking())
     places = {"hole": folder / "hole.html", "hostile": folder / "hostile.html"}
     write_report(places["hole"], page)
-    write_report(places["hostile"], report_page(hostile)[0])
+    write_report(places["hostile"], hostile_page)
     with browser() as chromium:
         yield chromium, places
 

@@ -34,10 +34,9 @@ from dgmmis.goodness.verdict import Judge, Verdict, of_cells, of_density, of_fea
 from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
-from dgmmis.noise_classes import mean_noise
 from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.redrawn import redrawn, require_redrawable
-from dgmmis.rows import Measured
+from dgmmis.rows import Measured, observing_of, require_survey
 from dgmmis.subsample import draw_sample
 from dgmmis.survey import Survey
 
@@ -151,6 +150,7 @@ def goodness_of_fit(
     of = model.model if isinstance(model, (Fit, Run)) else as_model(model)
     if survey is None:
         survey = model.survey() if isinstance(model, Run) else model.survey if isinstance(model, Fit) else Survey()
+    require_survey(survey)
     require_density(of)
     require_redrawable(survey, "goodness of fit")
     if isinstance(points, ArrayDataset):
@@ -165,8 +165,8 @@ def goodness_of_fit(
         references = catalogue.references
         n_rows = sum(reference.n_rows for reference in references)
         sample = draw_sample(references, executor)
-        survey.completed(sample, of.mixture.n_features)  # which refuses what does not fit
-        observing = Observing(survey, mean_noise(sample))
+        stored = Measured(catalogue) if isinstance(catalogue, Dataset) else measured
+        observing = observing_of(survey, stored, of.mixture.n_features)
         n_drawn = float(np.clip(DRAWN * n_rows, FEWEST_DRAWN, MOST_DRAWN))
         summing = Summing(
             of,
