@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from dgmmis.cli.output import show_rows, tell
-from dgmmis.cli.pictures import data_of
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 
@@ -33,15 +32,20 @@ def check(run: Path, data: Path | None, level: float, seed: int, allow_code: boo
       dgmmis check survey.run --data other.zarr
     """
     from dgmmis.dataset.checkpoint import read_run
+    from dgmmis.dataset.dataset import Dataset
+    from dgmmis.errors import JobError
     from dgmmis.goodness import goodness_of_fit
     from dgmmis.progress import bar
 
     fitted = read_run(run, allow_code=allow_code)
-    dataset = data_of(fitted, data, needed=True)
+    place = data or fitted.document.get("data")
+    if not place:
+        raise JobError("the run does not say what its data were", do="name the store with --data")
+    dataset = Dataset.open(place)
     survey = fitted.survey(allow_code=allow_code)
     with bar("checking", shown=not quiet) as on_rows:
         found = goodness_of_fit(fitted, dataset, survey=survey, level=level, seed=seed, on_rows=on_rows)
-    document: dict[str, Any] = {"run": str(run), "data": None if dataset is None else str(dataset.path)}
+    document: dict[str, Any] = {"run": str(run), "data": str(dataset.path)}
     if as_json:
         tell({**document, **found.document()}, as_json)
         return

@@ -71,7 +71,7 @@ def plot(
         write_figure(out, convergence_figure(fitted))
         tell({**document, "passes": len(fitted.document.get("history", []))}, as_json)
         return
-    dataset = data_of(fitted, data, needed=what == "residuals")
+    dataset = _data_of(fitted, data, needed=what == "residuals")
     options: dict[str, Any] = {"features": features or None, "survey": fitted.survey(allow_code=allow_code)}
     if dataset is None:
         if not quiet:
@@ -86,7 +86,7 @@ def plot(
     tell({**document, "features": list(features or fitted.features), **read}, as_json)
 
 
-def data_of(run: "Run", data: Path | None, *, needed: bool) -> "Dataset | None":
+def _data_of(run: "Run", data: Path | None, *, needed: bool) -> "Dataset | None":
     """The survey that is asked for, or else that of the run; None where that is not there, and not needed."""
     from dgmmis.dataset.dataset import Dataset
     from dgmmis.dataset.place import place_of
