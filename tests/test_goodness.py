@@ -335,6 +335,7 @@ def test_a_store_says_what_its_rows_say(tmp_path: Path) -> None:
     )
     lazy = goodness_of_fit(MODEL, dask.array.from_array(points, chunks=4000), variances, **given)
     assert store.names == ("ra", "dec")
+    assert all(" deg" in cell.place for cell in store.worst)
     assert seen[-1] == (n, n)
     for other in (store, lazy):
         assert [v.p_value for v in other.verdicts] == [v.p_value for v in here.verdicts]

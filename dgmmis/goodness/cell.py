@@ -44,15 +44,20 @@ class Cell:
 
 
 def worst_cells(
-    residuals: Mapping[tuple[int, int], Residuals], edges: Float[np.ndarray, "m edges"], names: Sequence[str]
+    residuals: Mapping[tuple[int, int], Residuals],
+    edges: Float[np.ndarray, "m edges"],
+    names: Sequence[str],
+    units: Sequence[str],
 ) -> tuple[Cell, ...]:
     """Those that differ most, the worst first."""
-    found = sorted(_cells(residuals, edges, names), key=lambda cell: cell.p_value)
+    found = sorted(_cells(residuals, edges, [*zip(names, units, strict=True)]), key=lambda cell: cell.p_value)
     return tuple(found[:NAMED])
 
 
 def _cells(
-    residuals: Mapping[tuple[int, int], Residuals], edges: Float[np.ndarray, "m edges"], names: Sequence[str]
+    residuals: Mapping[tuple[int, int], Residuals],
+    edges: Float[np.ndarray, "m edges"],
+    named: Sequence[tuple[str, str]],
 ) -> Iterator[Cell]:
     """The worst of each pair."""
     p_values = {pair: cells.p_values for pair, cells in residuals.items()}
@@ -61,9 +66,9 @@ def _cells(
         cells = residuals[i, j]
         for number in np.argsort(values, axis=None, kind="stable")[:NAMED]:
             at = np.unravel_index(number, values.shape)
-            places = [_between(names[i], edges[i], int(at[0]))]
+            places = [_between(named[i], edges[i], int(at[0]))]
             if i != j:
-                places.insert(0, _between(names[j], edges[j], int(at[1])))
+                places.insert(0, _between(named[j], edges[j], int(at[1])))
             p = float(values[at])
             yield Cell(
                 (i, j),
@@ -76,11 +81,12 @@ def _cells(
             )
 
 
-def _between(name: str, edges: Float[np.ndarray, " edges"], cell: int) -> str:
+def _between(named: tuple[str, str], edges: Float[np.ndarray, " edges"], cell: int) -> str:
     low, high = edges[cell : cell + 2].tolist()
+    name, unit = named[0], f" {named[1]}" if named[1] else ""
     if np.isneginf(low):
-        return "" if np.isposinf(high) else f"{name} < {high:.6g}"
-    return f"{name} > {low:.6g}" if np.isposinf(high) else f"{low:.6g} < {name} < {high:.6g}"
+        return "" if np.isposinf(high) else f"{name} < {high:.6g}{unit}"
+    return f"{name} > {low:.6g}{unit}" if np.isposinf(high) else f"{low:.6g} < {name} < {high:.6g}{unit}"
 
 
 def _counted(number: float) -> str:

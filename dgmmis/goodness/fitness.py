@@ -161,7 +161,7 @@ def goodness_of_fit(
     measured.require_features(of.mixture.n_features)
     with tempfile.TemporaryDirectory() as folder, closing(Threads()) as executor:
         catalogue = measured.catalogue(Path(folder))
-        names = _names(model, catalogue, measured)
+        names, units = _named(model, catalogue, measured)
         references = catalogue.references
         n_rows = sum(reference.n_rows for reference in references)
         sample = draw_sample(references, executor)
@@ -188,16 +188,16 @@ def goodness_of_fit(
                 done += sum(leaf.n_samples for _, leaf in some)
                 if on_rows is not None:
                     on_rows(done, n_rows)
-    return judged(total, names, n_rows, level)
+    return judged(total, names, n_rows, level, units=units)
 
 
-def judged(sums: Sums, names: tuple[str, ...], n_rows: int, level: float) -> GoodnessOfFit:
+def judged(sums: Sums, names: tuple[str, ...], n_rows: int, level: float, *, units: tuple[str, ...]) -> GoodnessOfFit:
     """The verdicts on a catalogue's sums."""
     m = len(names)
     pairs = [(j, i) for i, j in combinations(range(m), 2)] or [(0, 0)]
     residuals = {pair: Residuals.between(sums.counts, sums.drawn, pair) for pair in pairs}
     judge = Judge(level, m + 1 + len(pairs) + 1)
-    worst = worst_cells(residuals, sums.counts.edges, names)
+    worst = worst_cells(residuals, sums.counts.edges, names, units)
     verdicts = [of_feature(name, found, judge) for name, found in zip(names, sums.transforms, strict=True)]
     verdicts.append(of_density(sums.density, judge))
     for (i, j), cells in residuals.items():
@@ -206,22 +206,21 @@ def judged(sums: Sums, names: tuple[str, ...], n_rows: int, level: float) -> Goo
     return GoodnessOfFit(names, n_rows, level, tuple(verdicts), worst, sums)
 
 
-def _names(model: object, catalogue: Catalogue, measured: Measured) -> tuple[str, ...]:
-    """Of the measured values."""
+def _named(model: object, catalogue: Catalogue, measured: Measured) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and units of the measured values; "" for a unit that is not known."""
     if isinstance(catalogue, Dataset) and measured.is_store:
-        if isinstance(model, Run) and catalogue.schema.features != model.features:
-            got = catalogue.schema.features
-            raise JobError("the survey has other features than the run", expected=model.features, got=got)
-        return tuple(catalogue.schema.columns)
+        schema = catalogue.schema
+        if isinstance(model, Run) and schema.features != model.features:
+            raise JobError("the survey has other features than the run", expected=model.features, got=schema.features)
+        names = tuple(schema.columns)
+        return names, schema.units if names == schema.features else ("",) * len(names)
     m = measured.n_measured
     if m is None:
         m = catalogue.references[0].load().points.shape[1]
     if isinstance(model, Run) and len(model.features) == m and measured.projection is None:
-        return model.features
-    columns = getattr(measured.given, "columns", None)
-    if columns is not None and len(columns) == m:
-        return tuple(map(str, columns))
-    return tuple(f"x{i}" for i in range(m))
+        return model.features, model.units
+    columns = getattr(measured.given, "columns", ())
+    return tuple(map(str, columns)) if len(columns) == m else tuple(f"x{i}" for i in range(m)), ("",) * m
 
 
 def _edges(model: Model, observing: Observing, sample: Chunk, n_rows: int, seed: int) -> np.ndarray:
