@@ -62,10 +62,10 @@ def _words(text: str) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a simulated survey, and of a run with a bootstrap."""
     folder = tmp_path_factory.mktemp("report")
-    simulate(folder / "hole.zarr", "box-with-hole", n=3000, seed=1)
+    simulate(folder / "hole.zarr", "box-with-hole", n=2000, seed=1)
     job = folder / "hole.toml"
     text = job.read_text().replace('kind = "local"', 'kind = "threads"').replace("tol = 1e-06", "tol = 1e-4")
-    job.write_text(text.replace("[fit]\n", "[fit]\nbootstrap = 4\n"))
+    job.write_text(text.replace("[fit]\n", "[fit]\nbootstrap = 2\n"))
     run_job(read_job(job), folder / "hole.run")
     return folder
 
@@ -112,7 +112,7 @@ def test_it_says_all_that_there_is_to_say(folder: Path, page: str) -> None:
     assert run.document["status"] in text
     assert "of 6 tests flagged" in text
     assert "arcmin" in text
-    assert "bootstrap of 4 replicates" in text
+    assert "bootstrap of 2 replicates" in text
     assert "simulated box-with-hole" in text  # the provenance
     assert run.document["job"].strip() in parsed.text  # verbatim
     assert f"dgmmis fit JOB.toml --out {folder / 'hole.run'}" in text
@@ -189,7 +189,7 @@ def test_names_are_no_markup(hostile_page: str) -> None:
 
 
 def test_a_run_that_did_not_converge_says_so(folder: Path, tmp_path: Path) -> None:
-    text = (folder / "hole.toml").read_text().replace("max_iter = 1000", "max_iter = 2").replace("bootstrap = 4\n", "")
+    text = (folder / "hole.toml").read_text().replace("max_iter = 1000", "max_iter = 2").replace("bootstrap = 2\n", "")
     run_job(parse_job(text, folder / "hole.toml"), tmp_path / "short.run")
     page, short = report_page(tmp_path / "short.run")
     assert short["status"].startswith("stopped at max_iter before it converged")
