@@ -361,7 +361,6 @@ def test_weights_do_not_make_more_of_the_objects_than_there_are() -> None:
         ),
         (RefusedError, "function of position", {"survey": Survey(SEEN, lambda x: np.tile(np.eye(2), (len(x), 1, 1)))}),
         (JobError, "level is a probability", {"level": 1.0}),
-        (JobError, "survey is no Survey", {"survey": SEEN}),
         (ShapeError, "noise_law does not fit", {"survey": Survey(SEEN, np.eye(3))}),
     ],
 )
