@@ -38,7 +38,7 @@ def goodness_section(found: GoodnessOfFit | None, why_not: str) -> Section:
         for cell in found.worst
     ]
     if cells:
-        head = ("cell", "observed", "expected", "error", "p of the worst of all cells")
+        head = ("cell", "observed", "expected", "error", "p of all")
         tables.append(Table("The cells that differ most", head, cells))
     notes = [f"{found.sums.ranked:,} of {found.n_rows:,} objects were ranked among others drawn in their places."]
     if found.sums.lost:
