@@ -35,7 +35,7 @@ account
 metrics event_log
 telemetry
 readings scoring remembered interchange reduction estimate
-rows true_posterior region
+rows true_posterior region redrawn
 deconvolution outliers divergence
 passes side_by_side
 rounds
@@ -46,9 +46,10 @@ fit
 uncertainty job model_selection variational
 simulate runs prediction drawing stream
 chosen
-reprocess
+reprocess goodness
 progress summary status plotting
-estimator cli dashboard report testing
+report
+estimator cli dashboard testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""
