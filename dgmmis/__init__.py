@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dgmmis.callback import Callback as Callback
     from dgmmis.callback import Record as Record
     from dgmmis.callback import Step as Step
+    from dgmmis.costs import Costs as Costs
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
     from dgmmis.dataset.checkpoint import read_run as read_run
     from dgmmis.dataset.dataset import Dataset as Dataset
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from dgmmis.selection import Imported as Imported
     from dgmmis.selection import Injections as Injections
     from dgmmis.selection import Selection as Selection
+    from dgmmis.spent import Spent as Spent
     from dgmmis.survey import Survey as Survey
     from dgmmis.uncertainty import Bootstrap as Bootstrap
     from dgmmis.uncertainty import bootstrap as bootstrap
@@ -116,6 +118,7 @@ _HOMES = {
     "Choice": "dgmmis.model_selection",
     "ConstantNoise": "dgmmis.noise_law",
     "Constraints": "dgmmis.prior",
+    "Costs": "dgmmis.costs",
     "Criterion": "dgmmis.model_selection",
     "CrossValidation": "dgmmis.model_selection",
     "Dataset": "dgmmis.dataset.dataset",
@@ -159,6 +162,7 @@ _HOMES = {
     "Search": "dgmmis.search",
     "Selection": "dgmmis.selection",
     "SharedNoise": "dgmmis.noise",
+    "Spent": "dgmmis.spent",
     "Stack": "dgmmis.model_selection",
     "StandardErrors": "dgmmis.information",
     "Start": "dgmmis.initialize",

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address interruption
-linalg nets npz ordering reals asking ending software portrait
+linalg nets npz ordering reals asking ending software portrait spent
 truncation
 noise selection
 mixture box_integral chunk noise_law
@@ -30,7 +30,7 @@ initialize normaliser boundary
 monte_carlo invariants
 dataset execution em
 quasi_newton split_merge observed subsample
-plan
+plan costs
 account
 metrics event_log
 telemetry
@@ -59,7 +59,7 @@ HEIGHT = {name: height for height, row in enumerate(ROWS) for name in row}
 
 STATISTICS = [name for row in ROWS[: HEIGHT["dataset"]] for name in row] + ["em"]
 ENGINES = {"dask", "distributed", "zarr", "matplotlib", "bokeh"}
-EXECUTION_MAY = {"execution", "errors", "interruption", "types"}
+EXECUTION_MAY = {"execution", "errors", "interruption", "spent", "types"}
 
 
 def modules(package: Path) -> Iterator[tuple[str, Path]]:
