@@ -29,7 +29,7 @@ from dgmmis.job import read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.plotting import convergence_figure, corner_figure, residuals_figure, write_figure
-from dgmmis.plotting.corner import densest
+from dgmmis.plotting.contours import densest
 from dgmmis.plotting.counts import counted
 from dgmmis.runs import run_job
 from dgmmis.selection import Box, HalfSpace, Injections
