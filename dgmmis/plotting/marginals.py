@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.errors import RefusedError
@@ -115,7 +116,7 @@ class Marginal:
             objects that were drawn to find it.
     """
 
-    edges: Vector
+    edges: Float[np.ndarray, " edges"]
     observed: Vector
     observed_error: Vector
     expected: Vector
