@@ -118,6 +118,8 @@ def without_words(figure: Figure) -> Figure:
     for text in figure.findobj(Text):
         text.set_visible(False)
         text.set_in_layout(False)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # which would move panels a little each time they are drawn
     return figure
 
 

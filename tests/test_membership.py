@@ -7,6 +7,7 @@ from dgmmis.background import Uniform
 from dgmmis.chunk import CHUNK_ROWS
 from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.latent_draw import Observing
+from dgmmis.linalg import unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.noise_classes import mean_noise
@@ -93,12 +94,10 @@ def test_rows_that_were_selected_on_what_is_missing_count() -> None:
     """A fading survey with gaps and own errors: their responsibilities are means over latent points."""
     preset = PRESETS["one-likelihood"]
     rng = np.random.default_rng(6)
-    objects = preset.objects(3_000, rng)
+    objects = preset.objects(600, rng)
     assert preset.survey.selection is not None
-    kept = (rng.random(3_000) < preset.survey.selection(objects.selected_on)) & ~np.isnan(objects.points).all(axis=1)
+    kept = (rng.random(600) < preset.survey.selection(objects.selected_on)) & ~np.isnan(objects.points).all(axis=1)
     noise = objects.noise.take(np.flatnonzero(kept))
-    from dgmmis.linalg import unpack
-
     data = ArrayDataset.of(objects.points[kept], unpack(noise.packed(range(2)).T))
     shown = Shown.of(preset.model, data, preset.survey)
     assert shown.typical is not None
@@ -107,7 +106,7 @@ def test_rows_that_were_selected_on_what_is_missing_count() -> None:
     q = score_rows(preset.model, data.whole, Observing(shown.survey, mean_noise(shown.typical))).responsibilities
     known = ~np.isnan(data.whole.points[:, 0])
     found = members.along[0].sum(axis=0)
-    np.testing.assert_allclose(found[:2], q[known].sum(axis=0), rtol=0.01)
+    np.testing.assert_allclose(found[:2], q[known].sum(axis=0), rtol=0.02)
     assert found.sum() == pytest.approx(known.sum())
 
 
