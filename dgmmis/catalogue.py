@@ -45,6 +45,7 @@ class Drawn:
         noise: of the points.
         labels: component of each (n,); -1: background.
         projection: R (n, m, d) with y = R x + noise; None: the features themselves.
+        noise_class: the number of each one's (n,); zero where there are none.
     """
 
     positions: Points
@@ -52,6 +53,7 @@ class Drawn:
     noise: Noise
     labels: Indices
     projection: Float[np.ndarray, "n m d"] | None = None
+    noise_class: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -59,7 +61,8 @@ class Drawn:
     def take(self, rows: np.ndarray) -> "Drawn":
         """Some of the objects."""
         projection = None if self.projection is None else self.projection[rows]
-        return Drawn(self.positions[rows], self.points[rows], self.noise.take(rows), self.labels[rows], projection)
+        of = None if self.noise_class is None else self.noise_class[rows]
+        return Drawn(self.positions[rows], self.points[rows], self.noise.take(rows), self.labels[rows], projection, of)
 
 
 def drawn(
@@ -102,6 +105,7 @@ def drawn(
         noise,
         np.concatenate([part.labels for part in parts]),
         np.concatenate(projections) if projections else None,
+        np.concatenate([part.noise_class for part in parts if part.noise_class is not None]),
     )
 
 
@@ -131,7 +135,7 @@ def draws(
             rows = np.flatnonzero((rng.random(BATCH) < omega) == (which == "seen"))
         rows = rows[: n - found]
         if len(rows):
-            yield Drawn(x, points, noise, labels, projection).take(rows)
+            yield Drawn(x, points, noise, labels, projection, of).take(rows)
         found += len(rows)
         if found == n:
             return

@@ -10,7 +10,9 @@ from dgmmis.account import Account
 from dgmmis.callback import Callback, Callbacks, Notice
 from dgmmis.costs import Costs
 from dgmmis.dataset.checkpoint import Run, is_unfinished, require_place_for_run, write_beside, write_run
-from dgmmis.errors import JobError, RefusedError, counted
+from dgmmis.dataset.manifest import read_document
+from dgmmis.dataset.place import place_of
+from dgmmis.errors import JobError, RefusedError, StoreError, counted
 from dgmmis.execution.cluster import connect, foreseen
 from dgmmis.initialize import START_METHODS
 from dgmmis.job import Job
@@ -131,3 +133,22 @@ def select_job(
     write_beside(out, TABLE, choice.document())
     follower.on_notice(Notice("written", {"run": str(out), "models": counted(len(choice.table), "model")}))
     return choice, run
+
+
+def read_choice(run_path: Path) -> dict[str, Any]:
+    """The table of the models that a run is the best of, as `Choice.document` has it.
+
+    Raises:
+        StoreError: there is none beside the run, or it cannot be read.
+    """
+    file = place_of(run_path) / TABLE
+    try:
+        document = read_document(file)
+    except FileNotFoundError:
+        document = {}
+    except OSError as error:
+        raise StoreError(f"'{file}' cannot be read", got=error, do="check its permissions") from error
+    if not document:
+        do = f"`dgmmis select JOB.toml --components 1:20 --out {run_path}` makes one"
+        raise StoreError(f"no table of a choice beside the run '{run_path}'", do=do)
+    return document

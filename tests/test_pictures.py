@@ -29,8 +29,8 @@ from dgmmis.goodness.counts import counted
 from dgmmis.job import read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.plotting import convergence_figure, corner_figure, residuals_figure, write_figure
-from dgmmis.plotting.corner import densest
+from dgmmis.plotting import choice_figure, convergence_figure, corner_figure, residuals_figure, write_figure
+from dgmmis.plotting.contours import densest
 from dgmmis.runs import run_job
 from dgmmis.selection import Box, HalfSpace, Injections
 from dgmmis.simulate import PRESETS, simulate
@@ -455,6 +455,10 @@ def test_errors_are_one_sentence(folder: Path) -> None:
         (["hole.run", "--what", "convergence", "--data", "hole.zarr"], "neither data nor features"),
         (["hole.run", "--data", "none.zarr"], "no survey store at"),
         (["hole.run", "--what", "corners"], "'corners' is not one of"),
+        (["hole.run", "--what", "criteria", "--features", "x"], "neither data nor features"),
+        (["hole.run", "--levels", "68"], "shares between 0 and 1 such as 0.68,0.95"),
+        (["hole.run", "--contours", "half"], "shares between 0 and 1 such as 0.68,0.95"),
+        (["hole.run", "--what", "residuals", "--contours", "0.5"], "residuals has neither ellipses nor curves"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -473,6 +477,51 @@ def test_convergence_and_residuals_from_the_command(folder: Path, monkeypatch: p
         assert result.exit_code == 0, result.output
     assert (folder / "c.pdf").read_bytes().startswith(b"%PDF")
     assert b"in" in (folder / "r.svg").read_bytes()
+
+
+@pytest.mark.parametrize("what", ["marginals", "membership", "completeness"])
+def test_the_other_pictures_from_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(program, ["plot", "hole.run", "--what", what, "--features", "y", "--json", "--quiet"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["what"], document["features"]) == (what, ["y"])
+    pixels = imread(folder / f"hole-{what}.png")[..., :3]
+    assert pixels.std() > 0.05
+
+
+def test_levels_and_contours_from_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    written = []
+    for options in ([], ["--levels", "0.68,0.95"], ["--contours", "0.5"], ["--contours", ""]):
+        result = CliRunner().invoke(program, ["plot", "hole.run", *options, "--quiet", "--out", "l.png"])
+        assert result.exit_code == 0, result.output
+        written.append((folder / "l.png").read_bytes())
+    assert len(set(written)) == 4
+
+
+def test_a_choice_is_drawn_from_beside_its_run(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dgmmis.chosen import TABLE
+    from dgmmis.dataset.checkpoint import write_beside, write_run
+    from dgmmis.model_selection import select
+
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(program, ["plot", "hole.run", "--what", "criteria"])
+    assert result.exit_code != 0
+    assert "no table of a choice beside the run 'hole.run'" in str(result.exception)
+    choice = select(ArrayDataset.of(MIXTURE.sample(400, 2)), [1, 2])
+    write_run(folder / "best.run", run)
+    write_beside(folder / "best.run", TABLE, choice.document())
+    result = CliRunner().invoke(program, ["plot", "best.run", "--what", "criteria", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["models"] == 2
+    drawn, again = choice_figure(choice), choice_figure(json.loads((folder / "best.run" / TABLE).read_text()))
+    for one, other in zip(drawn.axes[0].lines, again.axes[0].lines, strict=True):
+        np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
+    with pytest.raises(StoreError, match="table of the choice is damaged"):
+        choice_figure({**choice.document(), "n_components": 9})
+    (folder / "best.run" / TABLE).write_text("{")
+    assert CliRunner().invoke(program, ["plot", "best.run", "--what", "criteria"]).exit_code != 0
 
 
 def test_a_run_whose_data_are_gone_is_drawn_alone(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,12 @@ from dgmmis.em import Stopping
 from dgmmis.errors import DataError, StoreError
 from dgmmis.fit import Fit
 from dgmmis.plotting.layers import require_matplotlib
+from dgmmis.plotting.palette import LINE, LOSS, QUIET
 from dgmmis.spent import Spent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-LINE, LOSS, QUIET = "#1f6f8b", "#c8553d", "#6b6b6b"
 
 
 def convergence_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.goodness.counts import Counts, counted
+from dgmmis.plotting.contours import curves
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import (
     PIXELS,
@@ -17,9 +18,11 @@ from dgmmis.plotting.layers import (
     density_grid,
     draw_image,
     require_matplotlib,
+    shares_checked,
     square_root,
     survey_edges,
 )
+from dgmmis.plotting.palette import COUNTED, INK, NIGHT, POPULATION, QUIET, SEEN, dress
 from dgmmis.plotting.section import section_of
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.survey import Survey
@@ -28,9 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NIGHT, INK, QUIET = "#0b0710", "#f4f1ea", "#6b6b6b"
-SEEN, POPULATION, COUNTED = "#5fe3d0", "#ff8a4c", "#8683a0"
-"""The model as the survey sees it; as it is; the data on the diagonal."""
+ONE_AND_TWO_SIGMA = (1 - np.exp(-0.5), 1 - np.exp(-2.0))
+"""What a normal distribution of two features has within them."""
 
 DRAWN, CELLS = 1 << 18, 60
 """Objects that stand for what the survey would see of the model, and the cells along a feature that they are counted
@@ -43,7 +45,8 @@ def corner_figure(
     *,
     features: Sequence[str | int] | None = None,
     survey: Survey | None = None,
-    sigmas: Sequence[float] = (1.0, 2.0),
+    levels: Sequence[float] = ONE_AND_TWO_SIGMA,
+    contours: Sequence[float] | None = None,
     seed: int = 0,
     on_rows: Callable[[int, int | None], None] | None = None,
 ) -> "Figure":
@@ -52,8 +55,9 @@ def corner_figure(
     Below: the data, counted chunk by chunk, and curves of equal density of the model with the survey's noise, selection
     and gaps. Above: the population, corrected for all of that. Both in objects per unit area, in one scale for each
     pair. On the diagonal: the data, the model as the survey would see it (teal), and the population (orange).
-    Ellipses are the components; curves hold the shares of the objects that a normal distribution has within so many
-    sigma, 39 % and 86 % for one and two. The survey's edges are there where Omega depends on the two features alone.
+    Ellipses are the components, and hold given shares of their objects; curves of equal density hold shares of what is
+    seen, or of the population: 39 % and 86 %, as one and two sigma do, if no others are asked for. The survey's edges
+    are there where Omega depends on the two features alone.
 
     Where neither the data nor what the survey would see is known, the population is below, and nothing above.
 
@@ -62,7 +66,8 @@ def corner_figure(
         data: the catalogue, or an array (n, d); None: the model alone.
         features: by name or number, one to six; None: all.
         survey: that of a model; or of a run that has a function: `run.survey(allow_code=True)`.
-        sigmas: of ellipses and curves.
+        levels: the shares of its objects, between 0 and 1, that a component's ellipses hold; none: no ellipses.
+        contours: the shares of all objects that curves hold; none: no curves; None: those of the ellipses.
         seed: of the objects that are drawn to see what the survey would see.
         on_rows: called with the rows that were counted, and the rows in all.
 
@@ -70,6 +75,7 @@ def corner_figure(
         A figure with f by f panels, its first f^2 axes, row by row.
 
     Raises:
+        DataError: levels that are no shares.
         JobError: features that are unknown, or more than six; a survey of a model without data.
         RefusedError: data with projections.
         ShapeError: a model that does not fit the data.
@@ -77,16 +83,24 @@ def corner_figure(
     require_matplotlib()
     from matplotlib.figure import Figure
 
+    shares = tuple(shares_checked(levels))
+    held = shares if contours is None else tuple(shares_checked(contours))
     catalogue = None if data is None else as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
-    edges = _edges(shown, chosen, seed)
+    window = shown.wide_window(chosen, seed=seed)
+    edges = np.linspace(window[:, 0], window[:, 1], CELLS + 1, axis=1)
     counts = None
     if catalogue is not None:
         counts = counted(catalogue, _coarser(edges, catalogue), features=chosen, on_rows=on_rows)
     expected = shown.expected(edges, features=chosen, n=DRAWN, seed=seed) if shown.is_foreseen else None
-    corner = _Corner(shown, chosen, edges, counts, expected, tuple(sigmas))
     f = len(chosen)
+    populations = {
+        (i, j): density_grid(shown.model, _extent(edges, i, j), (chosen[j], chosen[i]))
+        for i in range(f)
+        for j in range(i)
+    }
+    corner = _Corner(shown, chosen, edges, counts, expected, populations, shares, held)
     figure = Figure(figsize=(1.2 + 2.0 * f, 1.5 + 1.9 * f), dpi=160, layout="constrained")
     for (row, column), ax in np.ndenumerate(figure.subplots(f, f, squeeze=False)):
         corner.draw(ax, row, column)
@@ -105,7 +119,8 @@ class _Corner:
         edges: of the cells along them, and of the window.
         counts: of the data; None: there are none.
         expected: what the survey would see of the model; None: it is not known.
-        sigmas: of ellipses and curves.
+        populations: densities over pairs of features, rows along the later one.
+        levels, contours: shares that ellipses and curves hold.
     """
 
     shown: Shown
@@ -113,7 +128,9 @@ class _Corner:
     edges: Float[np.ndarray, "f edges"]
     counts: Counts | None
     expected: Counts | None
-    sigmas: tuple[float, ...]
+    populations: dict[tuple[int, int], np.ndarray]
+    levels: tuple[float, ...]
+    contours: tuple[float, ...]
 
     @property
     def n(self) -> float:
@@ -138,7 +155,10 @@ class _Corner:
         if self.expected is not None:
             parts.append(f"{'Below, teal' if below else 'Teal'}: the model as the survey sees it")
         of = "" if self.counts is None else f", {self.n_population:,.0f} objects"
-        return "\n".join([*parts, f"{above}: the population{of}"] if parts else ["The population"])
+        parts = [*parts, f"{above}: the population{of}"] if parts else ["The population"]
+        if len(self.chosen) > 1 and self.contours:
+            parts.append(f"Curves hold {', '.join(f'{100 * share:.3g} %' for share in self.contours)} of the objects")
+        return "\n".join(parts)
 
     def draw(self, ax: "Axes", row: int, column: int) -> None:
         if row == column:
@@ -167,35 +187,37 @@ class _Corner:
 
     def _over(self, ax: "Axes", row: int, column: int) -> None:
         """Objects per unit area over two features, in colours that say the same on either side of the diagonal."""
-        extent = Extent(*self.edges[column, [0, -1]].tolist(), *self.edges[row, [0, -1]].tolist())
+        extent = _extent(self.edges, row, column)
         pair = (self.chosen[column], self.chosen[row])
-        population = self.n_population * density_grid(self.shown.model, extent, pair)
+        population = self.n_population * self.populations[max(row, column), min(row, column)]
+        population = population if row > column else population.T
         norm = square_root(float(population.max()))
         ax.set(xlim=(extent.left, extent.right), ylim=(extent.bottom, extent.top))
         if row < column or self.is_one_sided:
             draw_image(ax, population, extent, norm)
-            _curves(ax, population, extent, self.sigmas, POPULATION)
+            self._curves(ax, population, extent, self.n_population, POPULATION)
         else:
             if self.counts is not None:
                 draw_image(ax, self.counts.density_over(row, column), extent, norm)
             if self.expected is not None:
                 # a cell holds some hundreds of drawn objects: smoothing over a neighbour takes out their scatter
-                smooth = gaussian_filter(self.expected.over[row, column], 1.0, mode="constant")
-                _curves(ax, smooth, extent, self.sigmas, SEEN)
-        confidence_ellipses(self.shown.model.mixture, ax, features=pair, sigmas=self.sigmas)
+                smooth = gaussian_filter(self.expected.density_over(row, column), 1.0, mode="constant")
+                self._curves(ax, smooth, extent, self.expected.weight, SEEN)
+        confidence_ellipses(self.shown.model.mixture, ax, features=pair, levels=self.levels)
         section = section_of(self.shown, pair, extent)
         if section is not None:
             survey_edges(section, ax, extent, features=pair)
+
+    def _curves(self, ax: "Axes", values: np.ndarray, extent: Extent, n: float, colour: str) -> None:
+        """Of densities (b, b) of n objects."""
+        area = (extent.right - extent.left) * (extent.top - extent.bottom) / values.size
+        curves(values, ax, extent, levels=self.contours, whole=n / area, colour=colour)
 
     def dress(self, ax: "Axes", row: int, column: int) -> None:
         """Axes in one style: names below the last row and left of the first column; right of the last one, too, where
         nothing else names the first feature upright."""
         last = len(self.chosen) - 1
-        ax.set_facecolor(NIGHT)
-        ax.tick_params(labelsize=6, length=2, color=QUIET, labelcolor=QUIET)
-        ax.locator_params(nbins=4)
-        for spine in ax.spines.values():
-            spine.set_visible(False)
+        dress(ax)
         if row == last:
             ax.set_xlabel(self.shown.label(self.chosen[column]), fontsize=8)
         else:
@@ -210,16 +232,12 @@ class _Corner:
         else:
             ax.tick_params(labelleft=False)
         if row == column == 0:
-            ax.legend(fontsize=6, frameon=False, labelcolor=INK, loc="best")
+            shown = ax.legend(fontsize=6, labelcolor=INK, loc="best")
+            shown.get_frame().set(facecolor=NIGHT, edgecolor="none", alpha=0.7)
 
 
-def _edges(shown: Shown, chosen: Sequence[int], seed: int) -> Float[np.ndarray, "f edges"]:
-    """Of cells (f, b + 1) in a window that holds the components, and all but the tails of what was seen."""
-    ends = [(e.left, e.right) for e in (Extent.of(shown.model, features=(i, i)) for i in chosen)]
-    window, seen = np.array(ends), shown.window(chosen, seed=seed)
-    if seen is not None:
-        window = np.stack([np.fmin(window[:, 0], seen[:, 0]), np.fmax(window[:, 1], seen[:, 1])], axis=1)
-    return np.linspace(window[:, 0], window[:, 1], CELLS + 1, axis=1)
+def _extent(edges: Float[np.ndarray, "f edges"], row: int, column: int) -> Extent:
+    return Extent(*edges[column, [0, -1]].tolist(), *edges[row, [0, -1]].tolist())
 
 
 def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float[np.ndarray, "f coarse"]:
@@ -231,22 +249,3 @@ def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float
 
 def _middles(edges: np.ndarray) -> np.ndarray:
     return np.asarray((edges[1:] + edges[:-1]) / 2)
-
-
-def _curves(ax: "Axes", values: np.ndarray, extent: Extent, sigmas: Sequence[float], colour: str) -> None:
-    """Curves of equal density that hold the shares 1 - exp(-sigma^2 / 2) of what is in the window."""
-    x, y = map(_middles, extent.edges(len(values)))
-    levels = densest(values, [1 - np.exp(-(sigma**2) / 2) for sigma in sigmas])
-    if len(levels):
-        ax.contour(x, y, values, levels=levels, colors=colour, linewidths=0.9)
-
-
-def densest(values: np.ndarray, shares: Sequence[float]) -> list[float]:
-    """The values above which lie the smallest sets of cells with these shares of the whole, in rising order."""
-    falling = np.sort(values, axis=None)[::-1]
-    held = np.cumsum(falling)
-    if not held[-1] > 0:
-        return []
-    at = np.searchsorted(held, np.asarray(shares) * held[-1])
-    levels = np.unique(falling[np.minimum(at, len(falling) - 1)])
-    return [float(level) for level in levels if 0 < level < falling[0]]

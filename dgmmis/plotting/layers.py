@@ -1,14 +1,15 @@
 """Layers of a picture: densities, ellipses, the survey's edges."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgmmis.errors import DgmmisError
+from dgmmis.errors import DataError, DgmmisError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.plotting.extent import Extent
+from dgmmis.plotting.palette import INK, NIGHT
 from dgmmis.selection import Selection, as_selection
 from dgmmis.types import Points
 
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.contour import ContourSet
     from matplotlib.image import AxesImage
+    from matplotlib.text import Text
 
 COLOURS = "magma"
 """Perceptually uniform, and dark where there is nothing."""
 
-INK = "#f4f1ea"
 EDGE = "#9fc9ff"
 GREY = "#8a8a8a"
 PIXELS = 300
@@ -63,15 +64,34 @@ def confidence_ellipses(
     *,
     features: tuple[int, int] = (0, 1),
     sigmas: Sequence[float] = (1.0, 2.0),
+    levels: Sequence[float] | None = None,
     colour: str = INK,
+    label: str | None = None,
 ) -> "list[EllipseCollection]":
     """The ellipses (x - mu_k)' C_k^-1 (x - mu_k) = sigma^2 of all components in two features, thinner further out.
 
-    In two features they hold 39 % and 86 % of a component's objects at one and two sigma.
+    In two features they hold 39 % and 86 % of a component's objects at one and two sigma: the shares
+    1 - exp(-sigma^2 / 2).
+
+    Args:
+        mixture: of all features.
+        ax: to draw on.
+        features: along x and along y.
+        sigmas: of the ellipses.
+        levels: the shares that they hold, between 0 and 1, instead of sigmas.
+        colour: of the lines.
+        label: in a legend.
+
+    Raises:
+        DataError: a level that is no share.
     """
     require_matplotlib()
     from matplotlib.collections import EllipseCollection
 
+    if levels is not None:
+        sigmas = np.sqrt(-2 * np.log1p(-np.asarray(shares_checked(levels)))).tolist()
+    if label is not None:
+        in_legend(ax, colour, label)
     part = mixture.marginal(features)
     lengths, axes = np.linalg.eigh(part.covariances)
     angles = np.degrees(np.arctan2(axes[:, 1, 1], axes[:, 0, 1]))
@@ -94,6 +114,21 @@ def confidence_ellipses(
         )
         ax.add_collection(drawn[-1], autolim=False)
     return drawn
+
+
+def component_numbers(mixture: GaussianMixture, ax: "Axes", *, features: tuple[int, int] = (0, 1)) -> "list[Text]":
+    """The number of each component at its mean in two features, of those within the limits of the axes."""
+    require_matplotlib()
+    from matplotlib.patheffects import withStroke
+
+    (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    style: dict[str, Any] = {"color": INK, "fontsize": 6, "ha": "center", "va": "center"}
+    around = [withStroke(linewidth=1.6, foreground=NIGHT)]
+    return [
+        ax.text(x, y, str(number), path_effects=around, **style)
+        for number, (x, y) in enumerate(mixture.means[:, list(features)].tolist())
+        if left <= x <= right and bottom <= y <= top
+    ]
 
 
 def survey_edges(
@@ -144,6 +179,28 @@ def _label_low(ax: "Axes", lines: "ContourSet", levels: Sequence[float], extent:
         vertices = np.asarray(path.vertices)
         place = vertices[np.argmin(np.sum(((vertices - target) / size * [0.2, 1.0]) ** 2, axis=1))]
         ax.clabel(lines, [level], fmt={level: f"{level:.0%}"}, fontsize=6, manual=[tuple(place)])
+
+
+def shares_checked(levels: Sequence[float]) -> list[float]:
+    """Shares of probability in rising order.
+
+    Raises:
+        DataError: one that is not between 0 and 1.
+    """
+    for level in levels:
+        if not 0 < level < 1:
+            raise DataError(
+                "a level must be a share of the objects",
+                expected="between 0 and 1",
+                got=level,
+                do="write 0.95 for 95%",
+            )
+    return sorted(levels)
+
+
+def in_legend(ax: "Axes", colour: str, label: str) -> None:
+    """A line for the legend alone: matplotlib has no handle for contours, nor for collections of ellipses."""
+    ax.plot([], [], color=colour, lw=1.0, label=label)
 
 
 def require_matplotlib() -> None:

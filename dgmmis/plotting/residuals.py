@@ -12,6 +12,7 @@ from dgmmis.goodness.counts import counted
 from dgmmis.goodness.residuals import Residuals
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import require_matplotlib
+from dgmmis.plotting.palette import DUSK, NIGHT, POPULATION, QUIET, SEEN, dress
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.survey import Survey
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
-
-NIGHT, QUIET = "#0b0710", "#6b6b6b"
-FEWER, MORE = "#5fe3d0", "#ff8a4c"
 
 LIMIT = 4.0
 """Of the colours, in errors."""
@@ -88,7 +86,7 @@ def residuals_figure(
     f = len(chosen) - 1
     figure = Figure(figsize=(1.6 + 2.4 * f, 0.9 + 2.2 * f), dpi=160, layout="constrained")
     panels = figure.subplots(f, f, squeeze=False)
-    colours = LinearSegmentedColormap.from_list("residuals", [FEWER, NIGHT, MORE])
+    colours = LinearSegmentedColormap.from_list("residuals", [SEEN, NIGHT, POPULATION])
     for (row, column), ax in np.ndenumerate(panels):
         if row < column:
             ax.set_visible(False)
@@ -110,12 +108,7 @@ def residuals_figure(
 
 def _edges(shown: Shown, chosen: Sequence[int], n_rows: int) -> Float[np.ndarray, "f edges"]:
     """Of cells (f, b + 1) in the window of the data."""
-    window = shown.window(chosen)
-    assert window is not None
-    for feature, (low, high) in zip(chosen, window, strict=True):
-        if not low < high:
-            what = "was never measured" if np.isnan(low) else "has one value only"
-            raise RefusedError(f"the feature '{shown.names[feature]}' {what}", do="leave it out")
+    window = shown.measured_window(chosen)
     return np.linspace(window[:, 0], window[:, 1], int(np.clip(np.sqrt(n_rows / PER_CELL), FEWEST, MOST)) + 1, axis=1)
 
 
@@ -130,10 +123,6 @@ def _draw(ax: "Axes", residuals: Residuals, extent: Extent, colours: "Colormap")
         aspect="auto",
         interpolation="nearest",
     )
-    ax.set_facecolor("#26232e")
+    dress(ax, face=DUSK)
     chi_square = f"chi² {residuals.chi_square:,.0f} in {np.sum(residuals.judged):,} cells"
     ax.set_title(chi_square, loc="left", fontsize=7, color=QUIET)
-    ax.tick_params(labelsize=6, length=2, color=QUIET, labelcolor=QUIET)
-    ax.locator_params(nbins=4)
-    for spine in ax.spines.values():
-        spine.set_visible(False)

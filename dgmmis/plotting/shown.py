@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from dgmmis.address import Purpose, generator
-from dgmmis.catalogue import draws
+from dgmmis.catalogue import Drawn, draws
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.dataset.checkpoint import Run
@@ -35,6 +36,9 @@ MOST_FEATURES = 6
 
 TAIL = 1e-3
 """Of what was seen that may lie outside the window, at either end of a feature."""
+
+REACH = 2.7
+"""Standard deviations of a component that is far from everything else."""
 
 FEW = 1 << 14
 """Objects that say where a survey without data would see any."""
@@ -137,17 +141,23 @@ class Shown:
             return False
         return self.typical is not None or self.survey.noise_law is not None
 
-    def seen(self, n: int, *, seed: int) -> Iterator[Float[np.ndarray, "n d"]]:
-        """n objects as the survey would measure them, batch by batch, NaN where it would not.
+    def seen(self, n: int, *, seed: int, which: str = "seen") -> Iterator[Drawn]:
+        """n objects that the survey would see, batch by batch, NaN where it would not measure them; or those of the
+        population, measured likewise.
 
         Where no noise of the unseen was needed, each has that of one of the data.
         """
-        parts = draws(self.model, self.survey, noise_classes=self.noise_classes, by_class=self.by_class, n=n, seed=seed)
+        of: dict[str, Any] = {"noise_classes": self.noise_classes, "by_class": self.by_class}
+        parts = draws(self.model, self.survey, **of, n=n, seed=seed, which=which)
+        like = self.typical if self.survey.noise_law is None else None
+        if like is None:
+            yield from parts
+            return
+        packed = None if isinstance(like.noise, NoNoise) else like.noise.packed(range(like.points.shape[1]))
+        roots = None if packed is None else covariance_root(unpack(packed.T))
         for batch, part in enumerate(parts):
-            if self.survey.noise_law is None and self.typical is not None:
-                yield _measured(part.positions, self.typical, generator(seed, Purpose.PICTURE, batch))
-            else:
-                yield part.points
+            rng = generator(seed, Purpose.PICTURE, batch)
+            yield replace(part, points=_measured(part.positions, like, roots, rng))
 
     def window(self, chosen: Sequence[int], *, seed: int = 0) -> Float[np.ndarray, "f 2"] | None:
         """Where nearly all is that was seen, or would be (f, 2), from and to along each of some features; NaN where a
@@ -155,18 +165,52 @@ class Shown:
         if self.typical is not None:
             seen = self.typical.points
         elif self.is_foreseen:
-            seen = np.concatenate([*self.seen(FEW, seed=seed)])
+            seen = np.concatenate([part.points for part in self.seen(FEW, seed=seed)])
         else:
             return None
-        known = [seen[~np.isnan(seen[:, i]), i] for i in chosen]
-        ends = [np.quantile(one, [TAIL, 1 - TAIL]) if len(one) else np.full(2, np.nan) for one in known]
-        return np.stack(ends)
+        return _within(seen, chosen)
+
+    def measured_window(self, chosen: Sequence[int]) -> Float[np.ndarray, "f 2"]:
+        """The same where there are data.
+
+        Raises:
+            RefusedError: a feature that was never measured, or has one value only.
+        """
+        assert self.typical is not None
+        window = _within(self.typical.points, chosen)
+        for feature, (low, high) in zip(chosen, window, strict=True):
+            if not low < high:
+                what = "was never measured" if np.isnan(low) else "has one value only"
+                raise RefusedError(f"the feature '{self.names[feature]}' {what}", do="leave it out")
+        return window
+
+    def core_window(self, chosen: Sequence[int]) -> Float[np.ndarray, "f 2"]:
+        """The same without long tails: in a window that held them the rest could not be seen."""
+        window = self.measured_window(chosen)
+        assert self.typical is not None
+        return _without_tails(self.typical.points, chosen, window)
+
+    def wide_window(self, chosen: Sequence[int], *, seed: int = 0) -> Float[np.ndarray, "f 2"]:
+        """A window that holds all but the tails of the population and of what was seen; and components that are
+        elsewhere."""
+        population = self.model.sample(FEW, generator(seed, Purpose.PICTURE))
+        window = _without_tails(population, chosen, _within(population, chosen))
+        seen = self.window(chosen, seed=seed)
+        if seen is not None:
+            if self.typical is not None:
+                seen = _without_tails(self.typical.points, chosen, seen)
+            window = np.stack([np.fmin(window[:, 0], seen[:, 0]), np.fmax(window[:, 1], seen[:, 1])], axis=1)
+        means = self.model.mixture.means[:, list(chosen)]
+        reach = REACH * np.sqrt(np.diagonal(self.model.mixture.covariances, axis1=1, axis2=2)[:, list(chosen)])
+        low = np.where(means < window[:, 0], means - reach, np.inf).min(axis=0)
+        high = np.where(means > window[:, 1], means + reach, -np.inf).max(axis=0)
+        return np.stack([np.minimum(window[:, 0], low), np.maximum(window[:, 1], high)], axis=1)
 
     def expected(self, edges: Float[np.ndarray, "f edges"], *, features: Sequence[int], n: int, seed: int) -> Counts:
         """n objects that the survey would see, in the cells of a picture."""
         total = Counts.of(np.zeros((0, len(edges))), edges)
-        for points in self.seen(n, seed=seed):
-            total = total + Counts.of(points[:, list(features)], edges)
+        for part in self.seen(n, seed=seed):
+            total = total + Counts.of(part.points[:, list(features)], edges)
         return total
 
 
@@ -183,15 +227,31 @@ def _typical(data: Catalogue, d: int) -> Chunk:
     return typical
 
 
-def _measured(x: np.ndarray, like: Chunk, rng: np.random.Generator) -> np.ndarray:
+def _measured(x: np.ndarray, like: Chunk, roots: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Positions (n, d) measured with the noise, and the gaps, of rows drawn by their weights."""
     weights = None if like.weights is None else like.weights / like.weights.sum()
     rows = rng.choice(like.n_samples, len(x), p=weights)
     y = x
-    if not isinstance(like.noise, NoNoise):
-        covariances = unpack(like.noise.packed(range(x.shape[1])).T)
-        roots = covariance_root(covariances)
-        y = x + np.einsum(
-            "nij,nj->ni", roots[rows if len(roots) > 1 else np.zeros_like(rows)], rng.normal(size=x.shape)
-        )
+    if roots is not None:
+        of = roots[rows if len(roots) > 1 else np.zeros_like(rows)]
+        y = x + np.einsum("nij,nj->ni", of, rng.normal(size=x.shape))
     return np.where(np.isnan(like.points[rows]), np.nan, y)
+
+
+def _within(points: np.ndarray, chosen: Sequence[int]) -> Float[np.ndarray, "f 2"]:
+    """From and to where nearly all points are along each of some features; NaN where none are known."""
+    known = [points[~np.isnan(points[:, i]), i] for i in chosen]
+    ends = [np.quantile(one, [TAIL, 1 - TAIL]) if len(one) else np.full(2, np.nan) for one in known]
+    return np.stack(ends)
+
+
+def _without_tails(points: np.ndarray, chosen: Sequence[int], window: Float[np.ndarray, "f 2"]) -> np.ndarray:
+    """A window that ends where a normal distribution would have its own ends, if its last fiftieths began there."""
+    out = window.copy()
+    for number, i in enumerate(chosen):
+        known = points[~np.isnan(points[:, i]), i]
+        if len(known):
+            low, middle, high = np.quantile(known, [0.02, 0.5, 0.98])
+            out[number, 0] = max(window[number, 0], low - (middle - low) / 2)
+            out[number, 1] = min(window[number, 1], high + (high - middle) / 2)
+    return np.where((out[:, 1] > out[:, 0])[:, None], out, window)

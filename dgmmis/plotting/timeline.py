@@ -10,8 +10,9 @@ from dgmmis.costs import KINDS
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.errors import DataError
 from dgmmis.fit import Fit
-from dgmmis.plotting.convergence import QUIET, annotate_rounds, records_of, rounds_of
+from dgmmis.plotting.convergence import annotate_rounds, records_of, rounds_of
 from dgmmis.plotting.layers import require_matplotlib
+from dgmmis.plotting.palette import QUIET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
