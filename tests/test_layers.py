@@ -28,10 +28,11 @@ latent_draw
 imputation information mstep criteria starts
 initialize normaliser boundary
 monte_carlo invariants
-dataset execution em
+dataset em dashboard
+execution
 quasi_newton split_merge observed subsample
 plan
-account
+account density
 metrics event_log
 telemetry
 readings scoring remembered interchange reduction estimate
@@ -48,7 +49,7 @@ simulate runs prediction drawing stream
 chosen
 reprocess
 progress summary status plotting
-estimator cli dashboard report testing
+estimator cli report testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""
@@ -58,7 +59,7 @@ HEIGHT = {name: height for height, row in enumerate(ROWS) for name in row}
 
 STATISTICS = [name for row in ROWS[: HEIGHT["dataset"]] for name in row] + ["em"]
 ENGINES = {"dask", "distributed", "zarr", "matplotlib", "bokeh"}
-EXECUTION_MAY = {"execution", "errors", "interruption", "types"}
+EXECUTION_MAY = {"execution", "errors", "interruption", "types", "dashboard"}
 
 
 def modules(package: Path) -> Iterator[tuple[str, Path]]:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -20,9 +20,9 @@ from distributed import Client
 
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import FAN_IN, Gauge, Resources, Survived, Task, grouped
+from dgmmis.execution.display import Display
+from dgmmis.execution.executor import FAN_IN, Resources, Survived, Task, grouped
 from dgmmis.execution.failure import working_on
-from dgmmis.execution.gauges import Display
 from dgmmis.execution.losses import Losses
 from dgmmis.execution.tree import Partial
 from dgmmis.execution.watch import Tasks, Watch
@@ -54,7 +54,8 @@ class Distributed:
     ) -> None:
         self.client = client
         self._watch = Watch(client, timeout=timeout, patience=patience)
-        self._losses, self._display = Losses(self._watch), Display(self._watch)
+        self._name, self._n_passes = uuid.uuid4().hex, 0
+        self._losses, self._display = Losses(self._watch), Display(self._watch, self._name)
         self._owned = list(owned)
         self._known: list[str] = []
         self._asked = 0.0
@@ -77,7 +78,8 @@ class Distributed:
             self.map(_awake, [None])
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
-        layers, last, tasks = self._pass(uuid.uuid4().hex, function, shared, groups)
+        self._n_passes += 1
+        layers, last, tasks = self._pass(f"{self._name}-{self._n_passes}", function, shared, groups)
 
         def submit() -> Any:
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # large models are
@@ -131,16 +133,22 @@ class Distributed:
 
     def about(self) -> list[tuple[str, str]]:
         identity = self._watch.ask("identity", n_workers=-1)
-        return [
-            ("runs on", f"{len(identity['workers'])} worker processes at {identity['address']}"),
-            ("dashboard", str(self.client.dashboard_link)),
-        ]
+        link = str(self.client.dashboard_link)
+        there = [("runs on", f"{len(identity['workers'])} worker processes at {identity['address']}")]
+        page = self._display.page.rpartition("/")[2]
+        if not page or not link.endswith("/status"):  # a link of one's own may lead through anything
+            return [*there, ("dashboard", link)]
+        return [*there, ("dashboard", link.removesuffix("status") + page), ("its menu", "dask's own pages")]
 
     def survived(self) -> Survived:
         return self._losses.counted()
 
-    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
-        self._display.show(job, gauges)
+    @property
+    def is_watched(self) -> bool:
+        return self._display.is_there
+
+    def show(self, news: Mapping[str, Any]) -> None:
+        self._display.show(news)
 
     def close(self) -> None:
         with _quietly(), ExitStack() as owned:  # each is closed, whatever another one raises
