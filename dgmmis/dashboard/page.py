@@ -83,7 +83,8 @@ class Page:
         pairs = [row(curves[i : i + 2], sizing_mode="stretch_width") for i in range(0, len(curves), 2)]
         wide: dict[str, Any] = {"sizing_mode": "stretch_width"}
         self.root = column(
-            row(self.run, self.x, self.y, self.words, **wide),
+            row(self.run, self.x, self.y, **wide),
+            self.words,
             row(self.components.root, column(pairs, **wide), **wide),
             row(column(self.tasks.root, **wide), column(self.events, width=560), **wide),
             **wide,
@@ -130,8 +131,7 @@ def _of_components(run: ShownRun | None) -> str:
     if run is None or run.model is None:
         return "components"
     n, k = len(run.model["weights"]), run.model["n_components"]
-    which = f"{k} components" if n == k else f"the heaviest {n} of {k} components"
-    return f"{which}, 1 and 2 sigma, without noise" + (", over the data as measured" if run.density else "")
+    return f"{k} components" if n == k else f"the heaviest {n} of {k} components"
 
 
 def _in_words(run: ShownRun | None) -> str:
@@ -161,7 +161,7 @@ def _in_words(run: ShownRun | None) -> str:
     silent = time.time() - run.heard
     if not run.is_over and silent > 10:
         parts.append(f"last heard of {seconds_in_words(silent)} ago")
-    return f"<p style='margin: 16px 8px 0; line-height: 1.4'>{' · '.join(parts)}</p>"
+    return f"<p style='margin: 4px 8px; line-height: 1.4; font-size: 14px'>{' · '.join(parts)}</p>"
 
 
 def _events(run: ShownRun | None) -> str:

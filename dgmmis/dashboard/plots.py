@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, LinearColorMapper, NumeralTickFormatter, Range1d, Span
+from bokeh.models import (
+    ColumnDataSource,
+    CustomJSTickFormatter,
+    FixedTicker,
+    HoverTool,
+    LinearColorMapper,
+    Range1d,
+    Title,
+)
 from bokeh.palettes import Blues256, Category10_10
 from bokeh.plotting import figure
 from distributed.dashboard.utils import update
@@ -14,9 +22,14 @@ from distributed.dashboard.utils import update
 from dgmmis.dashboard.ellipses import outlines, window
 from dgmmis.dashboard.shown import COLUMNS, ShownRun
 
+COMPACT = "return Intl.NumberFormat('en', {notation: 'compact'}).format(tick)"
+"""Of a tick: 1.5M."""
+
 TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 
 BLUE, ORANGE, GREY, RED = "#1f77b4", "#e08a2e", "#b5b5b5", "#c0392b"
+
+WHAT = "lines: 1 and 2 sigma of the population, without noise; blue: a sample of the data, as measured"
 
 DENSITY = [*reversed(Blues256[60:])]
 """From the page's own white to a blue on which lines are still seen."""
@@ -40,6 +53,8 @@ class Components:
         self._window: tuple[Any, ...] = ()
         self._range = Range1d(0, 1), Range1d(0, 1)
         self.root = figure(title="components", x_range=self._range[0], y_range=self._range[1], tools=TOOLS, **size)
+        self.root.add_layout(Title(text=WHAT, text_font_size="11px", text_font_style="normal"), "above")
+        self.root.add_layout(self.root.title, "above")
         self.root.grid.grid_line_alpha = 0.3
         self._image = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")})
         self._mapper = LinearColorMapper(DENSITY, low=0, high=1, low_color="#ffffff00")
@@ -163,8 +178,9 @@ class Curve:
         dots = self.root.scatter("x", "y", size=4, color=BLUE, source=self._dots)
         said = [("pass", "@x"), ("round", "@round"), (title.split(",")[0], "@y{0.[0000000]}" if not is_log else "@y")]
         self.root.add_tools(HoverTool(renderers=[dots], tooltips=said))
-        self._line = Span(location=0, dimension="width", line_color=RED, line_dash="dashed", visible=False)
-        self.root.add_layout(self._line)
+        self._goal = ColumnDataSource({"x": [], "y": []})  # a line of data: the axis reaches as far
+        self.root.line("x", "y", color=RED, line_dash="dashed", source=self._goal)
+        self.root.yaxis.minor_tick_line_color = None
 
     def show(self, run: ShownRun | None, *, line: float | None = None) -> None:
         """Draw what a run has; the line is where something ends."""
@@ -188,8 +204,8 @@ class Curve:
         if self._column == "completeness":
             error = np.array([p[COLUMNS.index("completeness_error")] for p in of])
             self._band.data = {"x": x, "lower": y - error, "upper": y + error}
-        self._line.visible = line is not None and bool(of)
-        self._line.location = 0.0 if line is None else line
+        across = [x[0], max(x[-1], x[0] + 1)] if of and line is not None else []
+        self._goal.data = {"x": across, "y": [line for _ in across]}
 
     def _values(self, points: Sequence[Sequence[float]]) -> np.ndarray:
         values = np.array([p[COLUMNS.index(self._column)] for p in points], dtype=float)
@@ -202,7 +218,7 @@ class Speed(Curve):
     def __init__(self, **size: Any) -> None:
         super().__init__("seconds", "rows per second", **size)
         self._n_rows = 0
-        self.root.yaxis.formatter = NumeralTickFormatter(format="0.[0]a")
+        self.root.yaxis.formatter = CustomJSTickFormatter(code=COMPACT)
 
     def show(self, run: ShownRun | None, *, line: float | None = None) -> None:
         self._n_rows = 0 if run is None else run.about.get("n_rows") or 0

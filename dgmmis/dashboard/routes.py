@@ -28,7 +28,7 @@ def open_routes(scheduler: Any, shown: Shown) -> tuple[str, str]:
 
     application.add_handlers(r".*", [(f"{at}{PAGE}.json", Told, {"dask_server": scheduler})])
     if not applications:
-        return "", "the scheduler's dashboard is switched off, or has no bokeh"
+        return "", "it is switched off, or its scheduler has no bokeh"
     from distributed.dashboard.core import BokehApplication
     from distributed.dashboard.scheduler import template_variables
     from tornado.ioloop import IOLoop

@@ -135,10 +135,11 @@ class Distributed:
         identity = self._watch.ask("identity", n_workers=-1)
         link = str(self.client.dashboard_link)
         there = [("runs on", f"{len(identity['workers'])} worker processes at {identity['address']}")]
-        page = self._display.page.rpartition("/")[2]
+        prefix, _, page = self._display.page.rpartition("/")
         if not page or not link.endswith("/status"):  # a link of one's own may lead through anything
             return [*there, ("dashboard", link)]
-        return [*there, ("dashboard", link.removesuffix("status") + page), ("its menu", "dask's own pages")]
+        root = link.removesuffix("/status").removesuffix(prefix)  # dask's link is without it, one's own may be with it
+        return [*there, ("dashboard", f"{root}{prefix}/{page}"), ("its menu", "dask's own pages")]
 
     def survived(self) -> Survived:
         return self._losses.counted()
