@@ -109,8 +109,5 @@ def test_bare_plots_fill_a_small_window(chromium: Browser, executor: Distributed
     page = chromium.page(link_of(executor).replace("/dgmmis", f"/individual-dgmmis-{name}"), width=500, height=400)
     page.until("window.Bokeh && Bokeh.documents.length")
     page.until("[...document.querySelectorAll('*')].some(e => e.shadowRoot)")
-    assert page.evaluate("[document.documentElement.scrollWidth, document.querySelectorAll('.navbar').length]") == [
-        500,
-        0,
-    ]
+    assert page.evaluate("document.documentElement.scrollWidth <= 500 && !document.querySelector('.navbar')")
     assert page.errors == []

@@ -40,10 +40,10 @@ class Convergence:
 
     def __init__(self, height: int, **size: Any) -> None:
         size["height"] = height
-        self.objective = Curve("objective", "objective, mean log-likelihood per object", **size)
-        self.gain = Curve("gain", "gain of the objective, and the tolerance", is_log=True, **size)
-        self.distance = Curve("distance", "distance to the maximum, standard errors", is_log=True, **size)
-        self.completeness = Curve("completeness", "completeness, with its Monte-Carlo error", **size)
+        self.objective = Curve("objective", "objective, per object", **size)
+        self.gain = Curve("gain", "gain of the objective", is_log=True, **size)
+        self.distance = Curve("distance", "standard errors to the maximum", is_log=True, **size)
+        self.completeness = Curve("completeness", "completeness", **size)
         self.background = Curve("background_fraction", "background fraction", **size)
         self.speed = Speed(**size)
         self.curves = (self.objective, self.gain, self.distance, self.speed, self.completeness, self.background)
@@ -71,12 +71,12 @@ class Page:
         self.events = Div(
             text="",
             sizing_mode="stretch_width",
-            height=250,
+            height=230,
             styles={"overflow-y": "auto", "font-size": "12px", "background": "white", "padding": "4px 8px"},
         )
-        self.components = Components(width=560, height=560)
-        self.convergence = Convergence(height=185, sizing_mode="stretch_width", min_width=200)
-        self.tasks = Tasks(height=250, sizing_mode="stretch_width")
+        self.components = Components(width=560, height=510)
+        self.convergence = Convergence(height=170, sizing_mode="stretch_width", min_width=200)
+        self.tasks = Tasks(height=230, sizing_mode="stretch_width")
         for select in (self.run, self.x, self.y):
             select.on_change("value", self._chosen)
         curves = [curve.root for curve in self.convergence.curves]

@@ -29,7 +29,7 @@ TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 
 BLUE, ORANGE, GREY, RED = "#1f77b4", "#e08a2e", "#b5b5b5", "#c0392b"
 
-WHAT = "lines: 1 and 2 sigma of the population, without noise; blue: a sample of the data, as measured"
+WHAT = "lines: 1 and 2 sigma, without noise; blue: a sample of the data, as measured"
 
 DENSITY = [*reversed(Blues256[60:])]
 """From the page's own white to a blue on which lines are still seen."""
@@ -53,8 +53,7 @@ class Components:
         self._window: tuple[Any, ...] = ()
         self._range = Range1d(0, 1), Range1d(0, 1)
         self.root = figure(title="components", x_range=self._range[0], y_range=self._range[1], tools=TOOLS, **size)
-        self.root.add_layout(Title(text=WHAT, text_font_size="11px", text_font_style="normal"), "above")
-        self.root.add_layout(self.root.title, "above")
+        self.root.add_layout(Title(text=WHAT, text_font_size="11px", text_font_style="normal"), "below")
         self.root.grid.grid_line_alpha = 0.3
         self._image = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")})
         self._mapper = LinearColorMapper(DENSITY, low=0, high=1, low_color="#ffffff00")
