@@ -21,8 +21,8 @@ from dgmmis.execution.executor import Executor, Survived
 from dgmmis.metrics import of_record
 from dgmmis.model import Model
 
-INTERVAL, SHARE = 0.5, 200
-"""Seconds between two messages at least, and so many times as long as the last one took: under half a per cent."""
+INTERVAL, SHARE = 0.5, 300
+"""Seconds between two messages at least, and so many times as long as the last one took: a third of a per cent."""
 
 MOST_COMPONENTS = 200
 """The heaviest, which are shown."""

@@ -21,6 +21,7 @@ from dgmmis.callback import Callback
 from dgmmis.chunk import Chunk
 from dgmmis.dashboard.ellipses import outlines, packed, window
 from dgmmis.dashboard.shown import COLUMNS, MOST_POINTS, MOST_RUNS, Shown
+from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.schema import Schema
 from dgmmis.density import BINS, MOST_FEATURES, pair_counts
@@ -30,6 +31,7 @@ from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.model_selection import Criterion, select
 from dgmmis.noise import NoNoise
 from dgmmis.runs import run_job
 from dgmmis.telemetry import MOST_COMPONENTS, RunPage, Telemetry
@@ -201,6 +203,16 @@ def test_what_is_kept_is_bounded() -> None:
     assert run.by_worker["tcp://one"] == [3 * MOST_POINTS, 3.0 * MOST_POINTS]
 
 
+def test_many_candidates_are_bounded_together() -> None:
+    shown = Shown()
+    shown.hear(_news("a", 0))
+    for number in range(2 * MOST_POINTS):
+        shown.hear(_news("a", 0, points=[(f"start {number}", [0.0] * len(COLUMNS))]))
+    (run,) = shown
+    assert len(run.points) == MOST_POINTS
+    assert f"start {2 * MOST_POINTS - 1}" in run.points
+
+
 def test_a_run_that_begins_again_is_drawn_anew() -> None:
     shown = Shown()
     for iteration in range(3):
@@ -260,6 +272,23 @@ def test_a_fit_is_told_of_seldom_and_wholly(tmp_path: Path) -> None:
     assert last["is_over"]
     assert last["status"] == run.document["status"]
     assert last["model"]["means"] == run.model.mixture.means.tolist()
+
+
+def test_models_to_choose_from_are_told_apart() -> None:
+    points = np.random.default_rng(2).normal(size=(3000, 2)) + np.repeat([[0.0], [6.0]], 1500, axis=0)
+    data = ArrayDataset(Chunk(points, NoNoise()))
+    executor = Noted()
+    with Telemetry(executor, Callback(), Account("job", "run"), schema=Schema(("a", "b")), replays=bool) as telemetry:
+        select(data, [1, 2], criterion=Criterion("held-out"), executor=executor, callbacks=[telemetry])
+    shown = Shown()
+    for _, news in executor.news:
+        shown.hear(news)
+    (run,) = shown
+    assert sum("about" in news for _, news in executor.news) == 1
+    assert {"1 full", "2 full"} < set(run.points)
+    assert run.density is not None
+    assert run.model is not None
+    assert run.is_over
 
 
 def test_messages_are_small(model: Model) -> None:

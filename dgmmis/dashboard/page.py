@@ -21,7 +21,7 @@ from dgmmis.dashboard.plots import (
 )
 from dgmmis.dashboard.shown import Shown, ShownRun
 
-INTERVAL = 500
+INTERVAL = 1000
 """Milliseconds between two looks for news."""
 
 LATEST = "the latest"

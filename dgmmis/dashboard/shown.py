@@ -131,11 +131,15 @@ class ShownRun:
         return document
 
     def _thin(self) -> None:
-        """Leave out every other point of the longest as long as there are too many; the last one stays."""
+        """Leave out every other point of the longest as long as there are too many; the last one stays. Where all are
+        short, it is the first candidates that go."""
         while sum(map(len, self.points.values())) > MOST_POINTS:
             name = max(self.points, key=lambda name: len(self.points[name]))
             of = self.points[name]
-            self.points[name] = of[:-1:2] + of[-1:]
+            if len(of) > 2:
+                self.points[name] = of[:-1:2] + of[-1:]
+            else:
+                del self.points[next(iter(self.points))]
 
 
 class Shown:
