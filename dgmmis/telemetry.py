@@ -137,8 +137,10 @@ class RunPage:
                 sentence = f"{name}: {values['sentence']}, objective {values['objective']:.7f}"
             case "goes on":
                 sentence = f"goes on where it was interrupted, at pass {values['iteration']}"
-            case _:
-                sentence = ": ".join(str(part) for part in (notice.event, values.get("message")) if part)
+            case "begins again":
+                sentence = f"begins again: {values['message']}"
+            case _:  # what goes on meanwhile is not for a list of what happened
+                return
         self._event(sentence, notice.level)
 
     def step(self, step: Step) -> None:

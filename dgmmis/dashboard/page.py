@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 from bokeh.layouts import column, row
@@ -10,29 +9,19 @@ from bokeh.models import Div, Select
 from distributed.dashboard.components import add_periodic_callback
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 
-from dgmmis.dashboard.plots import (
-    Components,
-    Curve,
-    Speed,
-    Tasks,
-    has_background,
-    is_partial,
-    seconds_in_words,
-)
+from dgmmis.dashboard.components import Components
+from dgmmis.dashboard.curves import Curve, Speed, has_background, is_partial
 from dgmmis.dashboard.shown import Shown, ShownRun
+from dgmmis.dashboard.tasks import Tasks
+from dgmmis.dashboard.words import events, in_words, of_components
 
 INTERVAL = 1000
 """Milliseconds between two looks for news."""
 
 LATEST = "the latest"
 
-EVENTS = 200
-"""That are listed."""
-
 Document = Callable[[Any, Any, Any], None]
 """What makes a page: (scheduler, extra, document), as dask's own do."""
-
-COLOURS = {"warning": "#b9770e", "error": "#c0392b"}
 
 
 class Convergence:
@@ -121,62 +110,10 @@ class Page:
         self.components.x, self.components.y = (int(select.value or 0) for select in (self.x, self.y))
         for part in (self.components, self.convergence, self.tasks):
             part.show(run)
-        self.components.root.title.text = _of_components(run)
-        for div, text in ((self.words, _in_words(run)), (self.events, _events(run))):
+        self.components.root.title.text = of_components(run)
+        for div, text in ((self.words, in_words(run)), (self.events, events(run))):
             if div.text != text:
                 div.text = text
-
-
-def _of_components(run: ShownRun | None) -> str:
-    if run is None or run.model is None:
-        return "components"
-    n, k = len(run.model["weights"]), run.model["n_components"]
-    return f"{k} components" if n == k else f"the heaviest {n} of {k} components"
-
-
-def _in_words(run: ShownRun | None) -> str:
-    """The numbers of a run."""
-    if run is None:
-        return "<p>No fit has run on this cluster yet. The next one appears here by itself.</p>"
-    last, now = run.last, run.now
-    parts = [f"<b>{escape(run.job)}</b>: {escape(run.status)}"]
-    if run.candidate:
-        parts.append(escape(run.candidate))
-    if last:
-        parts += [f"pass {last['iteration']:.0f}", f"objective {last['objective']:.7f}"]
-        if last["distance"] < float("inf"):
-            parts.append(f"{last['distance']:.2g} standard errors to go")
-        if last["completeness"] < 1:
-            parts.append(f"completeness {last['completeness']:.4f} ± {last['completeness_error']:.1g}")
-        if last["background_fraction"] > 0:
-            parts.append(f"background {last['background_fraction']:.4f}")
-    if now.get("passes"):
-        parts.append(f"{now['passes']:.0f} passes over {run.about.get('n_rows') or 0:,} rows")
-    if now.get("rows_per_second"):
-        parts.append(f"{now['rows_per_second']:,.0f} rows/s")
-    if not run.is_over and now.get("seconds_left") is not None:
-        parts.append(f"about {seconds_in_words(now['seconds_left'])} left")
-    if now.get("workers_lost"):
-        parts.append(f"{now['workers_lost']:.0f} workers lost")
-    silent = time.time() - run.heard
-    if not run.is_over and silent > 10:
-        parts.append(f"last heard of {seconds_in_words(silent)} ago")
-    return f"<p style='margin: 4px 8px; line-height: 1.4; font-size: 14px'>{' · '.join(parts)}</p>"
-
-
-def _events(run: ShownRun | None) -> str:
-    """The last events, the newest first."""
-    if run is None:
-        return ""
-    lines = []
-    for at, level, sentence in list(run.events)[: -EVENTS - 1 : -1]:
-        clock = time.strftime("%H:%M:%S", time.localtime(at))
-        colour = COLOURS.get(level, "inherit")
-        lines.append(
-            f"<div><span style='color: #888'>{clock}</span> "
-            f"<span style='color: {colour}'>{escape(sentence)}</span></div>"
-        )
-    return "<b>events</b>" + "".join(lines)
 
 
 def page_document(shown: Shown) -> Document:
