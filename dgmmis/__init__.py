@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from dgmmis.estimator import VariationalGMMis as VariationalGMMis
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
+    from dgmmis.goodness import GoodnessOfFit as GoodnessOfFit
+    from dgmmis.goodness import goodness_of_fit as goodness_of_fit
     from dgmmis.information import StandardErrors as StandardErrors
     from dgmmis.initialize import Start as Start
     from dgmmis.interchange import SavedModel as SavedModel
@@ -132,6 +134,7 @@ _HOMES = {
     "GMMis": "dgmmis.estimator",
     "GMMisClassifier": "dgmmis.estimator",
     "GaussianMixture": "dgmmis.mixture",
+    "GoodnessOfFit": "dgmmis.goodness",
     "Grid": "dgmmis.selection",
     "HalfSpace": "dgmmis.selection",
     "Imported": "dgmmis.selection",
@@ -178,6 +181,7 @@ _HOMES = {
     "expectation": "dgmmis.estimate",
     "from_extreme_deconvolution": "dgmmis.interchange",
     "from_sklearn": "dgmmis.interchange",
+    "goodness_of_fit": "dgmmis.goodness",
     "jensen_shannon": "dgmmis.divergence",
     "kl_divergence": "dgmmis.divergence",
     "load_model": "dgmmis.interchange",

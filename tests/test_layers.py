@@ -36,7 +36,7 @@ account density
 metrics event_log
 telemetry
 readings scoring remembered interchange reduction estimate
-rows true_posterior region
+rows true_posterior region redrawn
 deconvolution outliers divergence
 passes side_by_side
 rounds
@@ -47,9 +47,10 @@ fit
 uncertainty job model_selection variational
 simulate runs prediction drawing stream
 chosen
-reprocess
+reprocess goodness
 progress summary status plotting
-estimator cli report testing
+report
+estimator cli testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""
