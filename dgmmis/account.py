@@ -2,14 +2,20 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from resource import RUSAGE_CHILDREN
 from typing import Any
+
+import numpy as np
 
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.costs import peak_bytes
 from dgmmis.ending import Ending
 from dgmmis.execution.executor import Survived
+
+RECENT = 12
+"""Passes whose gains tell how long it takes."""
 
 
 class Account(Callback):
@@ -88,6 +94,24 @@ class Account(Callback):
             peak_bytes=peak_bytes(),
             peak_bytes_of_a_child=peak_bytes(RUSAGE_CHILDREN),
         )
+
+
+def seconds_left(records: Sequence[Record], max_iter: int, tol: float) -> float | None:
+    """How long until the gain is down to the tolerance, from its decline over the last passes; None: too few of them.
+
+    Args:
+        records: the last ones, of one candidate.
+        max_iter: passes at most.
+        tol: the gain that is no longer worth a pass.
+    """
+    recent = [record for record in records[-RECENT:] if record.gain > 0]
+    if len(recent) < 4:
+        return None
+    slope = np.polyfit([r.iteration for r in recent], [math.log(r.gain) for r in recent], 1)[0]
+    left = max_iter - recent[-1].iteration
+    if slope < 0:
+        left = min(left, max(1, math.ceil((math.log(tol) - math.log(recent[-1].gain)) / slope)))
+    return left * float(np.mean([r.seconds for r in recent]))
 
 
 def _is_known(value: Any) -> bool:

@@ -71,6 +71,7 @@ def fit_side_by_side(
     with prepared(data, abreast, survey=survey, constraints=constraints, executor=executor) as ready:
         readings, sample, observing = ready.passes.readings, ready.sample, ready.passes.observing
         callback = Callbacks(callbacks)
+        callback.on_sample(sample)
         drawn: dict[Start, list[Model]] = {}  # which do not depend on the structure
         searches: list[Searching] = []
         runners: list[list[Runner]] = []

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dgmmis.chunk import Chunk
 from dgmmis.model import Model
 from dgmmis.spent import Spent
 
@@ -64,7 +65,8 @@ class Notice:
     """Something that operators are told of, beside the passes.
 
     Args:
-        event: "start", "checkpoint", "begins again", "faults", "taken in", or the outcome of a `reprocess`.
+        event: "start", "checkpoint", "begins again", "faults", "candidate", "taken in", or the outcome of a
+            `reprocess`.
         values: about it, as JSON values.
         level: "info", "warning" or "error".
     """
@@ -76,6 +78,9 @@ class Notice:
 
 class Callback:
     """Receives events; every method may be left as it is."""
+
+    def on_sample(self, sample: Chunk) -> None:
+        """Before the start: some thousands of rows, on which the first models are found."""
 
     def on_start(self, model: Model, max_iter: int, tol: float) -> None:
         """Before the first pass."""
@@ -124,6 +129,10 @@ class Callbacks(Callback):
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self._callbacks = list(callbacks)
+
+    def on_sample(self, sample: Chunk) -> None:
+        for callback in self._callbacks:
+            callback.on_sample(sample)
 
     def on_start(self, model: Model, max_iter: int, tol: float) -> None:
         for callback in self._callbacks:

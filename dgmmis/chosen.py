@@ -104,15 +104,16 @@ def select_job(
         told = {"run": run_id, "goes_on": False, "job_file": str(job.path), "models": list(map(str, alternatives))}
         follower.on_notice(Notice("start", {**told, "plan": asdict(plan), "software": software()}))
         options: dict[str, Any] = {"survey": given.survey, "seed": job.fit.seed, "executor": executor}
-        choice = select(
-            given.rows,
-            tried.components,
-            covariance_types=structures,
-            criterion=tried.criterion,
-            fitting=fitting,
-            callbacks=[Telemetry(executor, follower, account, lambda: False), *callbacks],
-            **options,
-        )
+        with Telemetry(executor, follower, account, schema=given.data.schema, replays=lambda: False) as telemetry:
+            choice = select(
+                given.rows,
+                tried.components,
+                covariance_types=structures,
+                criterion=tried.criterion,
+                fitting=fitting,
+                callbacks=[telemetry, *callbacks],
+                **options,
+            )
         if out is None:
             return choice, None
         best, n = choice.best, job.fit.bootstrap

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dgmmis.account import Account
@@ -12,7 +13,6 @@ from dgmmis.callback import Callback, Record, Step
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.publish import replace_file
 from dgmmis.errors import StoreError
-from dgmmis.execution.executor import Gauge
 
 INTERVAL = 10.0
 """Seconds between two replacements of the file while passes go on: about as often as it is read."""
@@ -44,6 +44,15 @@ FIRST = b"# HELP dgmmis_"
 """How a file of them begins."""
 
 SAMPLE = re.compile(r'^(\w+)\{job="((?:[^"\\]|\\.)*)"\} (\S+)$', re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A number for Prometheus: its name, what it is, and its value."""
+
+    name: str
+    help: str
+    value: float
 
 
 def of_record(account: Account, record: Record) -> list[Gauge]:

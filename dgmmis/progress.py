@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-import numpy as np
-
+from dgmmis.account import seconds_left
 from dgmmis.callback import Callback, Record, Step
 from dgmmis.model import Model
 
@@ -57,17 +56,9 @@ class Progress(Callback):
         self._stream.flush()
 
     def _remaining(self) -> str:
-        """How long until the gain is down to the tolerance, from its decline over the last passes."""
         of_last = [r for r in self._records if r.candidate == self._records[-1].candidate]
-        recent = [r for r in of_last[-12:] if r.gain > 0]
-        if len(recent) < 4:
-            return ""
-        slope = np.polyfit([r.iteration for r in recent], [math.log(r.gain) for r in recent], 1)[0]
-        left = self._max_iter - recent[-1].iteration
-        if slope < 0:
-            left = min(left, max(1, math.ceil((math.log(self._tol) - math.log(recent[-1].gain)) / slope)))
-        seconds = left * float(np.mean([r.seconds for r in recent]))
-        return f"about {seconds:.0f} s left"
+        seconds = seconds_left(of_last, self._max_iter, self._tol)
+        return "" if seconds is None else f"about {seconds:.0f} s left"
 
 
 def line(record: Record) -> str:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dgmmis.dataset.journal import Journal
-from dgmmis.execution.executor import Executor, Gauge, Resources, Survived, Task
+from dgmmis.execution.executor import Executor, Resources, Survived, Task
 from dgmmis.execution.tree import Partial
 from dgmmis.imputation import Unseen
 from dgmmis.information import Information
@@ -77,8 +77,12 @@ class Remembered:
     def survived(self) -> Survived:
         return self.executor.survived()
 
-    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
-        self.executor.show(job, gauges)
+    @property
+    def is_watched(self) -> bool:
+        return self.executor.is_watched
+
+    def show(self, news: Mapping[str, Any]) -> None:
+        self.executor.show(news)
 
     def close(self) -> None:
         self.executor.close()

@@ -110,16 +110,20 @@ def run_job(
                 announce([*goes_on, *plan.lines(), *working.about()])
             follower.on_notice(_start(job, under_way, plan, working))
             plan.check()
-            following = [Telemetry(working, follower, account, lambda: under_way.replays), *callbacks]
-            try:
-                result, replicates, spent = _fitted(job, given, working, under_way, following)
-            except DivergedError:
-                under_way.begin_again()
-                why = "from the last model: another version, processor, or function takes other steps"
-                follower.on_notice(Notice("begins again", {"message": why}, "warning"))
-                if announce is not None:
-                    announce([("begins again", why)])
-                result, replicates, spent = _fitted(job, given, working, under_way, following)
+            with Telemetry(
+                working, follower, account, schema=data.schema, replays=lambda: under_way.replays
+            ) as telemetry:
+                following = [telemetry, *callbacks]
+                try:
+                    result, replicates, spent = _fitted(job, given, working, under_way, following)
+                except DivergedError:
+                    under_way.begin_again()
+                    why = "from the last model: another version, processor, or function takes other steps"
+                    for one in (follower, telemetry):
+                        one.on_notice(Notice("begins again", {"message": why}, "warning"))
+                    if announce is not None:
+                        announce([("begins again", why)])
+                    result, replicates, spent = _fitted(job, given, working, under_way, following)
             task = under_way.task
             costs = Costs.of_work(
                 working,
@@ -164,7 +168,7 @@ def _start(job: Job, under_way: UnderWay, plan: Plan, executor: Executor) -> Not
         "out": str(under_way.out),
         "plan": asdict(plan),
         "software": software(),
-        **{what.replace(" ", "_"): where for what, where in executor.about()},
+        **{what.replace(" ", "_"): where for what, where in executor.about() if what != "its menu"},
     }
     return Notice("start", values)
 

@@ -1,11 +1,11 @@
 """The search for the best of the maxima: several starts, and split-and-merge moves, that share readings of the data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dgmmis.callback import Callback, Callbacks, History, Step
+from dgmmis.callback import Callback, Callbacks, History, Notice, Step
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Passing, Status, Stopping, em
 from dgmmis.errors import DgmmisError, require_whole
@@ -96,6 +96,7 @@ class Searching:
     ) -> None:
         self._passes, self._sample, self._search = passes, sample, search
         self._stopping, self._callback, self._name = stopping, callback, name
+        self._n_starts = 1
         self.candidates: list[Candidate] = []
 
     def runners(self, models: Sequence[Model], seed: int) -> list[Runner]:
@@ -113,7 +114,7 @@ class Searching:
         Raises:
             DgmmisError: what the only one, or the first of all, met, if none came to an end.
         """
-        best = self._ahead(runners)
+        best, self._n_starts = self._ahead(runners), len(runners)
         for runner in runners:
             said = "the best" if runner is best else "less than the best"
             self._report(runner.name, runner.end, runner.history, said)
@@ -138,9 +139,12 @@ class Searching:
 
     def _report(self, name: str, end: Outcome | DgmmisError | None, history: History, sentence: str) -> None:
         if isinstance(end, Outcome):
-            self.candidates.append(Candidate(name, end.last.objective, len(history.records), sentence))
+            candidate = Candidate(name, end.last.objective, len(history.records), sentence)
         else:
-            self.candidates.append(Candidate(name, np.nan, len(history.records), str(end)))
+            candidate = Candidate(name, np.nan, len(history.records), str(end))
+        self.candidates.append(candidate)
+        if len(self.candidates) > 1 or self._n_starts > 1:  # of an only start there is nothing to tell
+            self._callback.on_notice(Notice("candidate", {"of": self._name, **asdict(candidate)}))
 
     def _runner(
         self, name: str, passes: Passes, model: Model, seed: int, *, is_only: bool, history: History | None = None

@@ -22,11 +22,11 @@ class Started:
 
 
 @contextmanager
-def started(folder: Path, *options: str, workers: int = 2) -> Iterator[Started]:
-    """A cluster that runs until the block ends; the options are those of both programs."""
+def started(folder: Path, *options: str, workers: int = 2, of_scheduler: Sequence[str] = ()) -> Iterator[Started]:
+    """A cluster that runs until the block ends; the options are those of both programs, or of the scheduler alone."""
     file = folder / "scheduler.json"
     at = ("--host", "127.0.0.1", "--scheduler-file", str(file), "--no-dashboard", *options)
-    processes = [_process(folder, "scheduler", *at, "--port", "0")]
+    processes = [_process(folder, "scheduler", *at, "--port", "0", *of_scheduler)]
     try:
         of_worker = ("--nthreads", "1", "--memory-limit", "2GB")
         processes.extend(_process(folder, "worker", *at, *of_worker) for _ in range(workers))

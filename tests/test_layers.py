@@ -28,10 +28,11 @@ latent_draw
 imputation information mstep criteria starts
 initialize normaliser boundary
 monte_carlo invariants
-dataset execution em
+dataset em dashboard
+execution
 quasi_newton split_merge observed subsample
 plan costs
-account
+account density
 metrics event_log
 telemetry
 readings scoring remembered interchange reduction estimate
@@ -49,7 +50,7 @@ chosen
 reprocess goodness
 progress summary status plotting
 report
-estimator cli dashboard testing
+estimator cli testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""
@@ -59,7 +60,7 @@ HEIGHT = {name: height for height, row in enumerate(ROWS) for name in row}
 
 STATISTICS = [name for row in ROWS[: HEIGHT["dataset"]] for name in row] + ["em"]
 ENGINES = {"dask", "distributed", "zarr", "matplotlib", "bokeh"}
-EXECUTION_MAY = {"execution", "errors", "interruption", "spent", "types"}
+EXECUTION_MAY = {"dashboard", "errors", "execution", "interruption", "spent", "types"}
 
 
 def modules(package: Path) -> Iterator[tuple[str, Path]]:

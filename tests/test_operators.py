@@ -18,13 +18,12 @@ import pytest
 from distributed import Client, LocalCluster
 
 from dgmmis.account import Account
+from dgmmis.dashboard.plugin import NAME
 from dgmmis.event_log import EventLog
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
-from dgmmis.execution.executor import Gauge
-from dgmmis.execution.gauges import Gauges
 from dgmmis.job import Job, read_job
-from dgmmis.metrics import EXIT_CODE, SUCCESS, VERSION, MetricsFile, text
+from dgmmis.metrics import EXIT_CODE, SUCCESS, VERSION, Gauge, MetricsFile, text
 from dgmmis.runs import run_job
 from tests.faulty import After, Faulty, killed
 from tests.interrupted import PROGRAM, begun, job_at
@@ -321,7 +320,7 @@ def test_a_scheduler_without_prometheus_goes_without(
     monkeypatch.setitem(sys.modules, "prometheus_client", None)  # the scheduler is in this process
     with cluster_with_metrics() as (executor, _):
         assert run_job(short, tmp_path / "a.run", executor=executor).document["n_passes"] == N_PASSES
-        assert Gauges.name in plugins(executor)
+        assert NAME in plugins(executor)
 
 
 def test_a_scheduler_that_takes_no_plugins_goes_without(short: Job, tmp_path: Path) -> None:
@@ -331,7 +330,7 @@ def test_a_scheduler_that_takes_no_plugins_goes_without(short: Job, tmp_path: Pa
     with cluster_with_metrics() as (executor, _):
         executor.client.run_on_scheduler(refuse)
         assert run_job(short, tmp_path / "a.run", executor=executor).document["n_passes"] == N_PASSES
-        assert Gauges.name not in plugins(executor)
+        assert NAME not in plugins(executor)
 
 
 def plugins(executor: Distributed) -> list[str]:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,9 @@ from distributed import Client
 
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import FAN_IN, Gauge, Resources, Survived, Task, grouped
+from dgmmis.execution.display import Display
+from dgmmis.execution.executor import FAN_IN, Resources, Survived, Task, grouped
 from dgmmis.execution.failure import working_on
-from dgmmis.execution.gauges import Display
 from dgmmis.execution.losses import Losses
 from dgmmis.execution.performance import PerformanceReport
 from dgmmis.execution.tree import Partial
@@ -57,7 +57,8 @@ class Distributed:
     ) -> None:
         self.client = client
         self._watch = Watch(client, timeout=timeout, patience=patience)
-        self._losses, self._display = Losses(self._watch), Display(self._watch)
+        self._name, self._n_passes = uuid.uuid4().hex, 0
+        self._losses, self._display = Losses(self._watch), Display(self._watch, self._name)
         self.spent = Spent()
         self._owned = list(owned)
         self._report: PerformanceReport | None = None
@@ -83,7 +84,8 @@ class Distributed:
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         began = time.perf_counter()
-        layers, last, tasks = self._pass(uuid.uuid4().hex, function, shared, groups)
+        self._n_passes += 1
+        layers, last, tasks = self._pass(f"{self._name}-{self._n_passes}", function, shared, groups)
 
         def submit() -> Any:
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # large models are
@@ -140,16 +142,23 @@ class Distributed:
 
     def about(self) -> list[tuple[str, str]]:
         identity = self._watch.ask("identity", n_workers=-1)
-        return [
-            ("runs on", f"{len(identity['workers'])} worker processes at {identity['address']}"),
-            ("dashboard", str(self.client.dashboard_link)),
-        ]
+        link = str(self.client.dashboard_link)
+        there = [("runs on", f"{len(identity['workers'])} worker processes at {identity['address']}")]
+        prefix, _, page = self._display.page.rpartition("/")
+        if not page or not link.endswith("/status"):  # a link of one's own may lead through anything
+            return [*there, ("dashboard", link)]
+        root = link.removesuffix("/status").removesuffix(prefix)  # dask's link is without it, one's own may be with it
+        return [*there, ("dashboard", f"{root}{prefix}/{page}"), ("its menu", "dask's own pages")]
 
     def survived(self) -> Survived:
         return self._losses.counted()
 
-    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
-        self._display.show(job, gauges)
+    @property
+    def is_watched(self) -> bool:
+        return self._display.is_there
+
+    def show(self, news: Mapping[str, Any]) -> None:
+        self._display.show(news)
 
     def reports(self, path: Path) -> None:
         """Write dask's own report of what is done from now on when this is closed.

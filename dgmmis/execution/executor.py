@@ -1,7 +1,7 @@
 """Executor: map a function over groups of items and join the sums on the canonical tree."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -36,15 +36,6 @@ class Survived:
 
     workers_lost: int = 0
     tasks_again: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """A number for Prometheus: its name, what it is, and its value."""
-
-    name: str
-    help: str
-    value: float
 
 
 Task = Callable[[Any, Any], Partial]
@@ -88,8 +79,12 @@ class Executor(Protocol):
     def survived(self) -> Survived:
         """The faults of so far, as far as they are known."""
 
-    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
-        """Show the numbers of a job where those of the cluster are shown; nothing where there is no such place."""
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is a place where `show` shows something."""
+
+    def show(self, news: Mapping[str, Any]) -> None:
+        """Tell of a run where its cluster is looked at (`dashboard/shown.py`): values that travel, as they come."""
 
     def close(self) -> None:
         """Give back what was started; nothing if it was given."""

@@ -5,7 +5,7 @@ The kernels release the interpreter lock, so threads are as fast as processes an
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import psutil
 
 from dgmmis.execution.ahead import run_group
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.executor import Gauge, Resources, Survived, Task
+from dgmmis.execution.executor import Resources, Survived, Task
 from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
 from dgmmis.spent import NOTHING, Spent
@@ -61,7 +61,11 @@ class Serial:
     def survived(self) -> Survived:
         return Survived()
 
-    def show(self, job: str, gauges: Sequence[Gauge]) -> None:
+    @property
+    def is_watched(self) -> bool:
+        return False
+
+    def show(self, news: Mapping[str, Any]) -> None:
         pass
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from dgmmis.alternatives import Alternative
-from dgmmis.callback import Callback, Step
+from dgmmis.callback import Callback, Notice, Step
+from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.em import Stopping
 from dgmmis.execution.executor import Resources
@@ -91,6 +92,14 @@ class Steps(Callback):
         self._callback, self._has_begun = callback, False
         self.prefix = ""
         """Before the name of each candidate."""
+
+    def on_sample(self, sample: Chunk) -> None:
+        if not self._has_begun:
+            self._callback.on_sample(sample)
+
+    def on_notice(self, notice: Notice) -> None:
+        of = {"of": self.prefix + notice.values["of"]} if "of" in notice.values else {}
+        self._callback.on_notice(replace(notice, values={**notice.values, **of}))
 
     def on_start(self, model: Model, max_iter: int, tol: float) -> None:
         if not self._has_begun:
