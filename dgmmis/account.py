@@ -10,6 +10,9 @@ from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.ending import Ending
 from dgmmis.execution.executor import Survived
 
+UNDER_WAY = ("doing", "rows", "arrived")
+"""Events that only say what goes on: nothing is counted by them, and a command has not begun because of one."""
+
 
 class Account(Callback):
     """Keeps the last record and the counts.
@@ -34,6 +37,8 @@ class Account(Callback):
         self._began = self._fit_began = self._stepped = time.monotonic()
 
     def on_notice(self, notice: Notice) -> None:
+        if notice.event in UNDER_WAY:
+            return
         values, self.has_begun = notice.values, True
         match notice.event:
             case "reprocess":

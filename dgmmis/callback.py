@@ -56,7 +56,8 @@ class Notice:
     """Something that operators are told of, beside the passes.
 
     Args:
-        event: "start", "checkpoint", "begins again", "faults", "taken in", or the outcome of a `reprocess`.
+        event: "start", "checkpoint", "begins again", "faults", "taken in", "arrived", or the outcome of a `reprocess`;
+            "doing", where something begins that may take a while; "rows", of what goes through rows once (`Counting`).
         values: about it, as JSON values.
         level: "info", "warning" or "error".
     """
@@ -64,6 +65,11 @@ class Notice:
     event: str
     values: Mapping[str, Any] = field(default_factory=dict)
     level: str = "info"
+
+
+def doing(what: str, **about: Any) -> Notice:
+    """What is done from now on, in a few words, until the next of its kind, or a pass; empty: nothing to speak of."""
+    return Notice("doing", {"what": what, **about})
 
 
 class Callback:
@@ -90,6 +96,23 @@ class History(Callback):
 
     def on_step(self, step: Step) -> None:
         self.records.append(step.record)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counting:
+    """Tells of the rows that are done, where something goes through them once.
+
+    Args:
+        callback: who hears of it.
+        what: is done with them.
+    """
+
+    callback: Callback
+    what: str
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` rows of `total` are; None: it is not known how many there are."""
+        self.callback.on_notice(Notice("rows", {"what": self.what, "done": done, "total": total}))
 
 
 class Callbacks(Callback):

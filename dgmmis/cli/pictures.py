@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
@@ -58,7 +59,6 @@ def plot(
     """
     from dgmmis.dataset.checkpoint import read_run
     from dgmmis.plotting import convergence_figure, corner_figure, residuals_figure, write_figure
-    from dgmmis.progress import bar
 
     for option, value in (("--data", data), ("--features", features)):
         if what == "convergence" and value is not None:
@@ -74,14 +74,15 @@ def plot(
     dataset = _data_of(fitted, data, needed=what == "residuals")
     options: dict[str, Any] = {"features": features or None, "survey": fitted.survey(allow_code=allow_code)}
     if dataset is None:
-        if not quiet:
+        if not (quiet or as_json):
             click.echo("the data of the run are not there: the model alone is drawn", err=True)
         write_figure(out, corner_figure(fitted, **options))
     else:
         draw = residuals_figure if what == "residuals" else corner_figure
-        with bar("counting", shown=not quiet) as on_rows:
-            figure = draw(fitted, dataset, on_rows=on_rows, **options)
-        write_figure(out, figure)
+        with Operation(as_json=as_json, quiet=quiet) as operation:
+            figure = draw(fitted, dataset, on_rows=operation.counting("counting"), **options)
+            operation.doing("drawing")
+            write_figure(out, figure)
     read = {} if dataset is None else {"data": str(dataset.path), "rows": dataset.n_rows}
     tell({**document, "features": list(features or fitted.features), **read}, as_json)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
@@ -23,10 +24,12 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
     Example:
       dgmmis score survey.run other.zarr
     """
-    del quiet
-    from dgmmis.prediction import score_run
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        operation.doing("opening the survey")
+        from dgmmis.prediction import score_run
 
-    tell(score_run(run, data, allow_code=allow_code), as_json)
+        document = score_run(run, data, allow_code=allow_code, callbacks=operation.callbacks)
+    tell(document, as_json)
 
 
 @program.command()
@@ -62,10 +65,10 @@ def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **opti
       dgmmis predict survey.run survey.zarr labels.zarr
       dgmmis predict survey.run survey.zarr true.zarr --true-values --outliers
     """
-    from dgmmis.prediction import predict_run
-    from dgmmis.progress import bar
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        on_batch = operation.counting("predicting")
+        from dgmmis.prediction import predict_run
 
-    with bar("predicting", shown=not quiet) as on_batch:
         document = predict_run(run, data, out, on_batch=on_batch, **options)
     tell(document, as_json)
 
@@ -100,10 +103,10 @@ def sample(run: Path, n: int, out: Path, as_json: bool, quiet: bool, **options: 
       dgmmis sample survey.run 1000000 population.zarr
       dgmmis sample survey.run 100000 again.zarr --which seen
     """
-    from dgmmis.drawing import sample_run
-    from dgmmis.progress import bar
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        on_batch = operation.counting("drawing")
+        from dgmmis.drawing import sample_run
 
-    with bar("drawing", shown=not quiet) as on_batch:
         dataset = sample_run(run, n, out, on_batch=on_batch, **options)
     tell(dataset.describe(), as_json)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from dgmmis.alternatives import Alternative
-from dgmmis.callback import Callback, Step
+from dgmmis.callback import Callback, Notice, Step
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.em import Stopping
 from dgmmis.execution.executor import Resources
@@ -96,6 +96,10 @@ class Steps(Callback):
         if not self._has_begun:
             self._has_begun = True
             self._callback.on_start(model, max_iter, tol)
+
+    def on_notice(self, notice: Notice) -> None:
+        named = {"candidate": self.prefix + notice.values["candidate"]} if "candidate" in notice.values else {}
+        self._callback.on_notice(replace(notice, values={**notice.values, **named}))
 
     def on_step(self, step: Step) -> None:
         record = replace(step.record, candidate=self.prefix + step.record.candidate)
