@@ -56,8 +56,9 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
 
 
 def events(lines: list[dict[str, Any]]) -> list[str]:
-    """Without those of the passes."""
-    return [line["event"] for line in lines if line["event"] not in ("step", "round", "repair", "checkpoint")]
+    """Without those of the passes, and those that say what goes on (`test_progress`)."""
+    of_passes, going_on = ("step", "round", "repair", "checkpoint"), ("doing", "rows", "arrived")
+    return [line["event"] for line in lines if line["event"] not in (*of_passes, *going_on)]
 
 
 def samples(content: str) -> dict[str, float]:

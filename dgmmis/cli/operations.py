@@ -1,6 +1,7 @@
 """What people and operators see of a command that takes a while: progress, its log, its metrics, and how it ended."""
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+BEGAN = time.monotonic()
 
 if TYPE_CHECKING:
     from dgmmis.callback import Callback, Callbacks, Counting
@@ -58,6 +61,7 @@ class Operation:
         from dgmmis.dataset.under_way import new_run_id
         from dgmmis.event_log import STDERR, EventLog
         from dgmmis.progress import Progress
+        from dgmmis.progress.progress import PATIENCE
 
         self._quiet, self._as_json = quiet, as_json
         self.account = Account(name, new_run_id() if name else "")
@@ -65,7 +69,10 @@ class Operation:
         self._metrics: MetricsFile | None = None
         self._open(log, metrics)
         self._told = EventLog(STDERR, self.account) if as_json and not quiet and log != STDERR else None
-        self._progress: Progress | None = None if as_json or quiet or log == STDERR else Progress()
+        self._progress: Progress | None = None
+        if not (as_json or quiet or log == STDERR):
+            # a person waits since the program began, which is to load what it needs
+            self._progress = Progress(patience=max(0.0, PATIENCE - (time.monotonic() - BEGAN)))
 
     def __enter__(self) -> "Operation":
         if self._progress is not None:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from dgmmis.progress.activity import Activity
-from dgmmis.progress.words import Said, of_activity
+from dgmmis.progress.words import Said, of_activity, of_fits
 
 INTERVAL = 0.5
 """Seconds between two tables."""
@@ -34,7 +34,7 @@ class Notebook:
         """Bring the table up to date, if it is time to."""
         if now - activity.began < self._patience or now - self._at < INTERVAL:
             return
-        said = of_activity(activity, now)
+        said = of_activity(activity, now) + (of_fits(activity) if activity.what else [])
         if said:
             self._last, self._at = said, now
             self._display()

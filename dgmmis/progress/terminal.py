@@ -13,7 +13,7 @@ from typing import TextIO
 from rich.cells import cell_len, set_cell_size
 
 from dgmmis.progress.activity import Activity
-from dgmmis.progress.words import Said, of_activity
+from dgmmis.progress.words import Said, of_activity, of_fits
 
 INTERVAL = 0.1
 """Seconds between two pictures."""
@@ -50,7 +50,7 @@ class Terminal:
         """Paint it, if it is time to."""
         if now - activity.began < self._patience or (now - self._at < INTERVAL and activity.since == self._since):
             return
-        said = of_activity(activity, now)
+        said = of_activity(activity, now) + (of_fits(activity) if activity.what else [])
         width, height = self._size()
         lines = flowed(said, width)[: height - 1]
         share = None if activity.rows is None or activity.what else activity.rows.share

@@ -49,7 +49,7 @@ def of_activity(activity: Activity, now: float) -> list[Said]:
         return _of_rows(activity, now)
     if activity.record is None:
         return []
-    said = [*_of_fits(activity), *of_record(activity.record)[:-1], *_compiling()]
+    said = [*of_fits(activity), *_compiling()]
     if activity.rows_per_second is not None:
         said.append(Said("", f"{activity.rows_per_second:,.0f} rows/s"))
     said.append(Said("elapsed", span(now - activity.began)))
@@ -74,15 +74,17 @@ def _of_rows(activity: Activity, now: float) -> list[Said]:
     return said
 
 
-def _of_fits(activity: Activity) -> list[Said]:
+def of_fits(activity: Activity) -> list[Said]:
+    """How far fits have come: how many have settled, and the last pass."""
+    last = [] if activity.record is None else of_record(activity.record)[:-1]
     if activity.n_fits is None:
-        return []
+        return last
     settled = Said("settled", f"{min(len(activity.arrived), activity.n_fits)} of {activity.n_fits} fits")
     names = activity.under_way
     if not names:
-        return [settled]
+        return [settled, *last]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [settled, Said("under way", ", ".join(names[:NAMED]) + more)]
+    return [settled, Said("under way", ", ".join(names[:NAMED]) + more), *last]
 
 
 def _compiling() -> list[Said]:
