@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from dgmmis.account import Account
+from dgmmis.account import UNDER_WAY, Account
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.disk import refused
 from dgmmis.ending import Ending
@@ -27,8 +27,9 @@ FIRST = b'{"time": "'
 class EventLog(Callback):
     """Writes events to a file, appended, or to stderr.
 
-    Each line has `time` (UTC), `level` and `event`; `run` (an id, kept across resumes) and `job` where there is a job.
-    A disk that fails later on does not end the fit: it is said once, and the log ends there.
+    Each line has `time` (UTC), `level` and `event`; where there is a job its name, `job`, and `run`, an id that is kept
+    across resumes, once it is known. A disk that fails later on does not end the fit: it is said once, and the log ends
+    there.
 
     Args:
         path: of the file, which may be there; "-": stderr.
@@ -98,7 +99,10 @@ class EventLog(Callback):
     def _write(self, event: str, level: str, values: Mapping[str, Any]) -> None:
         if self._stream is None:
             return
-        whose = {"run": self._account.run, "job": self._account.job} if self._account.job else {}
+        account = self._account
+        whose = {"run": account.run, "job": account.job} if account.job else {}
+        if event in UNDER_WAY and not account.has_begun:  # it may turn out to go on with an earlier one
+            whose.pop("run", None)
         try:
             self._stream.write(_line(event, level, {**whose, **values}) + "\n")
             self._stream.flush()

@@ -1,9 +1,9 @@
 """LogLines: plain lines, for a file or a pipe."""
 
 from contextlib import suppress
-from typing import TextIO
 
 from dgmmis.progress.activity import Activity
+from dgmmis.progress.stream import Stream
 from dgmmis.progress.words import line, of_activity
 
 INTERVAL = 2.0
@@ -21,7 +21,7 @@ class LogLines:
         patience: seconds before anything is written.
     """
 
-    def __init__(self, stream: TextIO, patience: float) -> None:
+    def __init__(self, stream: Stream, patience: float) -> None:
         self._stream, self._patience = stream, patience
         self._said = float("-inf")
         self._news, self._since, self._wait = -1, 0.0, INTERVAL

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.model import Model
 from dgmmis.progress.activity import Activity
 from dgmmis.progress.log_lines import LogLines
 from dgmmis.progress.notebook import Notebook, is_notebook
+from dgmmis.progress.stream import Stream
 from dgmmis.progress.terminal import Terminal, is_terminal
 from dgmmis.progress.words import clock, line, of_record
 
@@ -48,7 +49,7 @@ class Progress(Callback):
         patience: seconds before anything is shown.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, patience: float = PATIENCE) -> None:
+    def __init__(self, stream: Stream | None = None, *, patience: float = PATIENCE) -> None:
         self._activity, self._patience = Activity(), patience
         self._place: Place
         self._stream = sys.stderr if stream is None else stream

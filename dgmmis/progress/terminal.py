@@ -8,11 +8,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TextIO
 
 from rich.cells import cell_len, set_cell_size
 
 from dgmmis.progress.activity import Activity
+from dgmmis.progress.stream import Stream
 from dgmmis.progress.words import Said, of_activity, of_fits
 
 INTERVAL = 0.1
@@ -25,7 +25,7 @@ FEWEST = 24
 """Columns that a terminal is taken to have at least."""
 
 
-def is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: Stream) -> bool:
     """Whether lines can be painted over there."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -38,7 +38,7 @@ class Terminal:
         patience: seconds before anything is painted.
     """
 
-    def __init__(self, stream: TextIO, patience: float) -> None:
+    def __init__(self, stream: Stream, patience: float) -> None:
         self._stream, self._patience = stream, patience
         self._painted: list[str] = []
         self._at, self._since = float("-inf"), 0.0
