@@ -247,6 +247,7 @@ def test_warnings_stand_above_what_is_painted(monkeypatch: pytest.MonkeyPatch) -
         assert sys.stderr is stream
 
 
+@pytest.mark.slow
 def test_a_fit_on_a_terminal(nights: Path) -> None:
     shown = on_terminal([*PROGRAM, "fit", "cluster.toml"], cwd=nights, columns=60)
     assert shown.returncode == 0, shown.written
@@ -277,6 +278,7 @@ def test_an_interruption_leaves_the_terminal_whole(nights: Path) -> None:
     assert (shown.screen.cursor[1], shown.screen.cursor_is_shown) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_log_file_gets_plain_lines(nights: Path) -> None:
     with (nights / "said.txt").open("w") as file:
         command = [*PROGRAM, "fit", "cluster.toml", "--out", "logged.run"]
@@ -341,7 +343,8 @@ def test_machines_get_lines_of_a_log(nights: Path, called: Callable[..., tuple[i
     for name, what in (("ingest", "ingesting"), ("withdraw", "withdrawing"), ("info", "verifying")):
         counted = [one for one in heard[name] if one["event"] == "rows"]
         assert {one["what"] for one in counted} == {what}
-        assert counted[-1]["done"] == counted[-1]["total"] > 0
+        assert counted[-1]["done"] > 0
+        assert counted[-1]["total"] in (counted[-1]["done"], None if name == "ingest" else -1)  # of CSV nobody knows
     arrived = {one["candidate"] for one in heard["select"] if one["event"] == "arrived"}
     assert arrived == {"1 full", "2 full"}
     (start,) = [one for one in heard["select"] if one["event"] == "start"]
