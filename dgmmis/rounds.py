@@ -105,8 +105,8 @@ class Verdict(Enum):
 class Resolution:
     """Begins rounds with the effort in hand, and raises it where a settled round shows that it was not enough."""
 
-    def __init__(self, passes: Passes, sample: Chunk, seed: int, callback: Callback) -> None:
-        self._callback = callback
+    def __init__(self, passes: Passes, sample: Chunk, seed: int, callback: Callback | None = None) -> None:
+        self._callback = callback or Callback()
         self._passes, self._sample, self._seed = passes, sample, seed
         self._effort, self._index = Effort(), -1
         self._partition: Partition | None = None
@@ -338,7 +338,7 @@ def evaluating(passes: Passes, model: Model, *, sample: Chunk, seed: int, callba
     if not passes.survey_is_partial:
         result = yield model
         return Outcome(model, result, Status.CONVERGED)
-    resolution = Resolution(passes, sample, seed, callback or Callback())
+    resolution = Resolution(passes, sample, seed, callback)
     while True:
         resolution.begin_round(model)
         try:

@@ -65,20 +65,23 @@ def _of_rows(activity: Activity, now: float) -> list[Said]:
     assert rows is not None
     of = f" of {rows.total:,}" if rows.total else ""
     said = [Said(f"{rows.what}:", f"{rows.done:,}{of} rows"), *_compiling()]
+    if rows.share == 1:
+        return [*said, Said("", f"finishing, {span(now - activity.since)}")]
     if rows.per_second is not None:
         said.append(Said("", f"{rows.per_second:,.0f} rows/s"))
     if rows.seconds_left is not None:
         said.append(Said("", f"about {span(max(rows.seconds_left, 1))} left"))
-    elif rows.share == 1:
-        said.append(Said("", f"finishing, {span(now - activity.since)}"))
     return said
 
 
 def of_fits(activity: Activity) -> list[Said]:
     """How far fits have come: how many have settled, and the last pass."""
-    last = [] if activity.record is None else of_record(activity.record)[:-1]
+    record = activity.record
+    last = [] if record is None else of_record(record)[:-1]
     if activity.n_fits is None:
         return last
+    if record is not None and record.candidate:
+        last[0] = Said("last", record.candidate)
     settled = Said("settled", f"{min(len(activity.arrived), activity.n_fits)} of {activity.n_fits} fits")
     names = activity.under_way
     if not names:
@@ -88,9 +91,11 @@ def of_fits(activity: Activity) -> list[Said]:
 
 
 def _compiling() -> list[Said]:
-    # whoever has not loaded it does not compile; and loading it would take a second
-    module = sys.modules.get("dgmmis.estep.compilation")
-    return [Said("", "compiling")] if module is not None and module.is_compiling() else []
+    if "numba.core.event" not in sys.modules:  # whoever has not loaded it does not compile, and loading takes a second
+        return []
+    from dgmmis.compilation import is_compiling
+
+    return [Said("", "compiling")] if is_compiling() else []
 
 
 def line(said: Sequence[Said]) -> str:

@@ -26,6 +26,8 @@ class _Stopwatch(event.Listener):
 
     def on_end(self, event: event.Event) -> None:
         del event
+        if not getattr(self._under_way, "depth", 0):  # began before this was listening
+            return
         self._under_way.depth -= 1
         if self._under_way.depth == 0:
             self.seconds += time.perf_counter() - self._under_way.since
