@@ -1,6 +1,7 @@
 """What is shown while something goes on: on real terminals, in log files, to machines, in a notebook's kernel."""
 
 import json
+import logging
 import os
 import pty
 import re
@@ -20,6 +21,7 @@ import pytest
 from dgmmis import GaussianMixture, GMMis, Model, NotConvergedWarning, Progress, Record, Step
 from dgmmis.callback import Counting, Notice, doing
 from dgmmis.cli import main
+from dgmmis.cli.operations import Operation
 from dgmmis.progress.activity import Activity
 from dgmmis.progress.words import line, of_activity, span
 from tests.nights import JOB, night
@@ -357,6 +359,20 @@ def test_machines_get_lines_of_a_log(nights: Path, called: Callable[..., tuple[i
     steps = [one["what"] for one in map(json.loads, err.splitlines()) if one["event"] == "doing"]
     wanted = ("taking in 1 of 1 file: 003.csv", "screening 1 new segment", "comparing with the model that holds")
     assert [one for one in steps if one in wanted] == list(wanted)
+
+
+def test_what_libraries_say_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with Operation("a job", as_json=True, quiet=False):
+        handler = logging.StreamHandler()  # as a library makes one that is loaded meanwhile
+        handler.emit(logging.LogRecord("library", logging.WARNING, "", 0, "a worker is slow", None, None))
+        sys.stderr.write("half a line")
+    handler.emit(logging.LogRecord("library", logging.WARNING, "", 0, "afterwards", None, None))
+    said = [json.loads(one) for one in capsys.readouterr().err.splitlines()]
+    assert [(one["event"], one.get("message")) for one in said[:3]] == [
+        ("said", "a worker is slow"),
+        ("said", "half a line"),
+        ("end", None),
+    ]
 
 
 def test_machines_get_errors_as_lines_too(called: Callable[..., tuple[int, str, str]]) -> None:

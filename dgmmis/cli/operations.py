@@ -62,11 +62,13 @@ class Operation:
         from dgmmis.event_log import STDERR, EventLog
         from dgmmis.progress import Progress
         from dgmmis.progress.progress import PATIENCE
+        from dgmmis.progress.stream import WholeLines
 
         self._quiet, self._as_json = quiet, as_json
         self.account = Account(name, new_run_id() if name else "")
         self._log: EventLog | None = None
         self._metrics: MetricsFile | None = None
+        self._others: WholeLines | None = None
         self._open(log, metrics)
         self._told = EventLog(STDERR, self.account) if as_json and not quiet and log != STDERR else None
         self._progress: Progress | None = None
@@ -77,7 +79,18 @@ class Operation:
     def __enter__(self) -> "Operation":
         if self._progress is not None:
             self._progress.__enter__()
+        if self._told is not None:
+            from dgmmis.progress.stream import WholeLines
+
+            self._others = sys.stderr = WholeLines(sys.stderr, self._hear)  # warnings, and loggers of libraries
         return self
+
+    def _hear(self, lines: list[str]) -> None:
+        from dgmmis.callback import Notice
+
+        for one in lines:
+            if self._told is not None:
+                self._told.on_notice(Notice("said", {"message": one}, "warning"))
 
     def follows(self, job: "Job") -> None:
         """Open what the options did not name, and the job does.
@@ -154,6 +167,9 @@ class Operation:
         from dgmmis.ending import exit_code_of
 
         self.done()
+        if self._others is not None:
+            self._others.end()
+            sys.stderr = self._others.stream
         failed = error is not None and not isinstance(error, SystemExit)
         code = 0 if error is None else int(error.code or 0) if isinstance(error, SystemExit) else exit_code_of(error)
         status = type(error).__name__ if failed else None if self.account.has_begun else "done"

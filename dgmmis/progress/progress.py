@@ -6,14 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.model import Model
 from dgmmis.progress.activity import Activity
 from dgmmis.progress.log_lines import LogLines
 from dgmmis.progress.notebook import Notebook, is_notebook
-from dgmmis.progress.stream import Stream
+from dgmmis.progress.stream import Stream, WholeLines
 from dgmmis.progress.terminal import Terminal, is_terminal
 from dgmmis.progress.words import clock, line, of_record
 
@@ -63,6 +63,7 @@ class Progress(Callback):
         self._record: Record | None = None
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._others: WholeLines | None = None
 
     def __enter__(self) -> "Progress":
         # a notebook tells by the context below which cell something is shown
@@ -70,7 +71,7 @@ class Progress(Callback):
         self._thread = threading.Thread(target=run, args=(self._tick,), name="dgmmis-progress", daemon=True)
         self._thread.start()
         if isinstance(self._place, Terminal) and self._stream is sys.stderr:
-            sys.stderr = _Above(self)
+            self._others = sys.stderr = WholeLines(self._stream, self._write_above)
         return self
 
     def __exit__(
@@ -83,9 +84,9 @@ class Progress(Callback):
         self._closed.set()
         with self._lock:
             self._place.clear()
-        if isinstance(sys.stderr, _Above) and sys.stderr.progress is self:
-            sys.stderr.end()
-            sys.stderr = self._stream
+        if self._others is not None and sys.stderr is self._others:
+            self._others.end()
+            sys.stderr = self._others.stream
         if self._thread is not None:
             self._thread.join(timeout=1)
 
@@ -124,6 +125,11 @@ class Progress(Callback):
             self._record = None
             self._activity.on_end(sentence)
 
+    def _write_above(self, lines: list[str]) -> None:
+        with self.aside():
+            self._stream.write("".join(f"{one}\n" for one in lines))
+            self._stream.flush()
+
     def _show(self) -> None:
         if not self._closed.is_set():
             self._place.show(self._activity, clock())
@@ -132,31 +138,3 @@ class Progress(Callback):
         while not self._closed.wait(TICK):
             with self._lock:
                 self._show()
-
-
-class _Above:
-    """What others write to stderr, whole lines above what is painted there."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self._rest = ""
-
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
-        stream = self.progress._stream
-        if lines:
-            with self.progress.aside():
-                stream.write("".join(f"{one}\n" for one in lines))
-                stream.flush()
-        return len(text)
-
-    def flush(self) -> None:
-        self.progress._stream.flush()
-
-    def end(self) -> None:
-        """Write what is left of a line."""
-        self.progress._stream.write(self._rest)
-        self._rest = ""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.progress._stream, name)
