@@ -187,7 +187,7 @@ def test_a_block_fits_the_terminal(columns: int) -> None:
         before.feed(read())
         shown = [one for one in before.lines if one]
         assert max(map(len, shown)) < columns
-        assert len(shown) == {24: 8, 60: 3, 200: 2}[columns] or shown[0].startswith("looking for first")
+        assert shown[0].startswith("looking for first")
         assert "".join(shown).count("objective") == 1  # nothing is left of what was painted over
         progress.say("a line that stays")
         progress.close()
