@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from dgmmis.prior import InverseWishart as InverseWishart
     from dgmmis.prior import NormalInverseWishart as NormalInverseWishart
     from dgmmis.prior import Prior as Prior
+    from dgmmis.progress import Progress as Progress
     from dgmmis.reduction import Reduction as Reduction
     from dgmmis.reduction import pruned as pruned
     from dgmmis.reduction import reduced as reduced
@@ -155,6 +156,7 @@ _HOMES = {
     "OnlineEM": "dgmmis.online",
     "OwnNoise": "dgmmis.noise_law",
     "Prior": "dgmmis.prior",
+    "Progress": "dgmmis.progress",
     "Record": "dgmmis.callback",
     "Reduction": "dgmmis.reduction",
     "RepairWarning": "dgmmis.errors",

@@ -17,6 +17,12 @@ from dgmmis.execution.executor import Survived
 RECENT = 12
 """Passes whose gains tell how long it takes."""
 
+FEWEST = 4
+"""Of them that say anything."""
+
+UNDER_WAY = ("doing", "rows", "arrived")
+"""Events that only say what goes on: nothing is counted by them, and a command has not begun because of one."""
+
 
 class Account(Callback):
     """Keeps the last record and the counts.
@@ -41,6 +47,8 @@ class Account(Callback):
         self._began = self._fit_began = self._stepped = time.monotonic()
 
     def on_notice(self, notice: Notice) -> None:
+        if notice.event in UNDER_WAY:
+            return
         values, self.has_begun = notice.values, True
         match notice.event:
             case "reprocess":
@@ -96,22 +104,24 @@ class Account(Callback):
         )
 
 
-def seconds_left(records: Sequence[Record], max_iter: int, tol: float) -> float | None:
-    """How long until the gain is down to the tolerance, from its decline over the last passes; None: too few of them.
+def seconds_left(recent: Sequence[Record], tol: float) -> float | None:
+    """How long until the gain is down to the tolerance, from its decline; None: nobody can say.
 
     Args:
-        records: the last ones, of one candidate.
-        max_iter: passes at most.
+        recent: the last passes of one fit, on the same imputed points.
         tol: the gain that is no longer worth a pass.
     """
-    recent = [record for record in records[-RECENT:] if record.gain > 0]
-    if len(recent) < 4:
+    recent = [record for record in recent if record.round == recent[-1].round]
+    rising = [record for record in recent if record.gain > 0]
+    if len(rising) < FEWEST or not 0 < tol < rising[-1].gain:
         return None
-    slope = np.polyfit([r.iteration for r in recent], [math.log(r.gain) for r in recent], 1)[0]
-    left = max_iter - recent[-1].iteration
-    if slope < 0:
-        left = min(left, max(1, math.ceil((math.log(tol) - math.log(recent[-1].gain)) / slope)))
-    return left * float(np.mean([r.seconds for r in recent]))
+    gains = [math.log(record.gain) for record in rising]
+    slope = np.polyfit([record.iteration for record in rising], gains, 1)[0]
+    if not slope < 0:
+        return None
+    # steps that were refused, and looks at the information, take their time, too
+    each = np.mean([max(record.seconds, record.spent.seconds) for record in recent])
+    return float((math.log(tol) - gains[-1]) / slope * each)
 
 
 def _is_known(value: Any) -> bool:

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dgmmis.boundary import AtBoundary, boundary
-from dgmmis.callback import Callback, Callbacks
+from dgmmis.callback import Callback, Callbacks, doing
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.em import Outcome, Status, Stopping
@@ -17,7 +18,7 @@ from dgmmis.initialize import Start, first_models
 from dgmmis.model import Model
 from dgmmis.mstep import constrained, with_frozen
 from dgmmis.noise import NoNoise
-from dgmmis.passes import Passes
+from dgmmis.passes import FIRST_PASS, Passes
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
 from dgmmis.quasi_newton import LARGEST
@@ -68,7 +69,8 @@ def fit_side_by_side(
     several = len(alternatives) > 1
     abreast = sum(of.start.n_components for of in alternatives) * (search.n_starts if several else 1)
     ends: list[Fit | NumericalError] = []
-    with prepared(data, abreast, survey=survey, constraints=constraints, executor=executor) as ready:
+    way: dict[str, Any] = {"survey": survey, "executor": executor, "callbacks": callbacks}
+    with prepared(data, abreast, constraints=constraints, **way) as ready:
         readings, sample, observing = ready.passes.readings, ready.sample, ready.passes.observing
         callback = Callbacks(callbacks)
         callback.on_sample(sample)
@@ -78,6 +80,7 @@ def fit_side_by_side(
         for of in alternatives:
             own = replace(ready.passes.constraints, covariance_type=of.covariance_type)
             if of.start not in drawn:
+                callback.on_notice(doing("looking for first models"))
                 drawn[of.start] = first_models(of.start, sample, observing.survey, seed, search.n_starts)
             first = drawn[of.start]
             models = [with_frozen(constrained(model, own), first[0], own) for model in first]
@@ -87,6 +90,7 @@ def fit_side_by_side(
                 callback.on_start(models[0], stopping.max_iter, stopping.tol)
             searches.append(searching)
             runners.append(searching.runners(models, seed))
+        callback.on_notice(doing(FIRST_PASS))
         follow([runner for starts in runners for runner in starts])
         shared = time.perf_counter() - started
         for searching, starts in zip(searches, runners, strict=True):
@@ -97,6 +101,7 @@ def fit_side_by_side(
                 ends.append(error)
                 continue
             callback.on_end(outcome.status.value)
+            callback.on_notice(doing("looking at what was found"))
             edges = _edges(passes, sample, outcome)
             compile_seconds = readings.compile_seconds
             ends.append(

@@ -65,8 +65,9 @@ class Notice:
     """Something that operators are told of, beside the passes.
 
     Args:
-        event: "start", "checkpoint", "begins again", "faults", "candidate", "taken in", or the outcome of a
-            `reprocess`.
+        event: "start", "checkpoint", "begins again", "faults", "candidate", "taken in", "arrived", or the outcome of a
+            `reprocess`; "doing", where something begins that may take a while; "rows", of what goes through rows once
+            (`Counting`).
         values: about it, as JSON values.
         level: "info", "warning" or "error".
     """
@@ -74,6 +75,11 @@ class Notice:
     event: str
     values: Mapping[str, Any] = field(default_factory=dict)
     level: str = "info"
+
+
+def doing(what: str, **about: Any) -> Notice:
+    """What is done from now on, in a few words, until the next of its kind, or a pass; empty: nothing to speak of."""
+    return Notice("doing", {"what": what, **about})
 
 
 class Callback:
@@ -122,6 +128,23 @@ class Clocked(Callback):
         record = replace(step.record, spent=(so_far - self._before).within(now - self._since))
         self._since, self._before = now, so_far
         self._callback.on_step(replace(step, record=record))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counting:
+    """Tells of the rows that are done, where something goes through them once.
+
+    Args:
+        callback: who hears of it.
+        what: is done with them.
+    """
+
+    callback: Callback
+    what: str
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` rows of `total` are; None: it is not known how many there are."""
+        self.callback.on_notice(Notice("rows", {"what": self.what, "done": done, "total": total}))
 
 
 class Callbacks(Callback):

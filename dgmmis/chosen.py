@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dgmmis.account import Account
-from dgmmis.callback import Callback, Callbacks, Notice
+from dgmmis.callback import Callback, Callbacks, Notice, doing
 from dgmmis.costs import Costs
 from dgmmis.dataset.checkpoint import Run, is_unfinished, require_place_for_run, write_beside, write_run
 from dgmmis.dataset.manifest import read_document
 from dgmmis.dataset.place import place_of
 from dgmmis.errors import JobError, RefusedError, StoreError, counted
-from dgmmis.execution.cluster import connect, foreseen
+from dgmmis.execution.cluster import connect, foreseen, what_starts
 from dgmmis.initialize import START_METHODS
 from dgmmis.job import Job
 from dgmmis.model_selection import Choice, Criterion, Fitting, select
@@ -93,6 +93,7 @@ def select_job(
     resources = foreseen(spec, small=work.is_small)
     if resources is not None:
         in_groups(resources=resources)  # what does not fit is refused before a cluster is started
+    follower.on_notice(doing(what_starts(spec, small=work.is_small)))
     executor = connect(spec, small=work.is_small)
     try:
         groups = in_groups(resources=executor.resources)
@@ -102,6 +103,8 @@ def select_job(
             shared = f", in {len(groups)} groups that share their readings" if len(groups) > 1 else ""
             announce([("models", f"{len(alternatives)}{shared}"), *plan.lines(), *executor.about()])
         told = {"run": run_id, "goes_on": False, "job_file": str(job.path), "models": list(map(str, alternatives))}
+        n_folds = tried.criterion.n_folds if tried.criterion.is_held_out else 0
+        told["n_fits"] = len(alternatives) * search.n_starts * (1 + n_folds)
         follower.on_notice(Notice("start", {**told, "plan": asdict(plan), "software": software()}))
         options: dict[str, Any] = {"survey": given.survey, "seed": job.fit.seed, "executor": executor}
         with Telemetry(executor, follower, account, schema=given.data.schema, replays=lambda: False) as telemetry:
@@ -118,7 +121,7 @@ def select_job(
             return choice, None
         best, n = choice.best, job.fit.bootstrap
         options |= {"constraints": best.constraints, "stopping": job.stopping()}
-        replicates = bootstrap(given.rows, best.model, n, **options) if n else None
+        replicates = bootstrap(given.rows, best.model, n, callbacks=callbacks, **options) if n else None
         costs = Costs.of_work(
             executor,
             executor.spent,
@@ -126,6 +129,7 @@ def select_job(
             seconds=choice.seconds,
             compile_seconds=best.compile_seconds,
         )
+        follower.on_notice(doing("writing"))
     finally:
         executor.close()
     chosen = job.with_model(choice.n_components, choice.covariance_type)

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dgmmis.callback import Callback, Record, Step
+from dgmmis.callback import Callback, Record, Step, doing
 from dgmmis.coordinates import movement
 from dgmmis.errors import DgmmisError, JobError, NumericalError, require_whole
 from dgmmis.imputation import Unseen
@@ -214,6 +214,8 @@ def em(
         )
         callback.on_step(Step(record, model))
         if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, distance, result.n_samples):
+            if ascent is not None:
+                callback.on_notice(doing("looking whether it is a maximum"))
             step = None if ascent is None else ascent.doubted(result)
             if step is None:
                 return Outcome(*best, Status.CONVERGED)

@@ -3,18 +3,22 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from dgmmis.account import Account
+from dgmmis.account import UNDER_WAY, Account
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.disk import refused
 from dgmmis.ending import Ending
 from dgmmis.errors import StoreError
 
 STDERR = "-"
+
+INTERVAL = 2.0
+"""Seconds between two lines about the rows that something goes through."""
 
 FIRST = b'{"time": "'
 """How a log begins."""
@@ -23,8 +27,9 @@ FIRST = b'{"time": "'
 class EventLog(Callback):
     """Writes events to a file, appended, or to stderr.
 
-    Each line has `time` (UTC), `level`, `event`, `run` (an id, kept across resumes) and `job`. A disk that fails later
-    on does not end the fit: it is said once, and the log ends there.
+    Each line has `time` (UTC), `level` and `event`; where there is a job its name, `job`, and `run`, an id that is kept
+    across resumes, once it is known. A disk that fails later on does not end the fit: it is said once, and the log ends
+    there.
 
     Args:
         path: of the file, which may be there; "-": stderr.
@@ -39,6 +44,7 @@ class EventLog(Callback):
         self._name = str(path)
         self._round: tuple[str, int] | None = None
         self._repairs: tuple[str, ...] = ()
+        self._counted = float("-inf")
         self._stream: TextIO | None = sys.stderr
         if self._name != STDERR:
             try:
@@ -51,6 +57,13 @@ class EventLog(Callback):
                 raise refused(f"the log '{path}' cannot be written", error) from error
 
     def on_notice(self, notice: Notice) -> None:
+        if notice.event == "rows" and notice.values["done"] != notice.values["total"]:
+            now = time.monotonic()
+            if now - self._counted < INTERVAL:
+                return
+            self._counted = now
+        if notice.event == "doing" and not notice.values["what"]:
+            return
         self._write(notice.event, notice.level, notice.values)
 
     def on_step(self, step: Step) -> None:
@@ -72,9 +85,7 @@ class EventLog(Callback):
 
     def failed(self, error: BaseException, exit_code: int) -> None:
         """An error, or a signal, that ends the command."""
-        notes = list(getattr(error, "__notes__", []))
-        about = {"kind": type(error).__name__, "message": str(error), "notes": notes, "exit_code": exit_code}
-        self._write("error", "error", about)
+        self._write("error", "error", _of_error(error, exit_code, str(error)))
 
     def ended(self, ending: Ending) -> None:
         """The last line of a command."""
@@ -88,14 +99,31 @@ class EventLog(Callback):
     def _write(self, event: str, level: str, values: Mapping[str, Any]) -> None:
         if self._stream is None:
             return
-        at = datetime.now(UTC).isoformat("T", "milliseconds").replace("+00:00", "Z")
-        line = {"time": at, "level": level, "event": event, "run": self._account.run, "job": self._account.job}
+        account = self._account
+        whose = {"run": account.run, "job": account.job} if account.job else {}
+        if event in UNDER_WAY and not account.has_begun:  # it may turn out to go on with an earlier one
+            whose.pop("run", None)
         try:
-            self._stream.write(json.dumps(_plain({**line, **values}), default=str) + "\n")
+            self._stream.write(_line(event, level, {**whose, **values}) + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
             self._stream = None
             sys.stderr.write(f"dgmmis: the log '{self._name}' ends here: {error}\n")
+
+
+def error_line(error: BaseException, exit_code: int, message: str) -> str:
+    """The line of a log about an error of a command that has none."""
+    return _line("error", "error", _of_error(error, exit_code, message))
+
+
+def _line(event: str, level: str, values: Mapping[str, Any]) -> str:
+    at = datetime.now(UTC).isoformat("T", "milliseconds").replace("+00:00", "Z")
+    return json.dumps(_plain({"time": at, "level": level, "event": event, **values}), default=str)
+
+
+def _of_error(error: BaseException, exit_code: int, message: str) -> dict[str, Any]:
+    notes = list(getattr(error, "__notes__", []))
+    return {"kind": type(error).__name__, "message": message, "notes": notes, "exit_code": exit_code}
 
 
 def _require_place(path: Path) -> None:

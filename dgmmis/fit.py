@@ -1,9 +1,10 @@
 """fit(): where data, statistics and execution meet."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from dgmmis.alternatives import Alternative, fit_side_by_side
-from dgmmis.callback import Callback
+from dgmmis.callback import Callback, Callbacks, doing
 from dgmmis.dataset.arrays import Catalogue, CatalogueLike, as_catalogue
 from dgmmis.em import Pass, Stopping
 from dgmmis.errors import DataError, JobError, RefusedError, ShapeError
@@ -74,6 +75,7 @@ def evaluate(
     survey: Survey | None = None,
     seed: int = 0,
     executor: Executor | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Pass:
     """One pass over a catalogue under a model as it is: log-likelihood, completeness, moments.
 
@@ -83,16 +85,17 @@ def evaluate(
         survey: selection and noise law; None: everything was seen.
         seed: of the imputed points.
         executor: as for `fit`.
+        callbacks: hear what is being done.
 
     Raises:
         DgmmisError: as for `fit`.
     """
-    data, model = as_catalogue(data), as_model(model)
+    data, model, callback = as_catalogue(data), as_model(model), Callbacks(callbacks)
     check_start(data, Start(model.mixture.n_components, model.mixture, model.background), Constraints(), survey)
-    with prepared(
-        data, model.mixture.n_components, survey=survey, constraints=Constraints(), executor=executor
-    ) as ready:
-        return evaluated(ready.passes, model, sample=ready.sample, seed=seed).last
+    options: dict[str, Any] = {"survey": survey, "executor": executor, "callbacks": callbacks}
+    with prepared(data, model.mixture.n_components, constraints=Constraints(), **options) as ready:
+        callback.on_notice(doing("a pass over the rows"))
+        return evaluated(ready.passes, model, sample=ready.sample, seed=seed, callback=callback).last
 
 
 def check_start(data: Catalogue, start: Start, constraints: Constraints, survey: Survey | None) -> None:

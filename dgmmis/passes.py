@@ -23,6 +23,9 @@ from dgmmis.readings import Found, LeafFunction, Readings
 from dgmmis.replicate import Replicate
 from dgmmis.selection import LinearBounds
 
+FIRST_PASS = "first pass, compiling what is not cached"
+"""How people are told of it: compilers run where the passes do, and take some seconds for a kernel."""
+
 WORN = 0.5
 """A round is over when its points have lost this fraction of their effective number."""
 

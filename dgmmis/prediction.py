@@ -3,7 +3,7 @@ how far out it is, written in the order of the catalogue.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dgmmis.callback import Callback
 from dgmmis.chunk import CHUNK_ROWS, LEAF_ROWS, Chunk
 from dgmmis.dataset.catalogue_order import Arrays, part_rows, row_by_row
 from dgmmis.dataset.checkpoint import read_run
@@ -34,7 +35,9 @@ from dgmmis.subsample import draw_sample
 from dgmmis.true_posterior import posterior_moments
 
 
-def score_run(run_path: Path, data_path: Path, *, allow_code: bool = False) -> dict[str, Any]:
+def score_run(
+    run_path: Path, data_path: Path, *, allow_code: bool = False, callbacks: Sequence[Callback] = ()
+) -> dict[str, Any]:
     """Mean log-likelihood per object of a survey under a run's model and survey, and its parts."""
     run, data = read_run(run_path, allow_code=allow_code), Dataset.open(data_path)
     if data.schema.features != run.features:
@@ -43,7 +46,7 @@ def score_run(run_path: Path, data_path: Path, *, allow_code: bool = False) -> d
     survey = run.survey(allow_code=allow_code)
     executor = Threads()
     try:
-        result = evaluate(data, run.model, survey=survey, executor=executor)
+        result = evaluate(data, run.model, survey=survey, executor=executor, callbacks=callbacks)
     finally:
         executor.close()
     return {

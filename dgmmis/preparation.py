@@ -1,16 +1,17 @@
 """Preparation: a catalogue, its plan, a sample of its rows, and what they imply, before the first pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dgmmis.callback import Callback, Callbacks, doing
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import CatalogueLike, as_catalogue
 from dgmmis.errors import DataError, RefusedError
 from dgmmis.execution.blas import one_blas_thread
-from dgmmis.execution.cluster import ClusterSpec, connect
+from dgmmis.execution.cluster import ClusterSpec, connect, what_starts
 from dgmmis.execution.executor import Executor
 from dgmmis.initialize import spread
 from dgmmis.latent_draw import Observing
@@ -44,13 +45,17 @@ def prepared(
     survey: Survey | None,
     constraints: Constraints,
     executor: Executor | None,
+    callbacks: Sequence[Callback] = (),
 ) -> Iterator[Prepared]:
     """Plan the passes, draw the sample, complete survey and constraints by what it shows; let go of all at the end."""
+    tell = Callbacks(callbacks).on_notice
     data = as_catalogue(data)
     work = Work.of(data, n_components, survey)
     owned = executor is None
     if executor is None:
-        executor = connect(ClusterSpec("threads" if data.in_memory else "auto"), small=work.is_small)
+        spec = ClusterSpec("threads" if data.in_memory else "auto")
+        tell(doing(what_starts(spec, small=work.is_small)))
+        executor = connect(spec, small=work.is_small)
     if data.in_memory and not executor.in_process:
         raise RefusedError(
             "data in this process's memory would travel to the workers in every pass",
@@ -59,6 +64,7 @@ def prepared(
     try:
         plan = make_plan(data.references, work, executor.resources)
         plan.check()
+        tell(doing("drawing a sample of the rows", n_rows=plan.n_rows))
         sample = draw_sample(data.references, executor)
         never = np.flatnonzero(np.all(np.isnan(sample.points), axis=0))
         if len(never):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dgmmis.chunk import LEAF_ROWS, Chunk
+from dgmmis.compilation import seconds_compiling
 from dgmmis.dataset.arrays import ArrayReference, Reference
 from dgmmis.errors import ClusterError
-from dgmmis.estep.compilation import seconds_compiling
 from dgmmis.execution.executor import Executor, grouped
 from dgmmis.execution.resident import RESIDENT, drop_resident
 from dgmmis.execution.tree import Partial

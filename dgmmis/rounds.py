@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 
-from dgmmis.callback import Callback, Clocked, History, Record
+from dgmmis.callback import Callback, Clocked, History, Record, doing
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em, passed
 from dgmmis.errors import UnseenError
@@ -105,7 +105,8 @@ class Verdict(Enum):
 class Resolution:
     """Begins rounds with the effort in hand, and raises it where a settled round shows that it was not enough."""
 
-    def __init__(self, passes: Passes, sample: Chunk, seed: int) -> None:
+    def __init__(self, passes: Passes, sample: Chunk, seed: int, callback: Callback | None = None) -> None:
+        self._callback = callback or Callback()
         self._passes, self._sample, self._seed = passes, sample, seed
         self._effort, self._index = Effort(), -1
         self._partition: Partition | None = None
@@ -128,6 +129,7 @@ class Resolution:
         observing, effort = self._passes.observing, self._effort
         self._index += 1
         if self._partition is None or not (self._partition.is_exact or self._partition.depth == effort.depth):
+            self._callback.on_notice(doing("sorting objects into noise classes"))
             self._partition = Partition.of(self._sample, observing.survey, observing.fill, effort.depth)
             self._partition_is_new = True
             self.class_change = 0.0 if self._partition.is_exact else math.inf
@@ -136,6 +138,8 @@ class Resolution:
             else:
                 self._classes = self._passes.classes(self._partition)
         selection = observing.survey.selection
+        about = "injections" if isinstance(selection, Injections) else f"{effort.n_points:,} imputed points"
+        self._callback.on_notice(doing(f"round {self._index}: {about}"))
         self._passes.begin_round(
             Round.of(
                 model,
@@ -228,7 +232,7 @@ def rounds(
     ascent = ascent_for(model, constraints, known, known.curvature)
     if ascent is None:  # no finer than it deserves
         stopping = replace(stopping, arrived=ROUGHLY * stopping.arrived)
-    resolution = Resolution(passes, sample, seed)
+    resolution = Resolution(passes, sample, seed, callback)
     goes_on = False
     anchor: tuple[Model, Record] | None = None  # where the last round began, as its own points had it
     while True:
@@ -264,6 +268,7 @@ def rounds(
         anchor = (start, begun)
         settled = outcome.status is Status.CONVERGED
         if settled or outcome.status is Status.MAX_ITERATIONS:
+            callback.on_notice(doing("judging the imputed points"))
             error = known.monte_carlo(model, outcome.last)
             last = replace(outcome.last, class_change=resolution.class_change, monte_carlo=error)
             if not settled:
@@ -319,21 +324,21 @@ class Known:
         return monte_carlo(model, points_of.classes, last.unseen, slopes, covariance, last.n_samples)
 
 
-def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Outcome:
+def evaluated(passes: Passes, model: Model, *, sample: Chunk, seed: int, callback: Callback | None = None) -> Outcome:
     """The pass of a model as it is, its unseen resolved as finely as a fit would.
 
     Raises:
         UnseenError: even with the most points the completeness cannot be told from zero.
     """
-    return passed(evaluating(passes, model, sample=sample, seed=seed), passes)
+    return passed(evaluating(passes, model, sample=sample, seed=seed, callback=callback), passes)
 
 
-def evaluating(passes: Passes, model: Model, *, sample: Chunk, seed: int) -> Passing:
+def evaluating(passes: Passes, model: Model, *, sample: Chunk, seed: int, callback: Callback | None = None) -> Passing:
     """The loop of `evaluated`, which may share its readings with others."""
     if not passes.survey_is_partial:
         result = yield model
         return Outcome(model, result, Status.CONVERGED)
-    resolution = Resolution(passes, sample, seed)
+    resolution = Resolution(passes, sample, seed, callback)
     while True:
         resolution.begin_round(model)
         try:

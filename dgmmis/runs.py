@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.account import Account
-from dgmmis.callback import Callback, Callbacks, Notice
+from dgmmis.callback import Callback, Callbacks, Notice, doing
 from dgmmis.costs import Costs
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.dataset.checkpoint import Run, read_run, require_place_for_run, write_run
@@ -20,7 +20,7 @@ from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.under_way import SITTING, Sitting, Undertaking, UnderWay, finite, places, unfinished
 from dgmmis.errors import DivergedError, StoreError
-from dgmmis.execution.cluster import connect, foreseen
+from dgmmis.execution.cluster import connect, foreseen, what_starts
 from dgmmis.execution.executor import Executor
 from dgmmis.fit import Fit, check_start, fit
 from dgmmis.information import StandardErrors
@@ -100,7 +100,10 @@ def run_job(
         allow_code=job.allow_code,
         follower=follower,
     ) as under_way:
-        working = executor or connect(job.cluster_spec(), small=work.is_small)
+        spec = job.cluster_spec()
+        if executor is None:
+            follower.on_notice(doing(what_starts(spec, small=work.is_small)))
+        working = executor or connect(spec, small=work.is_small)
         try:
             plan = make_plan(given.rows.references, work, working.resources)
             if announce is not None:
@@ -124,6 +127,7 @@ def run_job(
                     if announce is not None:
                         announce([("begins again", why)])
                     result, replicates, spent = _fitted(job, given, working, under_way, following)
+            follower.on_notice(doing("standard errors"))
             task = under_way.task
             costs = Costs.of_work(
                 working,
@@ -134,6 +138,7 @@ def run_job(
             )
             made = Making(task.run_id, costs, task.n_sittings)
             run = run_of(job, data, result, replicates=replicates, made=made)
+            follower.on_notice(doing("writing"))
             write_run(destination, run)
             under_way.finish()
             written = ("status", "converged", "objective", "completeness", "n_samples", "n_passes", "seconds", "costs")
@@ -197,7 +202,7 @@ def _fitted(
     }
     result = fit(data, start, search=search, callbacks=[under_way, *callbacks], **options)
     n = job.fit.bootstrap
-    replicates = bootstrap(data, result.model, n, **options) if n else None
+    replicates = bootstrap(data, result.model, n, callbacks=callbacks, **options) if n else None
     return result, replicates, remembered.spent
 
 

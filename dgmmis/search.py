@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dgmmis.callback import Callback, Callbacks, History, Notice, Step
+from dgmmis.callback import Callback, Callbacks, History, Notice, Step, doing
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Passing, Status, Stopping, em
 from dgmmis.errors import DgmmisError, require_whole
@@ -160,7 +160,7 @@ class Searching:
             callback=Callbacks([history, Named(said, self._callback)]),
             history=history,
         )
-        return Runner(name, beside, seed, history, loop)
+        return Runner(name, beside, seed, history, _heard(loop, said, self._callback) if name else loop)
 
     def _improved(
         self, outcome: Outcome, passes: Passes, history: History, seed: int
@@ -189,6 +189,7 @@ class Searching:
 
     def _best_move(self, outcome: Outcome, passes: Passes, starved: Sequence[int]) -> Model | None:
         """Where the best of the moves leads; None if none of them gains."""
+        self._callback.on_notice(doing("trying to split and merge components"))
         constraints = passes.constraints
         frozen = constraints.frozen
         shapes = passes.summed(ShapesOf(outcome.model))
@@ -217,6 +218,17 @@ class Searching:
         return None if best is None else best[1]
 
 
+def _heard(loop: Passing, name: str, callback: Callback) -> Passing:
+    """The loop of a start; whoever follows the fit is told where it arrives, or fails, while others go on."""
+    try:
+        outcome = yield from loop
+    except DgmmisError as error:
+        callback.on_notice(Notice("arrived", {"candidate": name, "message": str(error)}, "warning"))
+        raise
+    callback.on_notice(Notice("arrived", {"candidate": name, "message": outcome.status.value}))
+    return outcome
+
+
 def _judged(end: Outcome) -> Passing:
     """One pass of a model as it is."""
     last = yield end.model
@@ -232,6 +244,10 @@ class Named(Callback):
 
     def on_step(self, step: Step) -> None:
         self.callback.on_step(replace(step, record=replace(step.record, candidate=self.name)))
+
+    def on_notice(self, notice: Notice) -> None:
+        named = {"candidate": self.name} if self.name else {}
+        self.callback.on_notice(replace(notice, values={**notice.values, **named}))
 
 
 def _seed_of(seed: int, number: int) -> int:

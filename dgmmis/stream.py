@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dgmmis.callback import Callback, Counting, doing
 from dgmmis.dataset.bound_source import outline
 from dgmmis.dataset.checkpoint import STREAM, Run, is_run, read_run, require_place_for_run, write_run
 from dgmmis.dataset.columns import Columns
@@ -27,7 +28,7 @@ from dgmmis.dataset.new_sources import Problem, Source, found, new_sources
 from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_file
 from dgmmis.dataset.schema import FORMAT
-from dgmmis.errors import DataError, DgmmisError, JobError, RefusedError, StoreError
+from dgmmis.errors import DataError, DgmmisError, JobError, RefusedError, StoreError, counted
 from dgmmis.execution.serial import Threads
 from dgmmis.job import constraints_of
 from dgmmis.mixture import GaussianMixture
@@ -72,6 +73,7 @@ class Stream:
         columns: of the sources; None: those named like the run's features. Survey stores have their own.
         alpha, memory: of the StepSize; None: as before, or as StepSize has it.
         allow_code: whether a run may name functions to import.
+        callback: hears what is being done.
 
     Raises:
         RefusedError: a run with a selection: what was not seen has to settle, which `dgmmis reprocess` does.
@@ -87,7 +89,9 @@ class Stream:
         alpha: float | None = None,
         memory: float | None = None,
         allow_code: bool = False,
+        callback: Callback | None = None,
     ) -> None:
+        self._callback = callback or Callback()
         given = {"alpha": alpha, "memory": memory}
         self.out, self._given = place_of(out).absolute(), {k: v for k, v in given.items() if v is not None}
         if isinstance(self.out, BucketPath):
@@ -108,6 +112,7 @@ class Stream:
         self._run, self.columns = run, columns or Columns(run.features)
         self._constraints = _constraints(run)
         self._known: list[dict[str, Any]] = []
+        self._what = ""
         self._begin(StepSize())
 
     def _begin(self, step_size: StepSize) -> None:
@@ -173,13 +178,16 @@ class Stream:
                 bad[problem.path] = now[problem.path]
                 on_problem(problem)
             before = now
+            self._callback.on_notice(doing(""))  # waiting is nothing to speak of
             time.sleep(seconds)
 
     def _follow(
         self, paths: Sequence[Path], on_source: Callable[[Followed], object] | None
     ) -> tuple[int, list[Problem]]:
         new, problems = new_sources(paths, self._known, grows=False, has_row_ids=False)
-        for source in new:
+        for number, source in enumerate(new, 1):
+            self._what = f"{number} of {counted(len(new), 'source')}"
+            self._callback.on_notice(doing(f"following {self._what}: {source.path.name}"))
             try:
                 done = self._followed(source)
             except DgmmisError as error:
@@ -214,10 +222,18 @@ class Stream:
             if data.schema.features != run.features or units:
                 got = f"{', '.join(data.schema.features)}{f', in other units: {units}' if units else ''}"
                 raise JobError(f"'{path.name}' has other features than the run", expected=run.features, got=got)
-            yield from self._online.sweep(data)
+            yield from self._stepped(data)
             return
         with tempfile.TemporaryDirectory(prefix=".stream-", dir=self.out) as folder:
-            yield from self._online.sweep(ingest(path, Path(folder) / "batch.zarr", self.columns))
+            on_batch = Counting(self._callback, f"reading {self._what}")
+            yield from self._stepped(ingest(path, Path(folder) / "batch.zarr", self.columns, on_batch=on_batch))
+
+    def _stepped(self, data: Dataset) -> Iterator[OnlineStep]:
+        tell, done = Counting(self._callback, f"following {self._what}"), 0
+        for reference, step in zip(data.references, self._online.sweep(data), strict=True):
+            done += reference.n_rows
+            tell(done, data.n_rows)
+            yield step
 
     def _restore(self) -> None:
         try:

@@ -189,7 +189,7 @@ class RunPage:
                 "now": {
                     "passes": account.n_passes,
                     "rows_per_second": account.rows_per_second,
-                    "seconds_left": seconds_left([*self._recent[record.candidate]], self._max_iter, self._tol),
+                    "seconds_left": seconds_left(self._recent[record.candidate], self._tol),
                     "workers_lost": account.survived.workers_lost,
                     "retries": account.survived.tasks_again,
                 },

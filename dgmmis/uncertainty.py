@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from dgmmis.callback import Callback
+from dgmmis.callback import Callback, Callbacks, doing
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import CatalogueLike
-from dgmmis.em import Outcome, Status, Stopping, em
+from dgmmis.em import Outcome, Passing, Status, Stopping, em
 from dgmmis.errors import DgmmisError, JobError
 from dgmmis.execution.executor import Executor
 from dgmmis.information import Information, StandardErrors, standard_errors
@@ -137,6 +138,7 @@ def bootstrap(
     stopping: Stopping | None = None,
     seed: int = 0,
     executor: Executor | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Bootstrap:
     """Fit a model again to replicates of a catalogue, many of them in each reading of the data.
 
@@ -148,6 +150,7 @@ def bootstrap(
         stopping: when a replicate has arrived; None: as a fit does.
         seed: of weights and imputed points.
         executor: as for `fit`.
+        callbacks: hear how many replicates have arrived.
 
     Raises:
         JobError: fewer than two replicates.
@@ -158,9 +161,12 @@ def bootstrap(
     model, constraints = as_model(model), constraints or Constraints()
     stopping = replace(stopping or Stopping(), max_iter=REPLICATE_PASSES)
     k, ends = model.mixture.n_components, list[Outcome]()
-    with prepared(data, k, survey=survey, constraints=constraints, executor=executor) as ready:
+    arrivals = _Arrivals(Callbacks(callbacks), n_replicates)
+    options: dict[str, Any] = {"survey": survey, "executor": executor, "callbacks": callbacks}
+    with prepared(data, k, constraints=constraints, **options) as ready:
         passes, constraints = ready.passes, ready.passes.constraints
-        last = evaluated(passes, model, sample=ready.sample, seed=seed).last
+        last = evaluated(passes, model, sample=ready.sample, seed=seed, callback=Callbacks(callbacks)).last
+        arrivals.tell()
         sample, observing, points_of = ready.sample, passes.observing, passes.points_of
         known = score_products(model, sample, observing, points_of, last, latent_points=FEW_LATENT)
         replicates = [Replicate(seed, number) for number in range(n_replicates)]
@@ -178,7 +184,7 @@ def bootstrap(
                     ascent=ascent_for(model, constraints, lambda *_: known, is_near=True),
                     callback=Callback(),
                 )
-                running.append((beside, loop))
+                running.append((beside, arrivals.of(loop)))
             for end in together(running):
                 if isinstance(end, DgmmisError):
                     raise end
@@ -187,6 +193,23 @@ def bootstrap(
     completeness = np.array([end.last.completeness for end in ends])
     n_arrived = sum(end.status is Status.CONVERGED for end in ends)
     return Bootstrap(tuple(end.model for end in ends), completeness, n_arrived, count)
+
+
+class _Arrivals:
+    """Counts the replicates that have come to an end, and tells of it."""
+
+    def __init__(self, callback: Callback, n: int) -> None:
+        self._callback, self._n, self._n_done = callback, n, 0
+
+    def of(self, loop: Passing) -> Passing:
+        """The loop of a replicate, which counts at its end."""
+        outcome = yield from loop
+        self._n_done += 1
+        self.tell()
+        return outcome
+
+    def tell(self) -> None:
+        self._callback.on_notice(doing(f"bootstrap: {self._n_done} of {self._n} replicates"))
 
 
 def _rounds_of(passes: Passes, replicates: Sequence[Replicate]) -> list[Round | None]:

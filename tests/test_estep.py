@@ -462,7 +462,7 @@ def test_kernels_are_found_again_by_another_process_and_give_the_same_bits(tmp_p
     code = """
 import numpy as np, sys
 from dgmmis import chunk, estep, mixture, model, noise
-from dgmmis.estep.compilation import seconds_compiling
+from dgmmis.compilation import seconds_compiling
 from dgmmis.estep.dense_kernel import dense_kernel
 from dgmmis.estep.noisy_kernel import noisy_kernel
 rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
-types errors address interruption
+types errors address interruption compilation
 linalg nets npz ordering reals asking ending software portrait spent
 truncation
 noise selection

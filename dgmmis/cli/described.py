@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import readable, show_rows, tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
@@ -73,10 +74,9 @@ def _verified(path: Path, as_json: bool, quiet: bool) -> None:
     from dgmmis.dataset.dataset import Dataset
     from dgmmis.dataset.verify import damages
     from dgmmis.errors import StoreError
-    from dgmmis.progress import bar
 
-    with bar("verifying", shown=not quiet) as on_rows:
-        found = damages(path, on_rows)
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        found = damages(path, operation.counting("verifying"))
     if as_json:
         click.echo(json.dumps({"path": str(path), "damaged": [asdict(one) for one in found]}, indent=1))
     else:

@@ -64,9 +64,9 @@ def fit(
     """
     from dgmmis.job import read_job
 
-    with Operation(job.stem, quiet=quiet, **files) as operation:
+    with Operation(job.stem, as_json=as_json, quiet=quiet, **files) as operation:
         parsed = read_job(job, allow_code=allow_code)
-        _fit(parsed, out or parsed.output_path, operation, as_json=as_json, quiet=quiet, overwrite=overwrite)
+        _fit(parsed, out or parsed.output_path, operation, as_json=as_json, overwrite=overwrite)
 
 
 @program.command()
@@ -93,22 +93,19 @@ def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool, **files: Any
     if job is None:
         show_run(read_run(run, allow_code=allow_code), run, as_json)
         return
-    with Operation(job.path.stem, quiet=quiet, **files) as operation:
-        _fit(job, run, operation, as_json=as_json, quiet=quiet)
+    with Operation(job.path.stem, as_json=as_json, quiet=quiet, **files) as operation:
+        _fit(job, run, operation, as_json=as_json)
 
 
-def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, quiet: bool, overwrite: bool = False) -> None:
+def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, overwrite: bool = False) -> None:
+    operation.doing("opening the survey")
     from dgmmis.dataset.under_way import Sitting
     from dgmmis.runs import run_job
 
     job = operation.follows(job)
-
-    def announce(lines: list[tuple[str, str]]) -> None:
-        if not quiet:
-            show_rows(lines, err=True)
-
     sitting = Sitting(overwrite=overwrite, run_id=operation.account.run)
-    run = run_job(job, out, callbacks=operation.callbacks, announce=announce, sitting=sitting)
+    run = run_job(job, out, callbacks=operation.callbacks, announce=operation.announce, sitting=sitting)
+    operation.done()
     show_run(run, out, as_json)
 
 
@@ -128,8 +125,10 @@ def show_run(run: "Run", path: Path, as_json: bool) -> None:
         click.echo(f"\nwritten to {path}")
     with readable(path):
         notes, converged, status = [str(one) for one in document["repairs"]], document["converged"], document["status"]
-    for sentence in notes:
-        click.echo(f"note: {sentence}", err=True)
+    if not as_json:  # whose document has them
+        for sentence in notes:
+            click.echo(f"note: {sentence}", err=True)
+        if not converged:
+            click.echo(status, err=True)
     if not converged:
-        click.echo(status, err=True)
         sys.exit(NOT_CONVERGED)

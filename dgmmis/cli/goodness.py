@@ -1,12 +1,11 @@
 """check, report: whether a survey is as a run has it, and all that there is to say of one."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import show_rows, tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
@@ -34,17 +33,18 @@ def check(run: Path, data: Path | None, level: float, seed: int, allow_code: boo
     from dgmmis.dataset.checkpoint import read_run
     from dgmmis.dataset.dataset import Dataset
     from dgmmis.errors import JobError
-    from dgmmis.goodness import goodness_of_fit
-    from dgmmis.progress import bar
 
     fitted = read_run(run, allow_code=allow_code)
     place = data or fitted.document.get("data")
     if not place:
         raise JobError("the run does not say what its data were", do="name the store with --data")
     dataset = Dataset.open(place)
-    survey = fitted.survey(allow_code=allow_code)
-    with bar("checking", shown=not quiet) as on_rows:
-        found = goodness_of_fit(fitted, dataset, survey=survey, level=level, seed=seed, on_rows=on_rows)
+    options: dict[str, Any] = {"survey": fitted.survey(allow_code=allow_code), "level": level, "seed": seed}
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        on_rows = operation.counting("checking")
+        from dgmmis.goodness import goodness_of_fit
+
+        found = goodness_of_fit(fitted, dataset, on_rows=on_rows, **options)
     document: dict[str, Any] = {"run": str(run), "data": str(dataset.path)}
     if as_json:
         tell({**document, **found.document()}, as_json)
@@ -82,19 +82,14 @@ def report(
       dgmmis report survey.run
       dgmmis report survey.run --data survey.zarr --out survey.html
     """
-    from dgmmis.progress import bar
-    from dgmmis.report import report_page, write_report
-
     out = out or Path(f"{Path(run.name).stem or 'run'}-report.html")
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder '{out.parent}'", param_hint="--out")
-    with ExitStack() as bars:
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        operation.doing("loading")
+        from dgmmis.report import report_page, write_report
 
-        def on_rows(what: str) -> Callable[[int, int | None], None]:
-            bars.close()  # one after the other
-            shown: Callable[[int, int | None], None] = bars.enter_context(bar(what, shown=not quiet))
-            return shown
-
-        text, document = report_page(run, data=data, seed=seed, allow_code=allow_code, on_rows=on_rows)
-    write_report(out, text)
+        options: dict[str, Any] = {"seed": seed, "allow_code": allow_code}
+        text, document = report_page(run, data=data, on_rows=operation.counting, **options)
+        write_report(out, text)
     tell({**document, "out": str(out), "bytes": len(text)}, as_json)

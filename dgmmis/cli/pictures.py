@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
@@ -129,9 +130,12 @@ def plot(
         options["levels"] = levels
     if contours is not None:
         options["contours"] = contours
-    if dataset is None and not quiet:
-        click.echo("the data of the run are not there: the model alone is drawn", err=True)
-    write_figure(out, _of_data(fitted, dataset, what, quiet, options))
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        if dataset is None:
+            operation.announce([("note", "the data of the run are not there: the model alone is drawn")])
+        figure = _of_data(fitted, dataset, what, operation, options)
+        operation.doing("drawing")
+        write_figure(out, figure)
     read = {} if dataset is None else {"data": str(dataset.path), "rows": dataset.n_rows}
     tell({**document, "features": list(features or fitted.features), **read}, as_json)
 
@@ -148,10 +152,11 @@ def _of_files(run: Path, fitted: "Run", what: str) -> "tuple[Figure, dict[str, A
     return draw(fitted), {"passes": len(fitted.document.get("history", []))}
 
 
-def _of_data(fitted: "Run", dataset: "Dataset | None", what: str, quiet: bool, options: dict[str, Any]) -> "Figure":
+def _of_data(
+    fitted: "Run", dataset: "Dataset | None", what: str, operation: Operation, options: dict[str, Any]
+) -> "Figure":
     """A picture of a run and its data."""
     from dgmmis import plotting
-    from dgmmis.progress import bar
 
     if what == "completeness":
         return plotting.completeness_figure(fitted, dataset, **options)
@@ -161,8 +166,7 @@ def _of_data(fitted: "Run", dataset: "Dataset | None", what: str, quiet: bool, o
         "membership": plotting.membership_figure,
         "residuals": plotting.residuals_figure,
     }
-    with bar("counting", shown=not quiet and dataset is not None) as on_rows:
-        figure: Figure = draw[what](fitted, dataset, on_rows=on_rows, **options)
+    figure: Figure = draw[what](fitted, dataset, on_rows=operation.counting("counting"), **options)
     return figure
 
 

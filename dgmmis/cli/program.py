@@ -74,6 +74,8 @@ def main() -> None:
     except (Interrupted, click.exceptions.Abort) as error:
         _fail(error, RUN_AGAIN, str(error) or "interrupted", do="Run again.")
     except click.ClickException as error:
+        if "--json" in sys.argv:
+            _fail(error, USAGE, error.format_message())
         error.show()
         sys.exit(USAGE)
     except DgmmisError as error:
@@ -89,5 +91,10 @@ def _fail(error: BaseException, exit_code: int, what: str, do: str = "") -> None
     if "--debug" in sys.argv:
         raise error
     notes = getattr(error, "__notes__", [])
+    if "--json" in sys.argv:  # machines read a line of a log
+        from dgmmis.event_log import error_line
+
+        click.echo(error_line(error, exit_code, what), err=True)
+        sys.exit(exit_code)
     click.echo("\n".join([f"dgmmis: {what}", *(notes or ([do] if do else []))]), err=True)
     sys.exit(exit_code)

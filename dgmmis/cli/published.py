@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from dgmmis.cli.operations import Operation, operators
-from dgmmis.cli.output import show_rows
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 
@@ -54,25 +53,22 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
       dgmmis score survey.models other.zarr      # the model that holds
     """
     from dgmmis.job import read_job
-    from dgmmis.progress import bar
-    from dgmmis.reprocess import reprocess as run
 
-    def announce(lines: list[tuple[str, str]]) -> None:
-        if not quiet:
-            show_rows(lines, err=True)
+    with Operation(job.stem, as_json=as_json, quiet=quiet, **files) as operation:
+        operation.doing("looking for new sources")
+        from dgmmis.reprocess import reprocess as run
 
-    options: dict[str, Any] = {"accept": accept, "cold": cold, "announce": announce}
-    with Operation(job.stem, quiet=quiet, **files) as operation:
+        options: dict[str, Any] = {"accept": accept, "cold": cold, "announce": operation.announce}
         parsed = read_job(job, allow_code=allow_code)
         parsed = operation.follows(parsed)
-        with bar("taking in", shown=not quiet) as on_batch:
-            options |= {"on_batch": on_batch, "callbacks": operation.callbacks, "run_id": operation.account.run}
-            report = run(parsed, **options)
+        options |= {"callbacks": operation.callbacks, "run_id": operation.account.run}
+        report = run(parsed, **options)
+        operation.done()
         if as_json:
             click.echo(json.dumps(report.document()))
         else:
             click.echo(report.sentence)
-        for problem in report.intake.problems:
+        for problem in () if as_json else report.intake.problems:
             click.echo(f"dgmmis: {problem.path.name} was not taken in: {problem.error}", err=True)
         sys.exit(report.exit_code)
 

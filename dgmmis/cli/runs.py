@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dgmmis.cli.operations import performance_report_option
+from dgmmis.cli.operations import Operation, performance_report_option
 from dgmmis.cli.output import tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
@@ -24,10 +24,12 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
     Example:
       dgmmis score survey.run other.zarr
     """
-    del quiet
-    from dgmmis.prediction import score_run
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        operation.doing("opening the survey")
+        from dgmmis.prediction import score_run
 
-    tell(score_run(run, data, allow_code=allow_code), as_json)
+        document = score_run(run, data, allow_code=allow_code, callbacks=operation.callbacks)
+    tell(document, as_json)
 
 
 @program.command()
@@ -73,15 +75,16 @@ def predict(
       dgmmis predict survey.run survey.zarr true.zarr --true-values --outliers
     """
     from dgmmis.errors import RefusedError
-    from dgmmis.prediction import predict_run
-    from dgmmis.progress import bar
 
     if performance_report is not None:
         raise RefusedError(
             "a performance report is of dask's scheduler, and predictions are made in this process, without one",
             do='leave it out; `dgmmis fit` of a job with [cluster] kind = "local" has one',
         )
-    with bar("predicting", shown=not quiet) as on_batch:
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        on_batch = operation.counting("predicting")
+        from dgmmis.prediction import predict_run
+
         document = predict_run(run, data, out, on_batch=on_batch, **options)
     tell(document, as_json)
 
@@ -116,10 +119,10 @@ def sample(run: Path, n: int, out: Path, as_json: bool, quiet: bool, **options: 
       dgmmis sample survey.run 1000000 population.zarr
       dgmmis sample survey.run 100000 again.zarr --which seen
     """
-    from dgmmis.drawing import sample_run
-    from dgmmis.progress import bar
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        on_batch = operation.counting("drawing")
+        from dgmmis.drawing import sample_run
 
-    with bar("drawing", shown=not quiet) as on_batch:
         dataset = sample_run(run, n, out, on_batch=on_batch, **options)
     tell(dataset.describe(), as_json)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgmmis.cli.operations import Operation, operators
-from dgmmis.cli.output import show_rows
 from dgmmis.cli.pictures import require_place_for_picture
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
@@ -108,20 +107,19 @@ def select(
     if plot is not None:
         require_place_for_picture(plot, "--plot")
 
-    def announce(lines: list[tuple[str, str]]) -> None:
-        if not quiet:
-            show_rows(lines, err=True)
-
     tried = Tried(components, covariance_types or (), Criterion(criterion, folds), starts)
-    with Operation(job.stem, quiet=quiet, **files) as operation:
+    with Operation(job.stem, as_json=as_json, quiet=quiet, **files) as operation:
+        operation.doing("opening the survey")
         parsed = read_job(job, allow_code=allow_code)
         parsed = operation.follows(parsed)
         options: dict[str, Any] = {"callbacks": operation.callbacks, "run_id": operation.account.run}
-        choice, _ = select_job(parsed, tried, out=out, announce=announce, **options)
+        choice, _ = select_job(parsed, tried, out=out, announce=operation.announce, **options)
         if plot is not None:
+            operation.doing("drawing")
             from dgmmis.plotting import write_choice_figure
 
             write_choice_figure(plot, choice)
+        operation.done()
         _show(choice, out, as_json)
 
 
@@ -135,5 +133,6 @@ def _show(choice: "Choice", out: Path | None, as_json: bool) -> None:
         if out is not None:
             click.echo(f"written to {out}")
     if not choice.best.converged:
-        click.echo(choice.best.status.value, err=True)
+        if not as_json:
+            click.echo(choice.best.status.value, err=True)
         sys.exit(NOT_CONVERGED)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
 
@@ -59,24 +60,30 @@ def follow(
         raise JobError("--watch must be positive", got=watch)
     features = roles.pop("features")
 
+    operation = Operation(as_json=as_json, quiet=quiet)
+
     def tell(done: "Followed") -> None:
         numbers = {"objects": done.n_samples, "log_likelihood": done.log_likelihood, "steps": len(done.steps)}
-        if as_json:
-            click.echo(json.dumps({"source": done.source, **numbers}))
-        elif not quiet:
-            said = f"{done.n_samples:,.6g} objects, log-likelihood {done.log_likelihood:.5f} before they were followed"
-            click.echo(f"{done.source}  {said}")
+        said = f"{done.n_samples:,.6g} objects, log-likelihood {done.log_likelihood:.5f} before they were followed"
+        with operation.aside():
+            if as_json:
+                click.echo(json.dumps({"source": done.source, **numbers}))
+            elif not quiet:
+                click.echo(f"{done.source}  {said}")
 
     given = any(roles.values()) or bool(features)
 
     def tell_problem(problem: "Problem") -> None:
-        click.echo(f"dgmmis: {problem.path.name} was not followed: {problem.error}", err=True)
+        operation.problem(f"{problem.path.name} was not followed: {problem.error}")
 
-    stream = Stream(start, out, alpha=alpha, memory=memory, allow_code=allow_code)
-    if given:
-        stream.columns = Columns(features or stream.features, **roles)
-    with stream.held():
-        if watch is not None:
-            stream.watch(sources, watch, tell, tell_problem)
-        elif stream.follow(sources, tell) == 0 and not as_json:
-            click.echo("nothing new")
+    way: dict[str, Any] = {"alpha": alpha, "memory": memory, "allow_code": allow_code}
+    with operation:
+        stream = Stream(start, out, callback=operation.callback, **way)
+        if given:
+            stream.columns = Columns(features or stream.features, **roles)
+        with stream.held():
+            if watch is not None:
+                stream.watch(sources, watch, tell, tell_problem)
+            elif stream.follow(sources, tell) == 0 and not as_json:
+                operation.done()
+                click.echo("nothing new")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import tell
 from dgmmis.cli.program import PLACE, common, program
 
@@ -66,11 +67,11 @@ def simulate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     Example:
       dgmmis simulate survey.zarr --preset graded -n 50000 --seed 1
     """
-    from dgmmis.progress import bar
-    from dgmmis.simulate import job_path
-    from dgmmis.simulate import simulate as run
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        on_batch = operation.counting("simulating")
+        from dgmmis.simulate import job_path
+        from dgmmis.simulate import simulate as run
 
-    with bar("simulating", shown=not quiet) as on_batch:
         dataset = run(out, on_batch=on_batch, **options)
     tell(dataset.describe(), as_json)
     if not as_json:
@@ -131,18 +132,19 @@ def ingest(
       dgmmis ingest stars.parquet stars.zarr --features pmra,pmdec --errors e_pmra,e_pmdec --units mas/yr,mas/yr
       dgmmis ingest tonight.parquet stars.zarr --append --unique
     """
-    from dgmmis.dataset.append import append as run_append
-    from dgmmis.dataset.columns import Columns
-    from dgmmis.dataset.ingest import ingest as run
     from dgmmis.errors import RefusedError
-    from dgmmis.progress import bar
 
     if unique and not append:
         raise RefusedError(
             "unique is for rows that are appended", do="give --append too: it makes a survey, if need be"
         )
     options: dict[str, Any] = {"order": order, "storage": "float32" if float32 else None}
-    with bar("ingesting", shown=not quiet) as on_batch:
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        on_batch = operation.counting("ingesting")
+        from dgmmis.dataset.append import append as run_append
+        from dgmmis.dataset.columns import Columns
+        from dgmmis.dataset.ingest import ingest as run
+
         if append and not overwrite:
             done = run_append(source, out, roles, unique=unique, on_batch=on_batch, **options)
             document = done.dataset.describe()
@@ -181,10 +183,11 @@ def withdraw(store: Path, file: Path, column: str | None, missing_ok: bool, as_j
     from dgmmis.dataset.inherited import row_id_column
     from dgmmis.dataset.row_list import read_row_list
     from dgmmis.dataset.withdraw import withdraw as run
-    from dgmmis.progress import bar
 
-    with HeldStore(store) as held, bar("withdrawing", shown=not quiet) as on_rows:
+    with Operation(as_json=as_json, quiet=quiet) as operation, HeldStore(store) as held:
+        operation.doing("reading the row ids")
         row_ids = read_row_list(file, column, usual=row_id_column(held.manifest))
+        on_rows = operation.counting("withdrawing")
         done = run(held, row_ids, missing_ok=missing_ok, provenance=origin(file.absolute()), on_rows=on_rows)
         document = done.dataset.describe() | {"rows_withdrawn": done.n_rows, "row_ids_unknown": done.n_unknown}
     tell(document, as_json)
@@ -205,10 +208,9 @@ def compact(store: Path, all_segments: bool, as_json: bool, quiet: bool) -> None
       dgmmis compact stars.zarr
     """
     from dgmmis.dataset.compact import compact as run
-    from dgmmis.progress import bar
 
-    with bar("joining", shown=not quiet) as on_rows:
-        done = run(store, all_segments=all_segments, on_rows=on_rows)
+    with Operation(as_json=as_json, quiet=quiet) as operation:
+        done = run(store, all_segments=all_segments, on_rows=operation.counting("joining"))
     tell(done.dataset.describe() | {"segments_joined": done.n_joined, "into": done.n_made}, as_json)
     if not as_json and not done.n_joined:
         click.echo("\nnothing to join: no short segments follow one another")

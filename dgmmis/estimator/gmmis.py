@@ -11,6 +11,7 @@ from dgmmis.estimator.asked import require_no_noise
 from dgmmis.estimator.fitted import FittedMixture
 from dgmmis.estimator.names import check_names
 from dgmmis.estimator.start_method import start_method
+from dgmmis.estimator.verbosity import shown
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
 from dgmmis.prior import Constraints, Frozen
@@ -51,6 +52,7 @@ class GMMis(FittedMixture):
         cutoff: a component takes part only in objects within so many sigmas (of one dimension; in d, the ellipsoid that
             holds the same share of a Gaussian); None: everywhere. `dropped_` is the share of the density left out.
         random_state: a seed, or a RandomState to draw one from; None: 0. The same data and seed give the same bits.
+        verbose: show what a fit is doing, on stderr or in a table of the notebook; 0: nothing.
 
     Attributes:
         weights_, means_, covariances_: of the components (k,), (k, d), (k, d, d).
@@ -96,6 +98,7 @@ class GMMis(FittedMixture):
         imputation_error: Any = 0.1,
         cutoff: Any = None,
         random_state: Any = None,
+        verbose: Any = 0,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -113,6 +116,7 @@ class GMMis(FittedMixture):
         self.imputation_error = imputation_error
         self.cutoff = cutoff
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(
         self,
@@ -153,7 +157,7 @@ class GMMis(FittedMixture):
         survey = Survey(self.selection, self.noise_law, self.selection_on)
         stopping = Stopping(self.tol, self.max_iter, self.imputation_error)
         search = Search(self.n_init, self.split_merge)
-        with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:
+        with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder, shown(self.verbose) as callbacks:
             data = measured.catalogue(Path(folder))
             result = fit(
                 data,
@@ -163,6 +167,7 @@ class GMMis(FittedMixture):
                 stopping=stopping,
                 search=search,
                 seed=self._seed(),
+                callbacks=callbacks,
             )
         check_names(self, measured, reset=True)
         self._keep(result)

@@ -12,6 +12,7 @@ from dgmmis.estimator.density import FittedDensity
 from dgmmis.estimator.mixture_estimator import MixtureEstimator
 from dgmmis.estimator.names import check_names
 from dgmmis.estimator.start_method import start_method
+from dgmmis.estimator.verbosity import shown
 from dgmmis.initialize import Start
 from dgmmis.prior import Dirichlet, DirichletProcess, NormalInverseWishart, Prior
 from dgmmis.rows import Measured
@@ -41,6 +42,7 @@ class VariationalGMMis(MixtureEstimator):
         n_init: so many starts; the best bound wins.
         tol, max_iter: smallest gain of the bound per object that is worth going on for; passes over the data at most.
         random_state: a seed, or a RandomState to draw one from; None: 0.
+        verbose: as for GMMis.
 
     Attributes:
         weights_, means_, covariances_: means of the posterior: E alpha (k,), E mu (k, d), (E C^-1)^-1 (k, d, d).
@@ -72,6 +74,7 @@ class VariationalGMMis(MixtureEstimator):
         tol: Any = 1e-6,
         max_iter: Any = 1000,
         random_state: Any = None,
+        verbose: Any = 0,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -87,6 +90,7 @@ class VariationalGMMis(MixtureEstimator):
         self.tol = tol
         self.max_iter = max_iter
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(
         self,
@@ -110,7 +114,7 @@ class VariationalGMMis(MixtureEstimator):
         require_no_noise(y)
         start = Start(self.n_components, start_method(self.init), self.background)
         measured = Measured.of(X, noise_covariance, projection, sample_weight)
-        with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder:
+        with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder, shown(self.verbose) as callbacks:
             data = measured.catalogue(Path(folder))
             result = variational_fit(
                 data,
@@ -120,6 +124,7 @@ class VariationalGMMis(MixtureEstimator):
                 stopping=Stopping(self.tol, self.max_iter),
                 n_starts=self.n_init,
                 seed=self._seed(),
+                callbacks=callbacks,
             )
         check_names(self, measured, reset=True)
         self._density = FittedDensity(result.model, result.observing, 0.0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgmmis.errors import ClusterError, DgmmisError, JobError, RefusedError, nearest_name
+from dgmmis.errors import ClusterError, DgmmisError, JobError, RefusedError, counted, nearest_name
 from dgmmis.execution.elastic import Elastic, require_size
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
@@ -129,6 +129,22 @@ def connect(spec: ClusterSpec, *, small: bool) -> Executor:
     if kind == "threads":
         return Threads(spec.workers)
     return _distributed(kind, spec)
+
+
+def what_starts(spec: ClusterSpec, *, small: bool) -> str:
+    """What `connect` is about to do, in a few words; empty where it does nothing that takes time."""
+    kind = spec.kind
+    if kind == "auto":
+        kind = "active" if _active_client() is not None else "threads" if small else "local"
+    match kind:
+        case "local":
+            n = local_resources(spec).n_workers
+            return f"starting {counted(n, 'worker')}"
+        case "address" | "scheduler-file":
+            return f"connecting to the cluster at {spec.address}"
+        case "slurm" | "class":
+            return "waiting for workers"
+    return ""
 
 
 def _active_client() -> Any:

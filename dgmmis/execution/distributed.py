@@ -194,17 +194,22 @@ class Distributed:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """A client that is closed while it looks for its scheduler says so with a traceback, which helps nobody."""
-    logger = logging.getLogger("distributed.client")
-    logger.addFilter(_is_no_end)
+    """A client that is closed while it looks for its scheduler says so with a traceback, and a nanny that its worker is
+    slow to go, which helps nobody."""
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "nanny")]
+    for logger in loggers:
+        logger.addFilter(_is_no_end)
     try:
         yield
     finally:
-        logger.removeFilter(_is_no_end)
+        for logger in loggers:
+            logger.removeFilter(_is_no_end)
 
 
 def _is_no_end(record: logging.LogRecord) -> bool:
     """Whether a message is of something other than what was given up."""
+    if str(record.msg).startswith("Worker process still alive"):
+        return False
     return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 

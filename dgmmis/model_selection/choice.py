@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.alternatives import Alternative, fit_side_by_side
-from dgmmis.callback import Callback, Callbacks
+from dgmmis.callback import Callback, Callbacks, doing
 from dgmmis.criteria import aic, bic, n_parameters
 from dgmmis.dataset.arrays import Catalogue, CatalogueLike, as_catalogue
 from dgmmis.dataset.folds import Fold
@@ -248,6 +248,7 @@ class _Job:
         fits = [one for _, one in self._fits if isinstance(one, Fit)]
         if not fits:
             raise NumericalError("no fit succeeded", got="; ".join(str(error) for _, error in self._fits))
+        self._steps.on_notice(doing("comparing the models"))
         judges = [Judge.of(one.model, one.last, one.observing, one.points_of) for one in fits]
         comparison = Comparison.of(self._data, judges, executor)
         places = {id(one): m for m, one in enumerate(fits)}

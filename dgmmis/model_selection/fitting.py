@@ -97,14 +97,14 @@ class Steps(Callback):
         if not self._has_begun:
             self._callback.on_sample(sample)
 
-    def on_notice(self, notice: Notice) -> None:
-        of = {"of": self.prefix + notice.values["of"]} if "of" in notice.values else {}
-        self._callback.on_notice(replace(notice, values={**notice.values, **of}))
-
     def on_start(self, model: Model, max_iter: int, tol: float) -> None:
         if not self._has_begun:
             self._has_begun = True
             self._callback.on_start(model, max_iter, tol)
+
+    def on_notice(self, notice: Notice) -> None:
+        named = {key: self.prefix + notice.values[key] for key in ("candidate", "of") if key in notice.values}
+        self._callback.on_notice(replace(notice, values={**notice.values, **named}))
 
     def on_step(self, step: Step) -> None:
         record = replace(step.record, candidate=self.prefix + step.record.candidate)

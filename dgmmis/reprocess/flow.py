@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
-from dgmmis.callback import Callback, Callbacks
+from dgmmis.callback import Callback, Callbacks, doing
 from dgmmis.costs import peak_bytes
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.folds import Fold, held_out
@@ -20,13 +20,13 @@ from dgmmis.dataset.model_store import ModelStore, Version
 from dgmmis.dataset.under_way import Sitting, Undertaking, new_run_id, unfinished
 from dgmmis.em import Status
 from dgmmis.errors import JobError, StoreError, counted
-from dgmmis.execution.cluster import connect
+from dgmmis.execution.cluster import connect, what_starts
 from dgmmis.execution.executor import Executor
 from dgmmis.job import Job
 from dgmmis.job.job_tables import ReprocessTable
 from dgmmis.model_selection.cross_validation import CrossValidation, HeldOut
 from dgmmis.reprocess.gate import Finding, compared_with, jump
-from dgmmis.reprocess.intake import Intake, OnBatch, Segment, drop, segment_of, take_in
+from dgmmis.reprocess.intake import Intake, Segment, drop, segment_of, take_in
 from dgmmis.reprocess.noted import Noted
 from dgmmis.reprocess.report import NOT_CONVERGED, NOTHING_NEW, PUBLISHED, REFUSED, Report
 from dgmmis.reprocess.screening import Screened, screened
@@ -48,7 +48,6 @@ def reprocess(
     cold: bool = False,
     callbacks: Sequence[Callback] = (),
     announce: Announce | None = None,
-    on_batch: OnBatch | None = None,
     run_id: str = "",
 ) -> Report:
     """Let the published model of a job follow its sources.
@@ -57,9 +56,8 @@ def reprocess(
         job: with a table [reprocess].
         accept: publish whatever the gate finds, and take in again what was set aside.
         cold: begin where the job says, not with the model that holds.
-        callbacks: that follow the fit.
+        callbacks: that follow the steps, and the fit.
         announce: receives the plan of the fit.
-        on_batch: called while rows are taken in.
         run_id: of this run; empty: a random one. That of a fit which was interrupted comes before it.
 
     Raises:
@@ -80,7 +78,7 @@ def reprocess(
                 store.take_back()
             elif store.set_aside():  # as far as a process came that was killed
                 drop(job.resolve(job.data.path), _segments(store.set_aside()))
-            intake = take_in(job, store, on_batch)
+            intake = take_in(job, store, follower)
             noted.takes_in(intake)
             if not job.resolve(job.data.path).exists():
                 if intake.problems:
@@ -127,17 +125,23 @@ class _Reprocessing:
         if any(one is not None and one.manifest.get("fitted") == self._fitted for one in made):
             return Report(NOTHING_NEW, self._nothing_new(intake), intake, name)
         given, limits = replace(self._given, without=self._fold), self._table.limits()
+        tell = Callbacks(callbacks).on_notice
+        tell(doing(what_starts(self._job.cluster_spec(), small=given.work.is_small)))
         executor = connect(self._job.cluster_spec(), small=given.work.is_small)
         try:
+            if self._published is not None:
+                tell(doing("judging the model that holds"))
             usual = self._held_out(self._published, executor)
             seen = Screened({})
             if self._published is not None:
                 way: dict[str, Any] = {"fold": self._fold, "survey": given.survey, "executor": executor}
                 new = tuple(self._arrived())
+                tell(doing(f"screening {counted(len(new), 'new segment')}"))
                 before = None if self._accept or usual is None else usual.log_likelihood
                 seen = screened(self._data, new, self._published.model, before, limits, **way)
             if not seen.bad:
                 run = self._fit(self._started(given, seen), executor, callbacks, announce)
+                tell(doing("comparing with the model that holds" if self._published is not None else ""))
                 compared = self._held_out(run, executor)
         finally:
             executor.close()
@@ -152,6 +156,7 @@ class _Reprocessing:
             findings += jump(run.model, self._published.model, self._published.document, limits)
         if not self._accept and not all(finding.is_fine for finding in findings):
             return self._refused(run, findings, intake)
+        tell(doing("publishing"))
         version = store.publish(self._manifest(run, findings))
         return Report(PUBLISHED, _sentence(version, run, findings), intake, version.name, tuple(findings))
 

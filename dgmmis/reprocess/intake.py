@@ -1,22 +1,21 @@
 """Intake: new sources become segments of the survey, each whole or not at all; a refused one leaves it again."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dgmmis.callback import Callback, Counting, doing
 from dgmmis.dataset.append import append
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.held_store import HeldStore
 from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.new_sources import Problem, found, is_as_it_was, new_sources
-from dgmmis.errors import DgmmisError, LockedError
+from dgmmis.errors import DgmmisError, LockedError, counted
 from dgmmis.job import Job
 
 Segment = tuple[str, str]
 """Name and identity."""
-
-OnBatch = Callable[[int, int | None], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,14 @@ class Intake:
     unmatched: tuple[str, ...] = ()
 
 
-def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Intake:
+def take_in(job: Job, store: ModelStore, callback: Callback | None = None) -> Intake:
     """Add what is new to the survey of a job; one source that is bad does not keep the others out.
 
     Raises:
         StoreError: the survey, or a source by its name, is not there.
         LockedError: another writer holds the survey.
     """
-    table, path = job.reprocess, job.resolve(job.data.path)
+    table, path, callback = job.reprocess, job.resolve(job.data.path), callback or Callback()
     assert table is not None
     data = Dataset.open(path) if path.exists() else None
     if not table.grows:  # or what comes behind them could not be told from them
@@ -62,14 +61,18 @@ def take_in(job: Job, store: ModelStore, on_batch: OnBatch | None = None) -> Int
     has_ids = bool(table.columns.get("row_id")) or (data is not None and data.has_row_ids)
     by_pattern = {pattern: found([pattern], job.path.parent) for pattern in table.sources}
     paths = sorted({path for paths in by_pattern.values() for path in paths})
+    callback.on_notice(doing("looking for new sources"))
     new, problems = new_sources(paths, known, grows=table.grows, has_row_ids=has_ids)
     storage = "float32" if table.float32 and data is None else None
     unmatched = tuple(pattern for pattern, paths in by_pattern.items() if not paths)
     taken = []
-    for source in new:
-        options: dict[str, Any] = {"unique": has_ids, "order": table.order, "storage": storage, "on_batch": on_batch}
+    options: dict[str, Any] = {"unique": has_ids, "order": table.order, "storage": storage}
+    for number, source in enumerate(new, 1):
+        what = f"taking in {number} of {counted(len(new), 'file')}"
+        callback.on_notice(doing(f"{what}: {source.path.name}"))
         try:
-            result = append(source.path, path, table.columns, skip=source.n_taken, **options)
+            on_batch = Counting(callback, what)
+            result = append(source.path, path, table.columns, skip=source.n_taken, on_batch=on_batch, **options)
         except LockedError:
             raise
         except DgmmisError as error:

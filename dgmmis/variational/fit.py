@@ -3,10 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from dgmmis.callback import Callback, Callbacks, Clocked, History, Record
+from dgmmis.callback import Callback, Callbacks, Clocked, History, Record, doing
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import CatalogueLike, as_catalogue
 from dgmmis.em import Outcome, Pass, Status, Stopping
@@ -18,7 +19,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.mstep import constrained
-from dgmmis.passes import together
+from dgmmis.passes import FIRST_PASS, together
 from dgmmis.plan import Plan
 from dgmmis.preparation import prepared
 from dgmmis.prior import AnyPrior, Constraints, DirichletProcess, InverseWishart, NormalInverseWishart, Prior
@@ -150,8 +151,10 @@ def variational_fit(
     _refuse(start, beliefs, survey)
     k, d = start.n_components, data.n_features
     beliefs.check(k, d)
-    with prepared(data, k, survey=survey, constraints=constraints, executor=executor) as ready:
+    options: dict[str, Any] = {"survey": survey, "executor": executor, "callbacks": callbacks}
+    with prepared(data, k, constraints=constraints, **options) as ready:
         passes, callback = ready.passes, Callbacks(callbacks)
+        callback.on_notice(doing("looking for first models"))
         family = _family(beliefs, start, covariance_type, ready.sample)
         firsts = first_models(start, ready.sample, None, seed, n_starts)
         models = [constrained(model, passes.constraints) for model in firsts]
@@ -163,6 +166,7 @@ def variational_fit(
             )
             for model, history, name in zip(models, histories, _names(n_starts), strict=True)
         ]
+        callback.on_notice(doing(FIRST_PASS))
         ends = together([(passes.beside(), ascent.passing()) for ascent in ascents])
         best, outcome = _best(ends)
         callback.on_end(outcome.status.value)
