@@ -17,8 +17,10 @@ GUIDE = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 MARK = re.compile(r"<!-- (not run|file): (.+?) -->", re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
-TIMED = re.compile(r"(?:\d[\d.,]*(?:-[\d.]+)?) (?:s|ms|min|rows/s|MB|GB)\b|[\w/.:-]*\d\d\d\d\d\d+[\w/.:-]*Z?|\d{4}-\d\d-\d\dT\S+")
-"""Times, sizes and rates, long numbers and dates: what differs by machine and day."""
+MEASURED = re.compile(
+    r"\d[\d.,]* (?:s|ms|min|rows/s|kB|MB|GB)\b|(?<![\w.])(?:/[\w.-]+)+|\d{4}-\d\d-\d\d(?:T\S+)?|\b(?=\S*\d)[0-9a-f]{8,64}\b"
+)
+"""Times, sizes and rates, paths, dates, checksums: what differs by machine and day."""
 
 SPEAKER = """
 import json, sys, traceback
@@ -138,7 +140,7 @@ def differences(shown: str, got: str) -> list[str]:
 
 def alike(shown: str, got: str) -> bool:
     """Whether two lines have the same words, and numbers within a factor of two or a tenth of one another."""
-    lines = [" ".join(TIMED.sub("<measured>", text).split()) for text in (shown, got)]
+    lines = [" ".join(MEASURED.sub("<measured>", text).split()) for text in (shown, got)]
     words = [NUMBER.sub("<number>", line) for line in lines]
     if words[0] != words[1]:
         return False
