@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -38,6 +39,7 @@ ARRAY_LIKE = re.compile(r"_Buffer.*?_NestedSequence\[complex \| bytes \| str\]")
 MODULE = re.compile(r"~?\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
 ANY = re.compile(r": Any(?= = |, |\))")
 CODE = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)]*)\)")
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):$")
 ENTRY = re.compile(r"    (\S[^:]*): (.*)")
 
@@ -103,6 +105,20 @@ def readable_docstring(app: Any, what: str, name: str, of: Any, options: Any, li
     lines[:] = restructured(lines)
 
 
+def within(app: Any, name: str, source: list[str]) -> None:
+    """A link that leaves the pages, to a file of the sources, is the file's name: the pages may stand alone."""
+    folder, pages = Path(app.env.doc2path(name)).parent, Path(app.srcdir)
+
+    def named(found: re.Match[str]) -> str:
+        file = (folder / found[2].partition("#")[0]).resolve()
+        if file == pages or pages in file.parents:
+            return found[0]
+        path = file.relative_to(pages.parent).as_posix()
+        return f"`{path}`" if found[1] == file.name else f"{found[1]} (`{path}` in the sources)"
+
+    source[0] = LINK.sub(named, source[0])
+
+
 def skip(app: Any, what: str, name: str, of: Any, skipped: bool, options: Any) -> bool | None:
     """What scikit-learn writes into each class is left out, and what has no word of its own."""
     del app, what, options
@@ -115,4 +131,5 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", readable_signature)
     app.connect("autodoc-process-docstring", readable_docstring)
     app.connect("autodoc-skip-member", skip)
+    app.connect("source-read", within)
     app.connect("doctree-read", readable_types)

@@ -15,7 +15,7 @@ PAGES = (
     ROOT / "dgmmis" / "DESIGN.md",
 )
 
-EXTERNAL: dict[str, str] = {}
+EXTERNAL = {"https://kubernetes.dask.org": "the operator of dask"}
 """Every address elsewhere that a page links to, and what is there. Nobody asks whether it still is: no network here."""
 
 
