@@ -21,7 +21,7 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 
-smartquotes = False  # quotes are to be copied
+smartquotes_action = "D"  # dashes alone: quotes are to be copied
 html_theme = "furo"
 html_title = f"dgmmis {release}"
 html_static_path = ["_static"]

@@ -24,10 +24,9 @@ MEASURED = re.compile(
 
 SPEAKER = """
 import json, sys, traceback
-names = {"__name__": "__main__"}
 for line in sys.stdin:
     try:
-        exec(compile(json.loads(line), "<page>", "exec"), names)
+        exec(compile(json.loads(line), "<page>", "exec"), globals())
         code = 0
     except BaseException:
         traceback.print_exc(file=sys.stdout)

@@ -23,6 +23,7 @@ LANGUAGES = {"sh", "python", "toml", "text", "{toctree}", "{eval-rst}"}
 SLOW = {
     "docs/arriving.md",
     "docs/how-to-choose.md",
+    "docs/interrupted.md",
     "docs/streams.md",
     "docs/tutorials/cluster.md",
     "docs/tutorials/nightly-job.md",
