@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.callback import Callback
-from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.dataset.arrays import Catalogue, CatalogueLike, as_catalogue
 from dgmmis.em import Pass, Stopping
 from dgmmis.errors import DataError, JobError, RefusedError, ShapeError
 from dgmmis.execution.executor import Executor
@@ -23,7 +23,7 @@ __all__ = ["Fit", "check_start", "evaluate", "fit"]
 
 
 def fit(
-    data: Catalogue,
+    data: CatalogueLike,
     start: Start,
     *,
     survey: Survey | None = None,
@@ -37,7 +37,7 @@ def fit(
     """Fit a mixture to a catalogue.
 
     Args:
-        data: the catalogue.
+        data: the catalogue, the path of a store, or an array (n, d) of exact values.
         start: the first model, or how to find it.
         survey: selection and noise law; None: everything was seen.
         constraints: prior, frozen parameters, covariance structure.
@@ -68,7 +68,7 @@ def fit(
 
 
 def evaluate(
-    data: Catalogue,
+    data: CatalogueLike,
     model: Model | GaussianMixture,
     *,
     survey: Survey | None = None,
@@ -78,7 +78,7 @@ def evaluate(
     """One pass over a catalogue under a model as it is: log-likelihood, completeness, moments.
 
     Args:
-        data: the catalogue.
+        data: the catalogue, the path of a store, or an array (n, d) of exact values.
         model: what to evaluate.
         survey: selection and noise law; None: everything was seen.
         seed: of the imputed points.

@@ -1,6 +1,6 @@
 """Fit: what a fit found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from dgmmis.model import Model
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.normaliser import completeness_slope
 from dgmmis.plan import Plan
+from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
 from dgmmis.scoring import information
@@ -23,7 +24,7 @@ from dgmmis.types import Points, Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Fit:
+class Fit(Portrayed):
     """The result of a fit.
 
     Args:
@@ -73,6 +74,21 @@ class Fit:
             f"Fit({self.status.name}: {k} components, log-likelihood {self.log_likelihood:.7g} per object, "
             f"completeness {self.completeness:.5g}, {self.n_passes} passes)"
         )
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        model = self.model.portrait()
+        likelihood = f"{self.log_likelihood:.7g} per object, {self.n_samples:,.6g} objects"
+        lines = [
+            ("status", self.status.value),
+            ("log-likelihood", likelihood),
+            ("passes over the data", f"{self.n_passes} in {self.seconds:.1f} s"),
+        ]
+        if self.completeness < 1:
+            error = f"(at these parameters known to {self.completeness_error:.1g})"
+            lines.append(("completeness", f"{self.completeness:.5g} {error}"))
+        lines += [("note", sentence) for sentence in self.repairs]
+        return replace(model, title=model.title.replace("Model", "Fit", 1), lines=(*lines, *model.lines))
 
     @property
     def log_likelihood_error(self) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import LOG_TWO_PI, logsumexp, require_positive_definite, symmetrize, unpack
 from dgmmis.noise import Noise, parse_noise
+from dgmmis.portrait import Portrait, Portrayed, component_rows, components_drawing, numbers_text
 from dgmmis.reals import reals
 from dgmmis.types import Covariances, Indices, Means, Points, Vector, Weights
 
@@ -20,8 +21,8 @@ BLOCK_NUMBERS = 2_000_000
 """How many doubles the largest temporary array of a block may hold (16 MB)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class GaussianMixture:
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
+class GaussianMixture(Portrayed):
     """A Gaussian mixture.
 
     Args:
@@ -63,6 +64,17 @@ class GaussianMixture:
         if not np.all(np.isfinite(self.means)):
             raise DataError("means must be finite", got=self.means, do="correct them")
         require_positive_definite(self.covariances, "covariances", "component")
+
+    def __repr__(self) -> str:
+        weights = numbers_text(np.sort(self.weights)[::-1])
+        return f"GaussianMixture({self.n_components} components of {self.n_features} features, weights {weights})"
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        parameters = (self.weights, self.means, self.covariances)
+        table, note = component_rows(*parameters)
+        title = f"GaussianMixture: {self.n_components} components of {self.n_features} features"
+        return Portrait(title, table=table, drawing=components_drawing(*parameters), note=note)
 
     @property
     def n_components(self) -> int:

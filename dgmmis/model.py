@@ -10,7 +10,7 @@ faint background, a unit normal in d features shrinks to sigma^2 = F_{d+2}(t) / 
 the distribution function of chi^2 with d degrees of freedom; for a cutoff up to sqrt(d + 2) to nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,12 +21,13 @@ from dgmmis.errors import DataError, ShapeError
 from dgmmis.linalg import logsumexp
 from dgmmis.mixture import GaussianMixture
 from dgmmis.noise import parse_noise
+from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.reals import real
 from dgmmis.types import Indices, Points, Vector
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Model:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
+class Model(Portrayed):
     """A mixture, the background it sits on, and the fraction nu of objects that belong to the background.
 
     Args:
@@ -64,6 +65,21 @@ class Model:
                 expected=f"{self.mixture.n_features} features",
                 got=self.background.n_features,
             )
+
+    def __repr__(self) -> str:
+        behind = "" if self.background is None else f", {self.background_fraction:.5g} on {self.background!r}"
+        cut = "" if self.cutoff is None else f", cut off at {self.cutoff:g} sigmas"
+        return f"Model({self.mixture!r}{behind}{cut})"
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        lines = []
+        if self.background is not None:
+            lines.append(("background", f"{self.background_fraction:.5f} {self.background!r}"))
+        if self.cutoff is not None:
+            lines.append(("cutoff", f"{self.cutoff:g} sigmas"))
+        mixture = self.mixture.portrait()
+        return replace(mixture, title=mixture.title.replace("GaussianMixture", "Model", 1), lines=tuple(lines))
 
     @property
     def signal(self) -> "Model":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.dataset.arrays import CatalogueLike, as_catalogue
 from dgmmis.errors import DataError, RefusedError
 from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.cluster import ClusterSpec, connect
@@ -38,7 +38,7 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    data: Catalogue,
+    data: CatalogueLike,
     n_components: int,
     *,
     survey: Survey | None,

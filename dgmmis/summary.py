@@ -1,14 +1,11 @@
 """Runs and documents as lines of text for people."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dgmmis.dataset.checkpoint import Run
-
-if TYPE_CHECKING:
-    from dgmmis.model_selection import Choice
 
 ACTS_ON = {
     "observed": "of measured values, before any of them went missing",
@@ -147,35 +144,6 @@ def model_table(run: Run, most: int = 30) -> str:
         rows.append(f"... and {len(order) - most} more (all in model.npz)")
     rows.append(f"mean{' +- its standard error' if known else ''} (standard deviation of the component)")
     return "\n".join(rows)
-
-
-def choice_table(choice: "Choice") -> str:
-    """A line for each model: parameters, log-likelihood per object, criteria, by how much it is worse than the best."""
-    heads = ["components", "covariances", "parameters", "log L", "BIC", "AIC", "ICL", "held-out", "worse by"]
-    held_out = choice.criterion.is_held_out
-    if not held_out:
-        heads.remove("held-out")
-    rows = [["", *heads, ""]]
-    for entry in choice.table:
-        values = [f"{entry.log_likelihood:.6f}", *(f"{value:.2f}" for value in (entry.bic, entry.aic, entry.icl))]
-        if held_out:
-            values.append(f"{entry.held_out:.6f}")
-        worse = "" if entry.worse is None else f"{entry.worse.value:.3g} +- {entry.worse.standard_error:.2g}"
-        mark = "*" if entry is choice.entry else ""
-        named = [str(entry.n_components), entry.covariance_type, str(entry.n_parameters)]
-        values = [
-            mark,
-            *named,
-            *values,
-            "" if mark else worse,
-            ("! " if entry.mark else "") + (entry.mark or "".join(entry.notes[:1])).partition(":")[0],
-        ]
-        rows.append(["-" if value == "nan" else value for value in values])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([*(f"{v:>{w}}" for v, w in zip(row[:-1], widths[:-1], strict=True)), row[-1]]).rstrip()
-        for row in rows
-    )
 
 
 def document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dgmmis.callback import Callback
 from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import Catalogue
+from dgmmis.dataset.arrays import CatalogueLike
 from dgmmis.em import Outcome, Status, Stopping, em
 from dgmmis.errors import DgmmisError, JobError
 from dgmmis.execution.executor import Executor
@@ -38,7 +38,7 @@ REPLICATE_PASSES = 60
 
 
 def information_of(
-    data: Catalogue,
+    data: CatalogueLike,
     model: Model,
     *,
     survey: Survey | None = None,
@@ -48,7 +48,7 @@ def information_of(
     """The information that all objects of a catalogue carry about the parameters, from two readings of it.
 
     Args:
-        data: the catalogue.
+        data: the catalogue, the path of a store, or an array (n, d) of exact values.
         model: at the maximum of a fit.
         survey: selection and noise law; None: everything was seen.
         seed: of the imputed points.
@@ -63,7 +63,7 @@ def information_of(
 
 
 def errors_of(
-    data: Catalogue,
+    data: CatalogueLike,
     model: Model,
     *,
     survey: Survey | None = None,
@@ -128,7 +128,7 @@ class Bootstrap:
 
 
 def bootstrap(
-    data: Catalogue,
+    data: CatalogueLike,
     model: Model | GaussianMixture,
     n_replicates: int = 100,
     *,
@@ -141,7 +141,7 @@ def bootstrap(
     """Fit a model again to replicates of a catalogue, many of them in each reading of the data.
 
     Args:
-        data: the catalogue.
+        data: the catalogue, the path of a store, or an array (n, d) of exact values.
         model: at the maximum of a fit to it; each replicate begins there, on the same imputed points.
         n_replicates: of them; an error is known to 1 / sqrt(2 n).
         survey, constraints: of the fit.

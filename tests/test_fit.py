@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dgmmis.background import Uniform
 from dgmmis.callback import Callback, Step
-from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.dataset.arrays import ArrayDataset, CatalogueLike
 from dgmmis.em import Stopping
-from dgmmis.errors import DataError, JobError, PlanError, RefusedError, ShapeError
+from dgmmis.errors import DataError, JobError, PlanError, RefusedError, ShapeError, StoreError
 from dgmmis.execution.executor import Resources
 from dgmmis.execution.serial import Serial
 from dgmmis.fit import Fit, fit
@@ -21,6 +22,7 @@ from dgmmis.noise_law import ConstantNoise, NoiseFunction
 from dgmmis.plan import Work, make_plan, shared_out
 from dgmmis.prior import Constraints, Frozen, InverseWishart
 from dgmmis.selection import Ball, Box, FromFunction, HalfSpace
+from dgmmis.simulate import simulate
 from dgmmis.survey import Survey
 
 TRUTH = GaussianMixture(
@@ -184,6 +186,20 @@ def test_what_has_no_meaning_is_refused_with_a_reason() -> None:
 def _only_what_is_there(catalogue: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Sees exactly the objects of a catalogue: nothing in place of a missing value."""
     return lambda points: np.isin(points[:, 1], catalogue[:, 1]) & np.isin(points[:, 0], catalogue[:, 0])
+
+
+def test_a_catalogue_is_given_as_itself_as_a_path_or_as_an_array(tmp_path: Path) -> None:
+    dataset = simulate(tmp_path / "survey.zarr", "graded", n=500)
+    points = dataset.points.compute()
+    start, once = Start(2), Stopping(max_iter=2)
+
+    def fitted(data: CatalogueLike) -> float:
+        return fit(data, start, stopping=once, executor=Serial()).log_likelihood
+
+    assert len({fitted(data) for data in (dataset, dataset.path, str(dataset.path))}) == 1
+    assert fitted(points) == fitted(ArrayDataset.of(points))
+    with pytest.raises(StoreError, match=r"nowhere\.zarr"):
+        fit(str(tmp_path / "nowhere.zarr"), start)
 
 
 def test_frozen_components_and_prior_hold_in_a_whole_fit() -> None:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address interruption
-linalg nets npz ordering reals asking ending software
+linalg nets npz ordering reals asking ending software portrait
 truncation
 noise selection
 mixture box_integral chunk noise_law

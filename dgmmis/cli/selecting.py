@@ -127,13 +127,11 @@ def select(
 
 def _show(choice: "Choice", out: Path | None, as_json: bool) -> None:
     from dgmmis.ending import NOT_CONVERGED
-    from dgmmis.summary import choice_table
 
     if as_json:
         click.echo(json.dumps({**choice.document(), "run": None if out is None else str(out)}))
     else:
-        click.echo(choice_table(choice))
-        click.echo(f"\n{choice.recommendation}")
+        click.echo(str(choice))
         if out is not None:
             click.echo(f"written to {out}")
     if not choice.best.converged:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,7 @@ from dgmmis.chunk import (
 )
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.noise import Noise, parse_noise
+from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.reals import reals
 
 
@@ -130,8 +132,8 @@ class ArrayReference:
         return self.whole.take(slice(self.start, self.stop))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayDataset:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ArrayDataset(Portrayed):
     """Arrays in memory, checked once."""
 
     whole: Chunk
@@ -175,6 +177,22 @@ class ArrayDataset:
         matrices = None if projection is None else check_projection(projection, points)
         return cls(chunk_from_arrays(points, noise, weights=weights, projection=matrices))
 
+    def __repr__(self) -> str:
+        return f"ArrayDataset({self.n_rows} rows of {self.n_features} features, noise: {self.noise.kind})"
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        points, weights = self.whole.points, self.whole.weights
+        lines = [
+            ("rows", f"{self.n_rows:,}"),
+            ("noise", self.noise.kind),
+            ("weights", "a weight for each row" if weights is not None else "none"),
+            ("missing", f"{np.mean(np.isnan(points)):.2%} of the values"),
+        ]
+        if self.whole.projection is not None:
+            lines.append(("measured", f"{points.shape[1]} projections of {self.n_features} features"))
+        return Portrait("ArrayDataset", tuple(lines))
+
     @property
     def n_rows(self) -> int:
         return self.whole.n_samples
@@ -199,19 +217,27 @@ class ArrayDataset:
         return tuple(ArrayReference(self.whole, start, min(start + CHUNK_ROWS, self.n_rows)) for start in edges)
 
 
+CatalogueLike = Catalogue | np.ndarray | str | Path
+"""What functions take for a catalogue: one, the path of a store, or an array (n, d) of exact values."""
+
+
 def as_catalogue(data: object) -> Catalogue:
-    """A catalogue as it is; an array (n, d) of exact values as one.
+    """A catalogue as it is; the path of a store, or an array (n, d) of exact values, as one.
 
     Raises:
-        DataError: neither.
+        DataError: none of them.
+        StoreError: no store is there.
     """
+    if isinstance(data, (str, Path)):
+        from dgmmis.dataset.dataset import Dataset  # which is a catalogue
+
+        return Dataset.open(data)
     if isinstance(data, np.ndarray):
         return ArrayDataset.of(data)
     if isinstance(data, Catalogue):
         return data
     raise DataError(
         "data must be a catalogue",
-        expected="a Dataset, ArrayDataset.of(points, noise_covariance), or an array (n, d)",
+        expected="a Dataset or its path, ArrayDataset.of(points, noise_covariance), or an array (n, d)",
         got=type(data).__name__,
-        do="for the path of a store, Dataset.open(path)",
     )

@@ -26,6 +26,7 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.npz import read_npz
+from dgmmis.portrait import Portrait, Portrayed, component_rows, components_drawing
 from dgmmis.survey import Survey
 from dgmmis.tables import background_from_table, background_to_table
 from dgmmis.types import Vector
@@ -40,12 +41,15 @@ it follows (`stream`)."""
 
 DESCRIBED = "fit.json"
 
+TOLD = ("data", "status", "log_likelihood", "n_samples", "completeness", "n_objects", "n_objects_error", "n_passes")
+"""What a notebook shows of a run's document."""
+
 VERSIONS, LATEST = "versions", "latest"
 """Of a model store (`model_store`): the folder of its runs, and the file that names the one that holds."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Run(Portrayed):
     """A fitted model and the numbers around it: `true_values(run.model, X, survey=run.survey())`, say.
 
     Args:
@@ -92,6 +96,27 @@ class Run:
     @property
     def completeness(self) -> float:
         return float(self.document.get("completeness", 1.0))
+
+    def __repr__(self) -> str:
+        k, features = self.model.mixture.n_components, ", ".join(self.features)
+        return f"Run({k} components of {features}: {self.document.get('status', 'no status')})"
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        mixture, document = self.model.mixture, self.document
+        names = [f"{name} [{unit}]" if unit else name for name, unit in zip(self.features, self.units, strict=True)]
+        parameters = (mixture.weights, mixture.means, mixture.covariances)
+        errors = document.get("standard_errors")
+        table, note = component_rows(*parameters, names=names, errors=np.asarray(errors["means"]) if errors else None)
+        known = ((what.replace("_", " "), document[what]) for what in TOLD if document.get(what) is not None)
+        lines = [(what, f"{value:.7g}" if isinstance(value, float) else str(value)) for what, value in known]
+        return Portrait(
+            f"Run: {mixture.n_components} components",
+            lines=(*lines, *self.model.portrait().lines),
+            table=table,
+            drawing=components_drawing(*parameters, names=names),
+            note=note,
+        )
 
 
 def require_place_for_run(path: str | Path) -> None:

@@ -15,6 +15,7 @@ from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, 
 from dgmmis.dataset.rounding import rounding_error
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import StoreError
+from dgmmis.portrait import Portrait, Portrayed
 
 if TYPE_CHECKING:
     import dask.array
@@ -27,7 +28,7 @@ MOST_MISSING = 1000
 """Files that are looked for before it is said that they are missing."""
 
 
-class Dataset:
+class Dataset(Portrayed):
     """A survey store. Opening it reads metadata only, and checks that every file is there."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -83,6 +84,26 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset('{self.path}': {self.n_rows} rows of {', '.join(self.schema.features)})"
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows: what stands in the store's documents, without reading rows."""
+        schema, segments = self.schema, f"{len(self.segments)} segment{'s' * (len(self.segments) != 1)}"
+        lines = [
+            ("path", str(self.path)),
+            ("rows", f"{self.n_rows:,} in {segments}, {len(self.references)} chunks"),
+            ("bytes", f"{self.nbytes:,} once loaded, kept as {schema.storage}"),
+            ("noise", schema.noise),
+            ("weights", "a weight for each row" if schema.weighted else "none"),
+        ]
+        if schema.measured is not None:
+            lines.append(("measured", f"{', '.join(schema.measured)}: projections of the features"))
+        lines += [("from", str(entry["source"])) for entry in self.provenance[-5:] if "source" in entry]
+        units = dict(zip(schema.features, schema.units, strict=True))
+        table = [("column", "unit", "smallest", "largest", "missing")]
+        for column in self._columns():
+            edges = ("-" if column[end] is None else f"{column[end]:.6g}" for end in ("minimum", "maximum"))
+            table.append((column["name"], units.get(column["name"]) or "-", *edges, f"{column['missing']:,}"))
+        return Portrait("Dataset", tuple(lines), tuple(table))
 
     @property
     def path(self) -> Path:
@@ -205,6 +226,19 @@ class Dataset:
         lazy: dask.array.Array = dask.array.from_zarr(array, chunks=(CHUNK_ROWS, *array.shape[1:]), name=label)
         return lazy.astype(float) if lazy.dtype == "f4" else lazy
 
+    def _columns(self) -> list[dict[str, Any]]:
+        """Of the measured values: names, how many are missing, and between what the others are."""
+        columns = []
+        for i, name in enumerate(self.schema.columns):
+            low = [x for segment in self.segments if (x := segment.minimum[i]) is not None]
+            high = [x for segment in self.segments if (x := segment.maximum[i]) is not None]
+            missing = sum(segment.missing[i] for segment in self.segments)
+            columns.append({"name": name, "missing": missing, "minimum": min(low, default=None)})
+            columns[-1]["maximum"] = max(high, default=None)
+            if self.schema.storage == "float32" and low:
+                columns[-1]["rounding_error"] = rounding_error(max(map(abs, low + high)))
+        return columns
+
     def describe(self) -> dict[str, Any]:
         """What there is to know without reading rows, as JSON values."""
         schema, segments = self.schema, self.segments
@@ -212,20 +246,11 @@ class Dataset:
             stored = _bytes_stored(self.path, segments)
         except FileNotFoundError as error:
             raise StoreError(f"'{self.path}' was replaced or removed meanwhile", do="run again") from error
-        columns = []
-        for i, name in enumerate(schema.columns):
-            low = [x for segment in segments if (x := segment.minimum[i]) is not None]
-            high = [x for segment in segments if (x := segment.maximum[i]) is not None]
-            missing = sum(segment.missing[i] for segment in segments)
-            columns.append({"name": name, "missing": missing, "minimum": min(low, default=None)})
-            columns[-1]["maximum"] = max(high, default=None)
-            if schema.storage == "float32" and low:
-                columns[-1]["rounding_error"] = rounding_error(max(map(abs, low + high)))
         return {
             "path": str(self.path),
             "rows": self.n_rows,
             **schema.to_attributes()["schema"],
-            "columns": columns,
+            "columns": self._columns(),
             "row_ids": self.has_row_ids,
             "storage": schema.storage,
             "ordered": self.is_ordered,

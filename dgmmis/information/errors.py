@@ -52,7 +52,7 @@ class Information:
         return Information(self.outer * factor, self.curvature * factor, self.n_samples * factor)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StandardErrors:
     """Standard errors of a fit's parameters, in their own units; zero for what was not free.
 
@@ -72,6 +72,11 @@ class StandardErrors:
     covariance: Float[np.ndarray, "p p"]
     is_maximum: bool = True
     form: str = "information"
+
+    def __repr__(self) -> str:
+        k, d = self.means.shape
+        doubt = "" if self.is_maximum else ", not at a maximum"
+        return f"StandardErrors({self.form}, of {k} components in {d} features{doubt}; .weights, .means, .covariances)"
 
     def of(self, slopes: Float[np.ndarray, "f p"]) -> Float[np.ndarray, " f"]:
         """Standard errors (f,) of functions with these slopes by the parameters, to first order (the delta method).

@@ -11,7 +11,7 @@ import numpy as np
 from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.callback import Callback, Callbacks
 from dgmmis.criteria import aic, bic, n_parameters
-from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.dataset.arrays import Catalogue, CatalogueLike, as_catalogue
 from dgmmis.dataset.folds import Fold
 from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
@@ -24,6 +24,7 @@ from dgmmis.model_selection.fitting import Fitting, Steps, abreast
 from dgmmis.model_selection.recommendation import recommendation
 from dgmmis.model_selection.scores import Judge, working
 from dgmmis.plan import Work
+from dgmmis.portrait import Portrait, Portrayed, table_text
 from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
 
@@ -31,8 +32,8 @@ MOST = 400
 """Models that are compared, at most: what is summed over the objects grows with the square of their number."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Choice:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Choice(Portrayed):
     """Which of several models is best.
 
     Args:
@@ -72,6 +73,33 @@ class Choice:
         """Which is best and why, in a sentence or two."""
         return recommendation(self.criterion, self.entry, self.table)
 
+    def __str__(self) -> str:
+        return f"{table_text(self.rows())}\n\n{self.recommendation}"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table in words, heads first: which is best (*), parameters, log-likelihood per object, criteria, by how
+        much each is worse than the best, and what is to be said of it."""
+        heads = ["components", "covariances", "parameters", "log L", "BIC", "AIC", "ICL", "held-out", "worse by"]
+        held_out = self.criterion.is_held_out
+        if not held_out:
+            heads.remove("held-out")
+        rows: list[tuple[str, ...]] = [("", *heads, "")]
+        for entry in self.table:
+            values = [f"{entry.log_likelihood:.6f}", *(f"{value:.2f}" for value in (entry.bic, entry.aic, entry.icl))]
+            if held_out:
+                values.append(f"{entry.held_out:.6f}")
+            worse = "" if entry.worse is None else f"{entry.worse.value:.3g} +- {entry.worse.standard_error:.2g}"
+            mark = "*" if entry is self.entry else ""
+            named = [str(entry.n_components), entry.covariance_type, str(entry.n_parameters)]
+            said = ("! " if entry.mark else "") + (entry.mark or "".join(entry.notes[:1])).partition(":")[0]
+            values = [mark, *named, *values, "" if mark else worse, said]
+            rows.append(tuple("-" if value == "nan" else value for value in values))
+        return rows
+
+    def portrait(self) -> Portrait:
+        """What a notebook shows."""
+        return Portrait("Choice", (("recommendation", self.recommendation),), tuple(self.rows()))
+
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         return {
@@ -87,7 +115,7 @@ class Choice:
 
 
 def select(
-    data: Catalogue,
+    data: CatalogueLike,
     components: Iterable[int] = range(1, 11),
     *,
     covariance_types: Sequence[str] = ("full",),
@@ -104,7 +132,7 @@ def select(
     the workers' memory together. Each ends with the bits that `fit` finds.
 
     Args:
-        data: the catalogue.
+        data: the catalogue, the path of a store, or an array (n, d) of exact values.
         components: the numbers to try.
         covariance_types: the structures to try: "full", "diag", "tied", "spherical".
         criterion: "bic", "aic", "icl", "held-out", or a Criterion.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from dgmmis.address import Purpose, generator
 from dgmmis.alternatives import Alternative, fit_side_by_side
-from dgmmis.dataset.arrays import Catalogue, Reference, as_catalogue
+from dgmmis.dataset.arrays import Catalogue, CatalogueLike, Reference, as_catalogue
 from dgmmis.dataset.folds import Fold, held_out, training
 from dgmmis.em import Status, Stopping
 from dgmmis.errors import JobError, NumericalError, RefusedError
@@ -165,7 +165,7 @@ class CrossValidation:
 
 
 def cross_validate(
-    data: Catalogue,
+    data: CatalogueLike,
     start: Start,
     *,
     n_folds: int = 5,
@@ -181,7 +181,7 @@ def cross_validate(
     A noise law that a catalogue implies, or that is learned from it, is that of the training part for both.
 
     Args:
-        data: the catalogue.
+        data: the catalogue, the path of a store, or an array (n, d) of exact values.
         start, survey, constraints, stopping, search, executor: as for `fit`.
         n_folds: L.
         seed: of the folds, and of everything else that is random.

@@ -10,6 +10,7 @@ import numpy as np
 from dgmmis.asking import answer
 from dgmmis.errors import DataError, ShapeError
 from dgmmis.selection.injections import Injections
+from dgmmis.selection.spoken import Spoken
 from dgmmis.types import Points, Vector
 
 
@@ -21,13 +22,10 @@ class Selection(Protocol):
         """Probability of each point to be in the catalogue."""
 
 
-class Composable:
+class Composable(Spoken):
     """A selection that is known at every point."""
 
     __slots__ = ()
-
-    def __call__(self, points: Points) -> Vector:
-        raise NotImplementedError
 
     def __and__(self, other: Selection) -> "Both":
         return Both(as_selection(self), as_selection(other))
@@ -39,7 +37,7 @@ class Composable:
         return Complement(as_selection(self))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FromFunction(Composable):
     """Any function (n, d) -> (n,) of probabilities, or of truth values; picklable, to travel to a cluster."""
 
@@ -49,7 +47,7 @@ class FromFunction(Composable):
         return probabilities(self.function, points)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Both(Composable):
     """Omega_a Omega_b."""
 
@@ -63,7 +61,7 @@ class Both(Composable):
         return np.asarray(self.left(points) * self.right(points))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Either(Composable):
     """1 - (1 - Omega_a)(1 - Omega_b)."""
 
@@ -77,7 +75,7 @@ class Either(Composable):
         return np.asarray(1 - (1 - self.left(points)) * (1 - self.right(points)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Complement(Composable):
     """1 - Omega."""
 

@@ -17,7 +17,7 @@ INTERPOLATIONS = ("constant", "linear", "log-linear")
 OUTSIDE = ("refuse", "zero", "nearest")
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Grid(Composable):
     """Omega from a table, one axis a feature.
 

@@ -13,7 +13,7 @@ from dgmmis.selection.algebra import Composable, probabilities
 from dgmmis.types import Points, Vector
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Imported(Composable):
     """function(points, **parameters) -> probabilities (n,), found at "package.module:function".
 

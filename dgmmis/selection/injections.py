@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 
 from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
 from dgmmis.reals import reals
+from dgmmis.selection.spoken import Spoken
 from dgmmis.types import Points, Vector
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class Injections:
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
+class Injections(Spoken):
     """True positions drawn from a known density, and whether each was found.
 
     The completeness of a population p is Z = (1/n) sum_found p(x_j) / p_draw(x_j), whatever the noise and the search

@@ -13,7 +13,7 @@ from dgmmis.selection.points import points_of_width, refuse_missing
 from dgmmis.types import Feature, Points, Vector
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Box(Composable):
     """Seen where lower < y < upper in every feature that was measured; infinite edges leave a side open."""
 
@@ -32,7 +32,7 @@ class Box(Composable):
         return np.asarray(~np.any(outside, axis=1), dtype=float)
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Ball(Composable):
     """Seen where |y - center| < radius; it needs every feature."""
 
@@ -52,7 +52,7 @@ class Ball(Composable):
         return np.asarray(np.einsum("ni,ni->n", offset, offset) < self.radius**2, dtype=float)
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class HalfSpace(Composable):
     """Seen where normal . y < offset; with softness s > 0 graded: Omega = 1 / (1 + exp((normal . y - offset) / s)).
 

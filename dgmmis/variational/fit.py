@@ -8,7 +8,7 @@ import numpy as np
 
 from dgmmis.callback import Callback, Callbacks, History, Record
 from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.dataset.arrays import CatalogueLike, as_catalogue
 from dgmmis.em import Outcome, Pass, Status, Stopping
 from dgmmis.errors import RefusedError, require_whole
 from dgmmis.execution.executor import Executor
@@ -110,7 +110,7 @@ class VariationalFit:
 
 
 def variational_fit(
-    data: Catalogue,
+    data: CatalogueLike,
     start: Start,
     *,
     prior: AnyPrior = None,

@@ -1,0 +1,63 @@
+"""Components of a mixture as a table and as ellipses."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dgmmis.portrait.drawing import SIDE, drawing
+from dgmmis.types import Covariances, Means, Weights
+
+MOST_ROWS = 20
+MOST_COLUMNS = 8
+
+
+def component_rows(
+    weights: Weights, means: Means, covariances: Covariances, *, names: Sequence[str] = (), errors: Means | None = None
+) -> tuple[tuple[tuple[str, ...], ...], str]:
+    """Heads and a row a component, the heaviest first, and a note on what the numbers are and what was left out.
+
+    Args:
+        weights, means, covariances: of the mixture.
+        names: of the features; () for their numbers.
+        errors: standard errors of the means.
+    """
+    k, d = means.shape
+    shown = list(names or map(str, range(d)))[:MOST_COLUMNS]
+    sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    rows: list[tuple[str, ...]] = [("component", "weight", *(name if names else f"feature {name}" for name in shown))]
+    for c in np.argsort(-weights, kind="stable")[:MOST_ROWS]:
+        sure = [""] * d if errors is None else [f" ± {error:.2g}" for error in errors[c]]
+        values = (f"{means[c, f]:.5g}{sure[f]} ({sigma[c, f]:.3g})" for f in range(len(shown)))
+        rows.append((str(c), f"{weights[c]:.4f}", *values))
+    note = f"mean{'' if errors is None else ' ± its standard error'} (standard deviation of the component)"
+    left = [f"{k - MOST_ROWS} more components"] * (k > MOST_ROWS) + [f"{d - MOST_COLUMNS} more features"] * (
+        d > MOST_COLUMNS
+    )
+    return tuple(rows), "; and ".join([note, *left])
+
+
+def components_drawing(weights: Weights, means: Means, covariances: Covariances, *, names: Sequence[str] = ()) -> str:
+    """Ellipses that hold 39 % of each component (one standard deviation) and twice as wide ones, in the first two
+    features, the heavier the darker; empty where there is one feature only."""
+    if means.shape[1] < 2:
+        return ""
+    centres, shapes = means[:, :2], covariances[:, :2, :2]
+    sigma = np.sqrt(np.diagonal(shapes, axis1=1, axis2=2))
+    lower, upper = (centres - 2.2 * sigma).min(axis=0), (centres + 2.2 * sigma).max(axis=0)
+    scale = SIDE / (upper - lower)
+    parts = []
+    for c in np.argsort(-weights, kind="stable")[:100]:
+        flip = np.diag(scale * [1, -1])  # upwards on the page is downwards in SVG
+        values, axes = np.linalg.eigh(flip @ shapes[c] @ flip)
+        x, y = (centres[c] - lower) * scale
+        angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
+        strength = 0.25 + 0.75 * weights[c] / weights.max()
+        for radius in (1.0, 2.0):
+            minor, major = radius * np.sqrt(np.maximum(values, 0.0))
+            parts.append(
+                f'<ellipse rx="{major:.1f}" ry="{minor:.1f}" transform="translate({x:.1f} {SIDE - y:.1f}) '
+                f'rotate({angle:.1f})" fill="#1f6f8b" fill-opacity="{0.25 * strength:.2f}" stroke="#1f6f8b" '
+                f'stroke-opacity="{strength:.2f}"/>'
+            )
+    first, second = (names or ("feature 0", "feature 1"))[:2]
+    return drawing("".join(parts), lower, upper, (first, second), "the components as ellipses")
