@@ -106,7 +106,9 @@ def test_every_public_name_has_its_place() -> None:
 
 def test_every_error_has_its_place() -> None:
     kinds = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
-    assert kinds == {*re.findall(r"autoclass:: dgmmis(?:\.errors)?\.(\w+(?:Error|Warning))$", _text("api/errors.md"), re.M)}
+    assert kinds == {
+        *re.findall(r"autoclass:: dgmmis(?:\.errors)?\.(\w+(?:Error|Warning))$", _text("api/errors.md"), re.M)
+    }
 
 
 def test_every_key_of_a_job_is_told() -> None:
