@@ -1,4 +1,4 @@
-"""Pages of the guide: their headings, links and pictures, and the blocks in them, which can be run as a reader would."""
+"""Pages of the guide: their headings, links and pictures, and their blocks, which can be run as a reader would."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -18,7 +19,10 @@ GUIDE = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARK = re.compile(r"<!-- (not run|file): (.+?) -->", re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 MEASURED = re.compile(
-    r"\d[\d.,]* (?:s|ms|min|rows/s|kB|MB|GB)\b|(?<![\w.])(?:/[\w.-]+)+|\d{4}-\d\d-\d\d(?:T\S+)?|\b(?=\S*\d)[0-9a-f]{8,64}\b"
+    r"\d[\d.,]* (?:s|ms|min|rows/s|kB|MB|GB)\b"
+    r"|(?<![\w.])(?:/[\w.-]+)+"
+    r"|\d{4}-\d\d-\d\d(?:T\S+)?"
+    r"|\b(?=\S*\d)[0-9a-f]{8,64}\b"
 )
 """Times, sizes and rates, paths, dates, checksums: what differs by machine and day."""
 
@@ -112,7 +116,7 @@ def _closing(children: Sequence[Token]) -> int:
 def anchors(page: Path) -> set[str]:
     """Of the headings of a page, as forges and Sphinx make them."""
     found, of = set(), tokens(page)
-    for before, token in zip(of, of[1:], strict=False):
+    for before, token in pairwise(of):
         if before.type == "heading_open":
             plain = "".join(c.content for c in token.children or [] if c.type in ("text", "code_inline"))
             found.add(re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-"))
