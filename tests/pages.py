@@ -124,20 +124,17 @@ def anchors(page: Path) -> set[str]:
 
 
 def differences(shown: str, got: str) -> list[str]:
-    """The lines that a page shows and that are not in what came, in their order; numbers may be a bit off.
+    """The lines that a page shows and that did not come so, one right after the other; blank ones do not count.
 
-    A line "..." stands for any number of lines, also at either end of a page's own; others must follow one another.
+    A line "..." stands for any number of lines, and so do both ends of what is shown.
     """
-    came, missing, at, free = got.splitlines(), [], 0, True
-    for line in shown.splitlines():
-        if line.strip() in ("...", ""):
-            free = True
-            continue
-        rest = [i for i in range(at, len(came)) if alike(line, came[i])]
-        if not rest or (not free and any(one.strip() for one in came[at : rest[0]])):
-            missing.append(line)
-        else:
-            at, free = rest[0] + 1, False
+    came, missing, at = [line for line in got.splitlines() if line.strip()], [], 0
+    for piece in re.split(r"^\s*\.\.\.\n?", shown, flags=re.M):
+        lines = [line for line in piece.splitlines() if line.strip()]
+        places = range(at, len(came) - len(lines) + 1)
+        here = [i for i in places if all(map(alike, lines, came[i : i + len(lines)]))]
+        missing += [] if here else lines
+        at = here[0] + len(lines) if here else at
     return missing
 
 

@@ -80,7 +80,8 @@ def test_slow_pages_are_there() -> None:
     [
         ("a 1.02 +- 0.1\nb 2", "a  1.01 +- 0.12\nb 2", []),
         ("...\nb 2", "a 1\nb 2\nc", []),
-        ("a 1\nc 3", "a 1\nb 2\nc 3", ["c 3"]),
+        ("a 1\nb 2", "a 1\nc 3\na 1\n\nb 2", []),
+        ("a 1\nc 3", "a 1\nb 2\nc 3", ["a 1", "c 3"]),
         ("a 1\n...\nc 3", "a 1\nb 2\nc 3", []),
         ("c 3\n...\na 1", "a 1\nb 2\nc 3", ["a 1"]),
         ("objects 100", "objects 300", ["objects 100"]),
