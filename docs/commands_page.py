@@ -9,6 +9,9 @@ from dgmmis.cli import program
 
 PAGE = Path(__file__).with_name("commands.md")
 
+WIDTH = 88
+"""Characters of a line that a page has room for."""
+
 GROUPS = {
     "Surveys": ("simulate", "ingest", "withdraw", "compact"),
     "Fits": ("plan", "fit", "resume", "select"),
@@ -38,9 +41,10 @@ def _lines(groups: dict[str, tuple[str, ...]]) -> Iterator[str]:
 
 
 def _help(command: click.Command, name: str) -> str:
-    settings = {"terminal_width": 100, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
+    settings = {"terminal_width": WIDTH, "max_content_width": WIDTH, "help_option_names": ["-h", "--help"]}
     context = click.Context(command, info_name=name, **settings)
-    return "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
+    text = command.get_help(context).replace("\b", "")  # click leaves some of its marks for paragraphs
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
 if __name__ == "__main__":
