@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dgmmis.callback import Callback as Callback
     from dgmmis.callback import Record as Record
     from dgmmis.callback import Step as Step
+    from dgmmis.costs import Costs as Costs
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
     from dgmmis.dataset.checkpoint import read_run as read_run
     from dgmmis.dataset.dataset import Dataset as Dataset
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from dgmmis.estimator import VariationalGMMis as VariationalGMMis
     from dgmmis.fit import Fit as Fit
     from dgmmis.fit import evaluate as evaluate
+    from dgmmis.goodness import GoodnessOfFit as GoodnessOfFit
+    from dgmmis.goodness import goodness_of_fit as goodness_of_fit
     from dgmmis.information import StandardErrors as StandardErrors
     from dgmmis.initialize import Start as Start
     from dgmmis.interchange import SavedModel as SavedModel
@@ -97,6 +100,7 @@ if TYPE_CHECKING:
     from dgmmis.selection import Imported as Imported
     from dgmmis.selection import Injections as Injections
     from dgmmis.selection import Selection as Selection
+    from dgmmis.spent import Spent as Spent
     from dgmmis.survey import Survey as Survey
     from dgmmis.uncertainty import Bootstrap as Bootstrap
     from dgmmis.uncertainty import bootstrap as bootstrap
@@ -114,6 +118,7 @@ _HOMES = {
     "Choice": "dgmmis.model_selection",
     "ConstantNoise": "dgmmis.noise_law",
     "Constraints": "dgmmis.prior",
+    "Costs": "dgmmis.costs",
     "Criterion": "dgmmis.model_selection",
     "CrossValidation": "dgmmis.model_selection",
     "Dataset": "dgmmis.dataset.dataset",
@@ -132,6 +137,7 @@ _HOMES = {
     "GMMis": "dgmmis.estimator",
     "GMMisClassifier": "dgmmis.estimator",
     "GaussianMixture": "dgmmis.mixture",
+    "GoodnessOfFit": "dgmmis.goodness",
     "Grid": "dgmmis.selection",
     "HalfSpace": "dgmmis.selection",
     "Imported": "dgmmis.selection",
@@ -156,6 +162,7 @@ _HOMES = {
     "Search": "dgmmis.search",
     "Selection": "dgmmis.selection",
     "SharedNoise": "dgmmis.noise",
+    "Spent": "dgmmis.spent",
     "Stack": "dgmmis.model_selection",
     "StandardErrors": "dgmmis.information",
     "Start": "dgmmis.initialize",
@@ -178,6 +185,7 @@ _HOMES = {
     "expectation": "dgmmis.estimate",
     "from_extreme_deconvolution": "dgmmis.interchange",
     "from_sklearn": "dgmmis.interchange",
+    "goodness_of_fit": "dgmmis.goodness",
     "jensen_shannon": "dgmmis.divergence",
     "kl_divergence": "dgmmis.divergence",
     "load_model": "dgmmis.interchange",

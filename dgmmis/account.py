@@ -1,12 +1,13 @@
 """Account: what a command has done so far, in numbers, from the events of its fit."""
 
 import math
-import resource
 import time
 from dataclasses import asdict
+from resource import RUSAGE_CHILDREN
 from typing import Any
 
 from dgmmis.callback import Callback, Notice, Record, Step
+from dgmmis.costs import peak_bytes
 from dgmmis.ending import Ending
 from dgmmis.execution.executor import Survived
 
@@ -76,7 +77,6 @@ class Account(Callback):
 
     def ending(self, exit_code: int, status: str | None = None) -> Ending:
         """The account at the end."""
-        peaks = [resource.getrusage(who).ru_maxrss << 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return Ending(
             status=status or self.status,
             exit_code=exit_code,
@@ -85,8 +85,8 @@ class Account(Callback):
             rows_per_second=self.rows_per_second,
             workers_lost=self.survived.workers_lost,
             tasks_again=self.survived.tasks_again,
-            peak_bytes=peaks[0],
-            peak_bytes_of_a_child=peaks[1],
+            peak_bytes=peak_bytes(),
+            peak_bytes_of_a_child=peak_bytes(RUSAGE_CHILDREN),
         )
 
 

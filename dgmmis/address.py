@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     TRUE_VALUES = 20
     OUTLIER = 21
     EXPECTATION = 22
+    GOODNESS = 23
     PICTURE = 40
 
 

@@ -1,10 +1,15 @@
 """Events out: what happens during a fit, as frozen values, to callbacks that may do nothing, keep, show or save."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dgmmis.model import Model
+from dgmmis.spent import Spent
+
+TIMES = ("seconds", "spent")
+"""Entries of a record that differ from run to run; all others are the same to the bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,8 @@ class Record:
         seconds: that the pass took.
         candidate: which of several fits side by side it is of; empty for the only one.
         repairs: sentences about components that collapsed or starved in the last M-step.
+        spent: where the time went since the record before, passes that were refused and what is done between passes
+            included: as much as `seconds`, or more.
     """
 
     iteration: int
@@ -41,6 +48,7 @@ class Record:
     seconds: float
     repairs: tuple[str, ...] = ()
     candidate: str = ""
+    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +98,25 @@ class History(Callback):
 
     def on_step(self, step: Step) -> None:
         self.records.append(step.record)
+
+
+class Clocked(Callback):
+    """Adds to each record where the time went since the one before.
+
+    Args:
+        callback: that is told.
+        spent: what was spent on readings of the data so far.
+    """
+
+    def __init__(self, callback: Callback, spent: Callable[[], Spent]) -> None:
+        self._callback, self._spent = callback, spent
+        self._since, self._before = time.perf_counter(), spent()
+
+    def on_step(self, step: Step) -> None:
+        now, so_far = time.perf_counter(), self._spent()
+        record = replace(step.record, spent=(so_far - self._before).within(now - self._since))
+        self._since, self._before = now, so_far
+        self._callback.on_step(replace(step, record=record))
 
 
 class Callbacks(Callback):

@@ -8,6 +8,7 @@ from typing import Any
 
 from dgmmis.account import Account
 from dgmmis.callback import Callback, Callbacks, Notice
+from dgmmis.costs import Costs
 from dgmmis.dataset.checkpoint import Run, is_unfinished, require_place_for_run, write_beside, write_run
 from dgmmis.errors import JobError, RefusedError, counted
 from dgmmis.execution.cluster import connect, foreseen
@@ -115,10 +116,17 @@ def select_job(
         best, n = choice.best, job.fit.bootstrap
         options |= {"constraints": best.constraints, "stopping": job.stopping()}
         replicates = bootstrap(given.rows, best.model, n, **options) if n else None
+        costs = Costs.of_work(
+            executor,
+            executor.spent,
+            records=best.records,
+            seconds=choice.seconds,
+            compile_seconds=best.compile_seconds,
+        )
     finally:
         executor.close()
     chosen = job.with_model(choice.n_components, choice.covariance_type)
-    run = run_of(chosen, given.data, best, replicates=replicates, made=Making(run_id, choice.seconds))
+    run = run_of(chosen, given.data, best, replicates=replicates, made=Making(run_id, costs))
     write_run(out, run)
     write_beside(out, TABLE, choice.document())
     follower.on_notice(Notice("written", {"run": str(out), "models": counted(len(choice.table), "model")}))

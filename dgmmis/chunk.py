@@ -166,8 +166,8 @@ class Leaf:
 def blocks(chunk: Chunk) -> Iterator[Block]:
     """The rows, grouped by their pattern of missing values."""
 
-    def part(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-        return None if array is None else np.ascontiguousarray(array[rows], dtype=float)
+    def own(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else np.array(array, dtype=float, order="C")
 
     seen = ~np.isnan(chunk.points)
     if seen.all():
@@ -176,21 +176,24 @@ def blocks(chunk: Chunk) -> Iterator[Block]:
         patterns, which = np.unique(seen, axis=0, return_inverse=True)
     for p, pattern in enumerate(patterns):
         rows = np.flatnonzero(which.ravel() == p)
+        some = chunk if len(patterns) == 1 else chunk.take(rows)  # most leaves have one pattern: each copy counts
         measured = np.flatnonzero(pattern)
+        values = some.points if pattern.all() else some.points[:, measured]
         projection = None
         features = measured
         if chunk.projection is not None:
             features = np.arange(chunk.projection.shape[2])
-            projection = np.ascontiguousarray(chunk.projection[rows][:, measured].transpose(1, 2, 0), dtype=float)
+            assert some.projection is not None
+            projection = np.array(some.projection[:, measured].transpose(1, 2, 0), dtype=float, order="C")
         yield Block(
             rows=rows,
             features=features,
-            points=np.ascontiguousarray(chunk.points[rows][:, measured].T, dtype=float),
-            noise=np.ascontiguousarray(chunk.noise.take(rows).packed(measured), dtype=float),
+            points=np.array(values.T, dtype=float, order="C"),
+            noise=np.ascontiguousarray(some.noise.packed(measured), dtype=float),  # which is a copy
             projection=projection,
-            weights=part(chunk.weights, rows),
-            log_background=part(chunk.log_background, rows),
-            log_reference=part(chunk.log_reference, rows),
+            weights=own(some.weights),
+            log_background=own(some.log_background),
+            log_reference=own(some.log_reference),
         )
 
 

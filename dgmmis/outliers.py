@@ -17,18 +17,16 @@ from jaxtyping import Float
 
 from dgmmis.address import Purpose, generator
 from dgmmis.chunk import Chunk
-from dgmmis.errors import RefusedError, require_whole
+from dgmmis.errors import require_whole
 from dgmmis.latent_draw import Observing
-from dgmmis.linalg import covariance_root, packed_size, unpack
+from dgmmis.linalg import packed_size, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.noise import SharedNoise
-from dgmmis.noise_classes import filled_noise
-from dgmmis.noise_law import ConstantNoise, OwnNoise
 from dgmmis.observed import PIECE_POINTS
+from dgmmis.redrawn import redrawn, require_redrawable
 from dgmmis.rows import Kind, Measured, Questions, answers, observing_of, under
 from dgmmis.scoring import log_densities
-from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
 
@@ -37,9 +35,6 @@ OWN_DRAWS = 1023
 
 SHARED_DRAWS = (1 << 16) - 1
 """For all objects that miss the same values where the noise is the same."""
-
-LEAST_SHARE, ENOUGH = 1e-3, 16
-"""Of the draws that the survey must see; judged when so many would be expected."""
 
 KEPT = 16
 """Patterns of missing values whose shared draws are kept: half a megabyte each."""
@@ -74,18 +69,7 @@ class TailProbability:
 
     def __post_init__(self) -> None:
         require_whole(self.n_draws, "n_draws", 1)
-        survey = self.observing.survey
-        if isinstance(survey.selection, Injections):
-            raise RefusedError(
-                "tail probabilities under injections, which do not say which of the drawn objects would be seen",
-                do="give the selection as a function",
-            )
-        if survey.noise_law is not None and not isinstance(survey.noise_law, (ConstantNoise, OwnNoise)):
-            raise RefusedError(
-                "tail probabilities under a noise law that is a function of position: there the noise of an object "
-                "says where it is, and no others with the same noise can be drawn",
-                do="use noise_law='own' or a covariance",
-            )
+        require_redrawable(self.observing.survey, "tail probabilities")
 
     def __call__(self, chunk: Chunk) -> Vector:
         """Of a leaf's rows (n,): 1 where nothing was measured; NaN where the survey sees next to nothing of what the
@@ -144,46 +128,10 @@ class TailProbability:
         """Until n draws for each row were seen, or too few are: rows, which of their draws count (a, n), and l of these
         (a, n). `found` counts them."""
         untilted = Observing(Survey(), self.observing.fill)
-        drawn = 0
-        while True:
-            seldom = (found < LEAST_SHARE * drawn) & (drawn >= ENOUGH / LEAST_SHARE)
-            rows = np.flatnonzero((found < n) & ~seldom)
-            if len(rows) == 0:
-                return
-            some = chunk.take(rows)
-            streams = [rngs[row] for row in rows.tolist()]
-            y, omega = self._measured(some, n, streams)
-            kept = np.stack([rng.random(n) for rng in streams]) < omega
-            kept &= np.cumsum(kept, axis=1) <= (n - found[rows])[:, None]
-            log_density = np.zeros(kept.shape)
-            which = np.nonzero(kept)[0]
-            projection = None if some.projection is None else some.projection[which]
-            there = np.where(np.isnan(some.points[which]), np.nan, y[kept])
-            measured = Chunk(there, some.noise.take(which), projection=projection)
-            log_density[kept] = log_densities(self.model, measured, untilted)
-            found[rows] += kept.sum(axis=1)
-            drawn += n
-            yield rows, kept, log_density
-
-    def _measured(
-        self, chunk: Chunk, n: int, rngs: Sequence[np.random.Generator]
-    ) -> tuple[Float[np.ndarray, "a n m"], Float[np.ndarray, "a n"]]:
-        """All values of n objects drawn for each row, measured like it, and the probability to see them."""
-        survey, a = self.observing.survey, chunk.n_samples
-        x = np.stack([self.model.sample(n, rng) for rng in rngs])
-        y = x if chunk.projection is None else np.einsum("amd,and->anm", chunk.projection, x)
-        m = y.shape[2]
-        covariances = unpack(filled_noise(chunk, self.observing.fill).packed(range(m)).T.astype(float))
-        if np.any(covariances):
-            roots = np.broadcast_to(covariance_root(covariances), (a, m, m))
-            y = y + np.stack([rng.standard_normal((n, m)) for rng in rngs]) @ np.swapaxes(roots, 1, 2)
-        if survey.selection is None:
-            return y, np.ones((a, n))
-        looked_at = x if survey.selection_on == "true" else y
-        if survey.selection_on == "available":
-            looked_at = np.where(np.isnan(chunk.points)[:, None], np.nan, y)
-        omega = survey.selection(looked_at.reshape(a * n, -1))
-        return y, np.asarray(omega, dtype=float).reshape(a, n)
+        for part in redrawn(self.model, self.observing, chunk, n, found=found, rngs=rngs):
+            log_density = np.zeros(part.kept.shape)
+            log_density[part.kept] = log_densities(self.model, part.measured, untilted)
+            yield part.rows, part.kept, log_density
 
 
 def _addresses(chunk: Chunk) -> Iterator[int]:

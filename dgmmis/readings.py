@@ -27,6 +27,7 @@ from dgmmis.observed import Member, chunk_key, load, observed_sums
 from dgmmis.plan import Plan, in_tasks, shared_out
 from dgmmis.quadrature import UnseenBlock, UnseenPoints, draw
 from dgmmis.replicate import Replicate
+from dgmmis.spent import Spent
 
 LeafFunction = Callable[[int, Chunk], Any]
 """(number of a leaf, its rows) -> what can be summed."""
@@ -220,6 +221,10 @@ class Readings:
         """The sum of function(number, rows) over the leaves: one more reading of the data."""
         self.count += 1
         return self._executor.map_reduce(_Summed(), function, self._groups).total("sum")
+
+    def spent(self) -> Spent:
+        """Where the executor's time went so far."""
+        return self._executor.spent
 
     @property
     def compile_seconds(self) -> float:

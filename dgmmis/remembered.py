@@ -1,7 +1,7 @@
 """Remembered: an executor whose sums are noted in a journal, and taken from there when a fit is begun again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,21 +12,30 @@ from dgmmis.imputation import Unseen
 from dgmmis.information import Information
 from dgmmis.latent import LatentError
 from dgmmis.moments import Moments
+from dgmmis.spent import Spent
 from dgmmis.split_merge import Shapes
 
 SUMMANDS: Mapping[str, type] = MappingProxyType(
-    {summand.__name__: summand for summand in (Information, LatentError, Moments, Shapes, Unseen)}
+    {summand.__name__: summand for summand in (Information, LatentError, Moments, Shapes, Spent, Unseen)}
 )
 """What tasks sum, besides arrays and numbers."""
 
+SPENT = "spent"
+"""Beside the sums in the journal, under a name that no tree has: where the time went."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
 class Remembered:
     """Runs passes on an executor, but for those whose sums the journal has. What `map` gives is asked for again: rows
-    of the sample, noise classes."""
+    of the sample, noise classes.
 
-    executor: Executor
-    journal: Journal
+    Args:
+        executor: that does the work.
+        journal: of the fit.
+    """
+
+    def __init__(self, executor: Executor, journal: Journal) -> None:
+        self.executor, self.journal = executor, journal
+        self._before, self._replayed = executor.spent, Spent()
 
     @property
     def resources(self) -> Resources:
@@ -36,11 +45,25 @@ class Remembered:
     def in_process(self) -> bool:
         return self.executor.in_process
 
-    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
-        def ask() -> dict[str, Any]:
-            return self.executor.map_reduce(function, shared, groups).totals()
+    @property
+    def spent(self) -> Spent:
+        """Of the fit, and what its earlier sittings spent on the sums that the journal had."""
+        return self.executor.spent - self._before + self._replayed
 
-        return Partial.of_totals(self.journal.answer(_question(function, shared), ask))
+    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        before, asked = self.executor.spent, False
+
+        def ask() -> dict[str, Any]:
+            nonlocal asked
+            asked = True
+            totals = self.executor.map_reduce(function, shared, groups).totals()
+            return {**totals, SPENT: self.executor.spent - before}
+
+        totals = dict(self.journal.answer(_question(function, shared), ask))
+        spent = totals.pop(SPENT, Spent())  # a journal of before does not know
+        if not asked:
+            self._replayed += replace(spent, replayed=spent.seconds)
+        return Partial.of_totals(totals)
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         return self.executor.map(function, items)

@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 
-from dgmmis.callback import Callback, History, Record
+from dgmmis.callback import Callback, Clocked, History, Record
 from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em, passed
 from dgmmis.errors import UnseenError
@@ -223,7 +223,7 @@ def rounds(
     Raises:
         UnseenError: even with the most points the completeness cannot be told from zero.
     """
-    constraints = passes.constraints
+    constraints, callback = passes.constraints, Clocked(callback, passes.readings.spent)
     known = Known(passes, sample)
     ascent = ascent_for(model, constraints, known, known.curvature)
     if ascent is None:  # no finer than it deserves

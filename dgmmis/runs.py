@@ -11,6 +11,7 @@ import numpy as np
 
 from dgmmis.account import Account
 from dgmmis.callback import Callback, Callbacks, Notice
+from dgmmis.costs import Costs
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.dataset.checkpoint import Run, read_run, require_place_for_run, write_run
 from dgmmis.dataset.dataset import Dataset
@@ -30,6 +31,7 @@ from dgmmis.noise_law import FromCatalogue
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.remembered import SUMMANDS, Remembered
 from dgmmis.software import software
+from dgmmis.spent import Spent
 from dgmmis.steadiness import require_steady
 from dgmmis.survey import Survey
 from dgmmis.tables import background_to_table
@@ -110,20 +112,27 @@ def run_job(
             plan.check()
             following = [Telemetry(working, follower, account, lambda: under_way.replays), *callbacks]
             try:
-                result, replicates = _fitted(job, given, working, under_way, following)
+                result, replicates, spent = _fitted(job, given, working, under_way, following)
             except DivergedError:
                 under_way.begin_again()
                 why = "from the last model: another version, processor, or function takes other steps"
                 follower.on_notice(Notice("begins again", {"message": why}, "warning"))
                 if announce is not None:
                     announce([("begins again", why)])
-                result, replicates = _fitted(job, given, working, under_way, following)
+                result, replicates, spent = _fitted(job, given, working, under_way, following)
             task = under_way.task
-            made = Making(task.run_id, under_way.seconds, task.n_sittings)
+            costs = Costs.of_work(
+                working,
+                spent,
+                records=result.records,
+                seconds=under_way.seconds,
+                compile_seconds=result.compile_seconds,
+            )
+            made = Making(task.run_id, costs, task.n_sittings)
             run = run_of(job, data, result, replicates=replicates, made=made)
             write_run(destination, run)
             under_way.finish()
-            written = ("status", "converged", "objective", "completeness", "n_samples", "n_passes", "seconds")
+            written = ("status", "converged", "objective", "completeness", "n_samples", "n_passes", "seconds", "costs")
             follower.on_notice(Notice("written", {name: run.document[name] for name in written}))
         finally:
             if executor is None:
@@ -166,24 +175,26 @@ def _fitted(
     executor: Executor,
     under_way: UnderWay,
     callbacks: Sequence[Callback],
-) -> tuple[Fit, Bootstrap | None]:
-    """The fit, and its bootstrap if one is wanted, with every answer of the workers noted."""
+) -> tuple[Fit, Bootstrap | None, Spent]:
+    """The fit, and its bootstrap if one is wanted, with every answer of the workers noted; and what those spent."""
     data, start, search = given.rows, given.start, job.search()
     earlier = under_way.start()
     if earlier is not None:
         fraction = earlier.model.background_fraction
         start = replace(start, method=earlier.model.mixture, background_fraction=fraction or start.background_fraction)
         search = replace(search, n_starts=1)
+    remembered = Remembered(executor, under_way.journal)
     options: dict[str, Any] = {
         "survey": given.survey,
         "constraints": job.constraints(),
         "stopping": job.stopping(),
         "seed": job.fit.seed,
-        "executor": Remembered(executor, under_way.journal),
+        "executor": remembered,
     }
     result = fit(data, start, search=search, callbacks=[under_way, *callbacks], **options)
     n = job.fit.bootstrap
-    return result, bootstrap(data, result.model, n, **options) if n else None
+    replicates = bootstrap(data, result.model, n, **options) if n else None
+    return result, replicates, remembered.spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +203,12 @@ class Making:
 
     Args:
         run_id: a short random word that it keeps for life.
-        seconds: that it took in all.
+        costs: what it took.
         sittings: how often it was begun.
     """
 
     run_id: str
-    seconds: float
+    costs: Costs
     sittings: int = 1
 
 
@@ -219,8 +230,9 @@ def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None
         "n_passes": result.n_passes,
         **_imputation(result),
         "candidates": [finite(asdict(candidate)) for candidate in result.candidates],
-        "seconds": made.seconds,
-        "compile_seconds": result.compile_seconds,
+        "seconds": made.costs.seconds,
+        "compile_seconds": made.costs.compile_seconds,
+        "costs": made.costs.document(),
         "sittings": made.sittings,
         "repairs": list(result.repairs),
         "dropped_by_cutoff": result.dropped,

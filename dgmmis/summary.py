@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dgmmis.costs import NOTICEABLE, Costs
 from dgmmis.dataset.checkpoint import Run
 
 ACTS_ON = {
@@ -19,9 +20,6 @@ LAWS = {
     "regression": "a smooth function of the true position, learned from what was seen",
 }
 
-NOTICEABLE = 0.5
-"""Seconds of compiling that are worth a word."""
-
 ALIKE = 1e-4
 """Starts whose objectives differ by less, or by less than imputed points of their own account for, are as good."""
 
@@ -33,6 +31,7 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
         ("status", d["status"]),
         ("log-likelihood", f"{d['log_likelihood']:.7f} per object, {d['n_samples']:,.6g} objects"),
         ("passes over the data", f"{d['n_passes']} in {d['seconds']:.1f} s{_compiled(d)}"),
+        *cost_lines(run)[:1],
         *completeness_lines(run),
         *search_lines(run),
     ]
@@ -46,6 +45,12 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
 def _compiled(document: Mapping[str, Any]) -> str:
     seconds = document.get("compile_seconds", 0.0)
     return f", of which {seconds:.1f} s compiled kernels, once on a machine" if seconds >= NOTICEABLE else ""
+
+
+def cost_lines(run: Run) -> list[tuple[str, str]]:
+    """What the fit took, where its time went first; nothing of a run that does not say."""
+    costs = Costs.of_document(run.document)
+    return [] if costs is None else costs.lines()
 
 
 def completeness_lines(run: Run) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dgmmis.callback import Callback, Step
+from dgmmis.callback import TIMES, Callback, Step
 from dgmmis.dataset.checkpoint import Run, read_run
 from dgmmis.interruption import Interrupted
 from dgmmis.job import Job
@@ -31,9 +31,9 @@ def job_at(folder: Path, preset: str, n: int, *fit: str, kind: str = "threads") 
 
 def bits(run: Run) -> tuple[Any, ...]:
     """All that a run says, but for how long it took."""
-    timed = ("seconds", "compile_seconds", "sittings", "run_id")
+    timed = ("seconds", "compile_seconds", "costs", "sittings", "run_id")
     document = {name: value for name, value in run.document.items() if name not in timed}
-    document["history"] = [{k: v for k, v in record.items() if k != "seconds"} for record in document["history"]]
+    document["history"] = [{k: v for k, v in record.items() if k not in TIMES} for record in document["history"]]
     mixture = run.model.mixture
     arrays = (mixture.weights, mixture.means, mixture.covariances, run.by_class)
     return (*(array.tobytes() for array in arrays), run.model.background_fraction, json.dumps(document, sort_keys=True))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dgmmis.callback import TIMES
 from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, read_run
 from dgmmis.job import read_job
 from dgmmis.runs import run_job
@@ -42,7 +43,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 
 def numbers(run: Run) -> tuple[bytes | str, ...]:
     """Of the model, and of every step to it."""
-    history = [{k: v for k, v in record.items() if k != "seconds"} for record in run.document["history"]]
+    history = [{k: v for k, v in record.items() if k not in TIMES} for record in run.document["history"]]
     mixture = run.model.mixture
     arrays = (mixture.weights, mixture.means, mixture.covariances, run.by_class)
     told = ("log_likelihood", "completeness", "n_passes", "standard_errors", "bootstrap")

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address interruption
-linalg nets npz ordering reals asking ending software portrait
+linalg nets npz ordering reals asking ending software portrait spent
 truncation
 noise selection
 mixture box_integral chunk noise_law
@@ -30,12 +30,12 @@ initialize normaliser boundary
 monte_carlo invariants
 dataset execution em
 quasi_newton split_merge observed subsample
-plan
+plan costs
 account
 metrics event_log
 telemetry
 readings scoring remembered interchange reduction estimate
-rows true_posterior region
+rows true_posterior region redrawn
 deconvolution outliers divergence
 passes side_by_side
 rounds
@@ -46,9 +46,10 @@ fit
 uncertainty job model_selection variational
 simulate runs prediction drawing stream
 chosen
-reprocess
+reprocess goodness
 progress summary status plotting
-estimator cli dashboard report testing
+report
+estimator cli dashboard testing
 __main__
 """
 """From the bottom to the top; a subpackage is one name. What stands on one line may not import one another."""
@@ -58,7 +59,7 @@ HEIGHT = {name: height for height, row in enumerate(ROWS) for name in row}
 
 STATISTICS = [name for row in ROWS[: HEIGHT["dataset"]] for name in row] + ["em"]
 ENGINES = {"dask", "distributed", "zarr", "matplotlib", "bokeh"}
-EXECUTION_MAY = {"execution", "errors", "interruption", "types"}
+EXECUTION_MAY = {"execution", "errors", "interruption", "spent", "types"}
 
 
 def modules(package: Path) -> Iterator[tuple[str, Path]]:

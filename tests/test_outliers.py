@@ -5,6 +5,7 @@ from dataclasses import replace
 import dask.array
 import numpy as np
 import pytest
+from observed import observed
 from scipy.stats import chi2, kstest
 
 from dgmmis import outliers
@@ -29,26 +30,6 @@ FALSE_ALARM = 1e-6
 """How often a statistical test here would fail by chance, were its seed not pinned."""
 
 
-def _observed(
-    model: Model, survey: Survey, n: int, rng: np.random.Generator, *, shared: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """A catalogue made literally: draw, measure, select, lose values where the survey says so, or after it."""
-    points, noise = [], []
-    while sum(map(len, points)) < n:
-        x = model.sample(4 * n, rng)
-        S = np.full((len(x), 2), 0.2) if shared else rng.uniform(0.01, 0.8, (len(x), 2))
-        y = x + rng.normal(size=x.shape) * np.sqrt(S)
-        lost = np.where(rng.random((len(x), 2)) < 0.3, [[False, True]], False)
-        omega = np.ones(len(x))
-        if survey.selection is not None:
-            looked = {"true": x, "observed": y, "available": np.where(lost, np.nan, y)}[survey.selection_on]
-            omega = survey.selection(looked)
-        keep = rng.random(len(x)) < omega
-        points.append(np.where(lost, np.nan, y)[keep])
-        noise.append(S[keep])
-    return np.concatenate(points)[:n], np.concatenate(noise)[:n]
-
-
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("on", ["everything", "observed", "available", "true"])
 def test_tail_probabilities_are_uniform_under_the_model(on: str, shared: bool) -> None:
@@ -61,7 +42,7 @@ def test_tail_probabilities_are_uniform_under_the_model(on: str, shared: bool) -
         "true": Survey(SEEN, None, "true"),
     }[on]
     rng, n = np.random.default_rng(3), 1500
-    points, variances = _observed(MODEL, survey, n, rng, shared=shared)
+    points, variances = observed(MODEL, survey, n, rng, shared=shared)
     noise = np.diag(variances[0]) if shared else DiagonalNoise(variances)
     p = tail_probability(MODEL, points, noise, survey=survey, n_draws=255, seed=5)
     smear = 0 if shared else rng.random(n) / 256
@@ -111,7 +92,7 @@ def test_projected_objects() -> None:
 
 def test_draws_are_addressed() -> None:
     """By the pattern where they are shared, else by the row: they do not depend on what other rows there are."""
-    points, variances = _observed(MODEL, Survey(), 40, np.random.default_rng(1), shared=False)
+    points, variances = observed(MODEL, Survey(), 40, np.random.default_rng(1), shared=False)
     shared = tail_probability(MODEL, points, 0.1 * np.eye(2))
     np.testing.assert_array_equal(tail_probability(MODEL, points[7:19], 0.1 * np.eye(2)), shared[7:19])
     own = tail_probability(MODEL, points, DiagonalNoise(variances), n_draws=63)

@@ -25,12 +25,12 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import DataError, JobError, RefusedError, ShapeError, StoreError
+from dgmmis.goodness.counts import counted
 from dgmmis.job import read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.plotting import convergence_figure, corner_figure, residuals_figure, write_figure
 from dgmmis.plotting.corner import densest
-from dgmmis.plotting.counts import counted
 from dgmmis.runs import run_job
 from dgmmis.selection import Box, HalfSpace, Injections
 from dgmmis.simulate import PRESETS, simulate

@@ -49,15 +49,16 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
 
 def _describe(run: "Run", path: Path, as_json: bool) -> None:
     """All that there is to know of a run, but for its history."""
-    from dgmmis.summary import document_lines, model_table, survey_lines
+    from dgmmis.summary import cost_lines, document_lines, model_table, survey_lines
 
     document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
     if as_json:
         tell({**document, **run.numbers()}, as_json)
         return
-    said = ("survey", "selection", "background", "completeness", "completeness_error")
+    said = ("survey", "selection", "background", "completeness", "completeness_error", "costs")
     with readable(path):
         lines = document_lines({k: v for k, v in document.items() if k not in said})
+        lines += cost_lines(run)
         if run.record.tables or "data" in document:  # a checkpoint does not keep the survey
             lines += survey_lines(run)
         table = model_table(run)

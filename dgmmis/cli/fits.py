@@ -101,7 +101,7 @@ def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, quiet: b
     from dgmmis.dataset.under_way import Sitting
     from dgmmis.runs import run_job
 
-    operation.follows(job)
+    job = operation.follows(job)
 
     def announce(lines: list[tuple[str, str]]) -> None:
         if not quiet:

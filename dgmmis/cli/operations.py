@@ -1,6 +1,7 @@
 """What operators see of a command that fits: its log, its metrics, and a line on stderr that says how it ended."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,30 @@ if TYPE_CHECKING:
     from dgmmis.metrics import MetricsFile
 
 
+PAGES = (".html", ".htm")
+
+
+def _page(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """A page that can be written, as far as one can tell beforehand."""
+    if path is not None and path.suffix not in PAGES:
+        raise click.BadParameter(f"'{path}' must end in .html", ctx, param)
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder '{path.parent}'", ctx, param)
+    return path
+
+
+performance_report_option = click.option(
+    "--performance-report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    callback=_page,
+    help="Write dask's own report of what the cluster did there, whatever ends the command.",
+)
+
+
 def operators(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options."""
+    command = performance_report_option(command)
     command = click.option(
         "--metrics",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -38,13 +61,16 @@ class Operation:
         log: path of the log, or "-"; None: what the job says.
         metrics: path of the metrics; None: what the job says.
         quiet: say nothing at the end.
+        performance_report: path of dask's own report of the cluster; None: there is none.
     """
 
-    def __init__(self, name: str, *, log: str | None, metrics: Path | None, quiet: bool) -> None:
+    def __init__(
+        self, name: str, *, log: str | None, metrics: Path | None, quiet: bool, performance_report: Path | None = None
+    ) -> None:
         from dgmmis.account import Account
         from dgmmis.dataset.under_way import new_run_id
 
-        self._quiet = quiet
+        self._quiet, self._performance_report = quiet, performance_report
         self.account = Account(name, new_run_id())
         self._log: EventLog | None = None
         self._metrics: MetricsFile | None = None
@@ -53,13 +79,17 @@ class Operation:
     def __enter__(self) -> "Operation":
         return self
 
-    def follows(self, job: "Job") -> None:
-        """Open what the options did not name, and the job does.
+    def follows(self, job: "Job") -> "Job":
+        """Open what the options did not name, and the job does; the job, with the report that is wanted of its cluster.
 
         Raises:
-            StoreError: it cannot be written.
+            RefusedError: it has no cluster.
+            StoreError: a file cannot be written.
         """
+        job = replace(job, performance_report=self._performance_report)
+        job.cluster_spec()
         self._open(job.log_path if self._log is None else None, job.metrics_path if self._metrics is None else None)
+        return job
 
     def _open(self, log: str | None, metrics: Path | None) -> None:
         from dgmmis.event_log import EventLog

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".pdf", ".svg")
 
-WHAT = ("corner", "convergence", "residuals")
+WHAT = ("corner", "convergence", "residuals", "timeline")
+
+OF_PASSES = ("convergence", "timeline")
+"""Those that need no data."""
 
 
 @program.command()
@@ -47,6 +50,7 @@ def plot(
       corner       two features at a time: below the diagonal the data, and the model as the survey sees it; above it
                    the population, corrected for selection and noise; edges of the survey where two features have them
       convergence  objective, gain, distance from the maximum, completeness and background, against the passes
+      timeline     where the time went, pass by pass: reading, computing, joining sums and waiting, the driver
       residuals    observed minus expected objects in cells of two features, in units of their errors
 
     Data are read chunk by chunk. A corner plot without them shows the model alone.
@@ -57,18 +61,18 @@ def plot(
       dgmmis plot survey.run --what residuals --features x,y --out residuals.pdf
     """
     from dgmmis.dataset.checkpoint import read_run
-    from dgmmis.plotting import convergence_figure, corner_figure, residuals_figure, write_figure
+    from dgmmis.plotting import convergence_figure, corner_figure, residuals_figure, timeline_figure, write_figure
     from dgmmis.progress import bar
 
     for option, value in (("--data", data), ("--features", features)):
-        if what == "convergence" and value is not None:
+        if what in OF_PASSES and value is not None:
             raise click.BadParameter("a picture of passes has neither data nor features", param_hint=option)
     out = out or Path(f"{Path(run.name).stem or 'run'}-{what}.png")
     require_place_for_picture(out, "--out")
     fitted = read_run(run, allow_code=allow_code)
     document: dict[str, Any] = {"run": str(run), "what": what, "out": str(out)}
-    if what == "convergence":
-        write_figure(out, convergence_figure(fitted))
+    if what in OF_PASSES:
+        write_figure(out, (timeline_figure if what == "timeline" else convergence_figure)(fitted))
         tell({**document, "passes": len(fitted.document.get("history", []))}, as_json)
         return
     dataset = _data_of(fitted, data, needed=what == "residuals")

@@ -64,7 +64,7 @@ def reprocess(job: Path, allow_code: bool, as_json: bool, quiet: bool, accept: b
     options: dict[str, Any] = {"accept": accept, "cold": cold, "announce": announce}
     with Operation(job.stem, quiet=quiet, **files) as operation:
         parsed = read_job(job, allow_code=allow_code)
-        operation.follows(parsed)
+        parsed = operation.follows(parsed)
         with bar("taking in", shown=not quiet) as on_batch:
             options |= {"on_batch": on_batch, "callbacks": operation.callbacks, "run_id": operation.account.run}
             report = run(parsed, **options)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dgmmis.cli.operations import performance_report_option
 from dgmmis.cli.output import tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
@@ -47,9 +48,18 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
     "was: `tail_probability`, uniform from 0 to 1 if the model holds.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
+@performance_report_option
 @allow_code_option
 @common
-def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+def predict(
+    run: Path,
+    data: Path,
+    out: Path,
+    performance_report: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Write the most probable component of each object of the survey DATA under the model of RUN (`label`; -1: the
     background), and its log density as the fit counts it, normalised under the selection (`log_density`), to a zarr
     group OUT, in the order of the catalogue.
@@ -62,9 +72,15 @@ def predict(run: Path, data: Path, out: Path, as_json: bool, quiet: bool, **opti
       dgmmis predict survey.run survey.zarr labels.zarr
       dgmmis predict survey.run survey.zarr true.zarr --true-values --outliers
     """
+    from dgmmis.errors import RefusedError
     from dgmmis.prediction import predict_run
     from dgmmis.progress import bar
 
+    if performance_report is not None:
+        raise RefusedError(
+            "a performance report is of dask's scheduler, and predictions are made in this process, without one",
+            do='leave it out; `dgmmis fit` of a job with [cluster] kind = "local" has one',
+        )
     with bar("predicting", shown=not quiet) as on_batch:
         document = predict_run(run, data, out, on_batch=on_batch, **options)
     tell(document, as_json)

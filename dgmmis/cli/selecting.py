@@ -115,7 +115,7 @@ def select(
     tried = Tried(components, covariance_types or (), Criterion(criterion, folds), starts)
     with Operation(job.stem, quiet=quiet, **files) as operation:
         parsed = read_job(job, allow_code=allow_code)
-        operation.follows(parsed)
+        parsed = operation.follows(parsed)
         options: dict[str, Any] = {"callbacks": operation.callbacks, "run_id": operation.account.run}
         choice, _ = select_job(parsed, tried, out=out, announce=announce, **options)
         if plot is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgmmis.errors import ClusterError, DgmmisError, JobError, nearest_name
+from dgmmis.errors import ClusterError, DgmmisError, JobError, RefusedError, nearest_name
 from dgmmis.execution.elastic import Elastic, require_size
 from dgmmis.execution.executor import Executor, Resources
 from dgmmis.execution.serial import Serial, Threads
@@ -14,6 +14,9 @@ from dgmmis.interruption import unwarned_children
 
 CLUSTER_KINDS = ("auto", "local", "threads", "serial", "address", "scheduler-file", "active", "slurm", "class")
 ELASTIC_KINDS = ("slurm", "class")
+
+WITHOUT = {"threads": "work in threads of this process", "serial": "work that is done here, one thing after the other,"}
+"""A scheduler."""
 
 TIMEOUT, QUEUE_TIMEOUT = 60.0, 3600.0
 """Seconds to wait for a cluster; and for one whose workers wait in a queue."""
@@ -40,6 +43,7 @@ class ClusterSpec:
             cluster is given up; 20 times the longest pass so far where that is more.
         tls: certificates, for a cluster at tls://, or for one that starts its workers.
         elastic: what starts them.
+        performance_report: where dask's own report of what the cluster did is written in the end, a page.
     """
 
     kind: str = "auto"
@@ -50,6 +54,7 @@ class ClusterSpec:
     patience: float = 300.0
     tls: Tls | None = None
     elastic: Elastic | None = None
+    performance_report: Path | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in CLUSTER_KINDS:
@@ -74,8 +79,15 @@ class ClusterSpec:
                 raise JobError(f"cluster `{name}` must be positive", got=seconds)
         if self.tls is not None and self.kind == "address" and not str(self.address).startswith("tls://"):
             raise JobError("certificates go with a tls:// address", got=self.address, do="give tls://host:port")
+        self.require_scheduler(self.kind)
         if self.workers is not None and self.workers < 1:
             raise JobError("cluster `workers` must be at least one", got=self.workers)
+
+    def require_scheduler(self, kind: str) -> None:
+        """Refuse a report of a kind that has nothing to report on."""
+        if self.performance_report is not None and kind in ("threads", "serial"):
+            do = 'give the job [cluster] kind = "local"; `dgmmis plot RUN --what timeline` does without'
+            raise RefusedError(f"a performance report is of dask's scheduler, and {WITHOUT[kind]} has none", do=do)
 
     @property
     def seconds(self) -> float:
@@ -111,6 +123,7 @@ def connect(spec: ClusterSpec, *, small: bool) -> Executor:
     kind = spec.kind
     if kind == "auto":
         kind = "active" if _active_client() is not None else "threads" if small else "local"
+    spec.require_scheduler(kind)
     if kind == "serial":
         return Serial()
     if kind == "threads":
@@ -141,7 +154,10 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
         client = _active_client()
         if client is None:
             raise ClusterError("there is no active dask client", do="make a distributed.Client first")
-        return Distributed(client, timeout=spec.seconds, patience=spec.patience)
+        executor = Distributed(client, timeout=spec.seconds, patience=spec.patience)
+        if spec.performance_report is not None:
+            executor.reports(spec.performance_report)
+        return executor
     if kind == "scheduler-file" and not Path(str(spec.address)).exists():
         raise ClusterError(f"no scheduler file '{spec.address}'", do="start the scheduler with --scheduler-file")
     if kind == "address":
@@ -173,6 +189,8 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
         owned.insert(0, client)
         executor = Distributed(client, owned=owned, timeout=spec.seconds, patience=spec.patience)
         executor.wake()
+        if spec.performance_report is not None:
+            executor.reports(spec.performance_report)
     except BaseException as error:
         for one in owned:
             one.close()

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -24,8 +25,10 @@ from dgmmis.execution.executor import FAN_IN, Gauge, Resources, Survived, Task, 
 from dgmmis.execution.failure import working_on
 from dgmmis.execution.gauges import Display
 from dgmmis.execution.losses import Losses
+from dgmmis.execution.performance import PerformanceReport
 from dgmmis.execution.tree import Partial
 from dgmmis.execution.watch import Tasks, Watch
+from dgmmis.spent import Spent
 
 RETRIES = 2
 ASK_SECONDS = 1.0
@@ -55,7 +58,9 @@ class Distributed:
         self.client = client
         self._watch = Watch(client, timeout=timeout, patience=patience)
         self._losses, self._display = Losses(self._watch), Display(self._watch)
+        self.spent = Spent()
         self._owned = list(owned)
+        self._report: PerformanceReport | None = None
         self._known: list[str] = []
         self._asked = 0.0
 
@@ -77,6 +82,7 @@ class Distributed:
             self.map(_awake, [None])
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        began = time.perf_counter()
         layers, last, tasks = self._pass(uuid.uuid4().hex, function, shared, groups)
 
         def submit() -> Any:
@@ -84,6 +90,7 @@ class Distributed:
                 return self.client.get(layers, last, retries=RETRIES, sync=False)
 
         result: Partial = self._watch.answer(submit, tasks)
+        self.spent += result.spent.over(time.perf_counter() - began, max(1, len(self._threads())))
         return result
 
     def _pass(
@@ -121,7 +128,9 @@ class Distributed:
         groups = grouped(items, MAP_TURNS * max(1, len(self._threads()))) if items else []
         tasks = {f"map-{token}-{number}": group for number, group in enumerate(groups)}
         submit = partial(self.client.submit, _each, function, retries=RETRIES)
+        began = time.perf_counter()
         found = self._watch.answer(lambda: [submit(group, key=key) for key, group in tasks.items()], tasks)
+        self.spent += Spent(read=time.perf_counter() - began)
         return [result for results in found for result in results]
 
     def everywhere(self, function: Callable[[], Any]) -> list[Any]:
@@ -142,10 +151,21 @@ class Distributed:
     def show(self, job: str, gauges: Sequence[Gauge]) -> None:
         self._display.show(job, gauges)
 
+    def reports(self, path: Path) -> None:
+        """Write dask's own report of what is done from now on when this is closed.
+
+        Raises:
+            ClusterError: the cluster cannot draw one.
+        """
+        self._report = PerformanceReport(self._watch, path)
+
     def close(self) -> None:
         with _quietly(), ExitStack() as owned:  # each is closed, whatever another one raises
             while self._owned:
                 owned.callback(self._owned.pop().close)
+            report, self._report = self._report, None
+            if report is not None:
+                report.write()
 
     def _workers(self) -> dict[str, Any]:
         return dict(self._watch.ask("identity", n_workers=-1)["workers"])

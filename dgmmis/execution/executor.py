@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from dgmmis.execution.tree import Partial
+from dgmmis.spent import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ class Executor(Protocol):
     @property
     def in_process(self) -> bool:
         """Whether tasks run in this process and see its memory."""
+
+    @property
+    def spent(self) -> Spent:
+        """Where the time went in all calls of so far; `driver` is nothing, and that of `map` is of reading."""
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
         """The sums of function(shared, item) over all items; each group is one task."""

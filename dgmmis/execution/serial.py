@@ -4,7 +4,8 @@ The kernels release the interpreter lock, so threads are as fast as processes an
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -16,24 +17,39 @@ from dgmmis.execution.blas import one_blas_thread
 from dgmmis.execution.executor import Gauge, Resources, Survived, Task
 from dgmmis.execution.failure import working_on
 from dgmmis.execution.tree import Partial
+from dgmmis.spent import NOTHING, Spent
 
 
 class Serial:
     """One item after the other."""
 
     in_process = True
+    spent: Spent = NOTHING
+    _n_workers: int = 1
 
     @property
     def resources(self) -> Resources:
         return Resources(1, 1, int(psutil.virtual_memory().available))
 
     def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
+        began = time.perf_counter()
         with one_blas_thread():
-            return Partial.join(run_group(function, shared, group) for group in groups)
+            sums = Partial.join(self._finished(lambda group: run_group(function, shared, group), groups))
+        self.spent += sums.spent.over(time.perf_counter() - began, self._n_workers)
+        return sums
+
+    def _finished(self, run: Callable[[Sequence[Any]], Partial], groups: Sequence[Sequence[Any]]) -> Iterator[Partial]:
+        return map(run, groups)
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        began = time.perf_counter()
         with one_blas_thread():
-            return [_value(function, item) for item in items]
+            values = list(self._each(partial(_value, function), items))
+        self.spent += Spent(read=time.perf_counter() - began)
+        return values
+
+    def _each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
+        return map(function, items)
 
     def everywhere(self, function: Callable[[], Any]) -> list[Any]:
         return [function()]
@@ -63,10 +79,6 @@ class Threads(Serial):
     def resources(self) -> Resources:
         return Resources(self._n_workers, 1, int(psutil.virtual_memory().available))
 
-    def map_reduce(self, function: Task, shared: Any, groups: Sequence[Sequence[Any]]) -> Partial:
-        with one_blas_thread():
-            return Partial.join(self._finished(lambda group: run_group(function, shared, group), groups))
-
     def _finished(self, run: Callable[[Sequence[Any]], Partial], groups: Sequence[Sequence[Any]]) -> Iterator[Partial]:
         """The sums of the groups as they come, so that they do not pile up behind one that takes long."""
         pending = {self._pool.submit(run, group) for group in groups}
@@ -79,9 +91,8 @@ class Threads(Serial):
             for future in pending:
                 future.cancel()
 
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        with one_blas_thread():
-            return list(self._pool.map(partial(_value, function), items))
+    def _each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
+        return self._pool.map(function, items)
 
     def close(self) -> None:
         self._pool.shutdown()

@@ -7,6 +7,8 @@ ever `left + right` of its two children, so any grouping of leaves, on any numbe
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from dgmmis.spent import NOTHING
+
 TOP = 63
 """Level of a whole tree."""
 
@@ -43,12 +45,13 @@ class Node(NamedTuple):
 
 
 class Partial:
-    """Sums over some of the leaves: for each tree the largest complete nodes."""
+    """Sums over some of the leaves: for each tree the largest complete nodes; and what the tasks spent on them."""
 
-    __slots__ = ("nodes",)
+    __slots__ = ("nodes", "spent")
 
     def __init__(self) -> None:
         self.nodes: dict[Node, Any] = {}
+        self.spent = NOTHING
 
     @classmethod
     def of(cls, terms: Iterable[tuple[str, int, Summand]]) -> "Partial":
@@ -65,6 +68,8 @@ class Partial:
         for partial in partials:
             for node, value in partial.nodes.items():
                 joined._insert(node, value)
+            if partial.spent is not NOTHING:
+                joined.spent += partial.spent
         return joined
 
     def total(self, tree: str) -> Any:
@@ -89,7 +94,9 @@ class Partial:
 
     def closed(self) -> "Partial":
         """Its totals alone: what is left to send where nothing is to be joined any more."""
-        return Partial.of_totals(self.totals())
+        closed = Partial.of_totals(self.totals())
+        closed.spent = self.spent
+        return closed
 
     def _insert(self, node: Node, value: Any) -> None:
         while node.sibling in self.nodes:

@@ -39,7 +39,8 @@ from dgmmis.tables import background_from_table, survey_from_tables
 class Job:
     """A job file's tables, and the values they stand for. [selection] and [noise]: see tables.survey.
 
-    `segments`, by name and identity, are those of the survey that are fitted; None: all there are.
+    `segments`, by name and identity, are those of the survey that are fitted; None: all there are. In
+    `performance_report` dask's own report of the cluster is written; None: nowhere.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Job:
     reprocess: ReprocessTable | None = None
     allow_code: bool = False
     segments: tuple[tuple[str, str], ...] | None = None
+    performance_report: Path | None = None
 
     @property
     def essence(self) -> str:
@@ -144,7 +146,8 @@ class Job:
 
     def cluster_spec(self) -> ClusterSpec:
         """Where the work runs; the paths of its files are relative to the job file."""
-        return cluster_spec(self.cluster, folder=self.path.parent, allow_code=self.allow_code)
+        spec = cluster_spec(self.cluster, folder=self.path.parent, allow_code=self.allow_code)
+        return replace(spec, performance_report=self.performance_report)
 
 
 MOST_BYTES = 16 * 2**20

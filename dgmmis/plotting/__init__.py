@@ -10,6 +10,7 @@ from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import confidence_ellipses, density_image, require_matplotlib, survey_edges
 from dgmmis.plotting.recovery import recovery_figure
 from dgmmis.plotting.residuals import residuals_figure
+from dgmmis.plotting.timeline import timeline_figure
 from dgmmis.plotting.written import write_figure
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "require_matplotlib",
     "residuals_figure",
     "survey_edges",
+    "timeline_figure",
     "write_choice_figure",
     "write_figure",
 ]

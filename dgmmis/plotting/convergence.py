@@ -1,6 +1,6 @@
 """convergence_figure(): how a fit came to its end, pass by pass."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from dgmmis.em import Stopping
 from dgmmis.errors import DataError, StoreError
 from dgmmis.fit import Fit
 from dgmmis.plotting.layers import require_matplotlib
+from dgmmis.spent import Spent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def convergence_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    records = _records(fitted)
+    records = records_of(fitted)
     if not records:
         raise DataError("no passes to draw", do="give the records of a fit that has made one")
     drawn = [_objective, _gain, _distance]
@@ -52,7 +53,7 @@ def convergence_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
         drawn.append(_background)
     figure = Figure(figsize=(6.4, 0.7 + 1.4 * len(drawn)), dpi=160, layout="constrained")
     panels = figure.subplots(len(drawn), sharex=True, squeeze=False)[:, 0]
-    rounds = list(_rounds(records))
+    rounds = rounds_of(records)
     for ax, draw in zip(panels, drawn, strict=True):
         for part in rounds:
             draw(ax, part)
@@ -61,16 +62,26 @@ def convergence_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
         ax.tick_params(labelsize=7, length=2, color=QUIET, labelcolor=QUIET)
         ax.spines[["top", "right"]].set_visible(False)
         ax.yaxis.label.set_size(8)
-    for part in rounds if len(rounds) > 1 else ():
-        words = f"round {part[0].round}" if part is rounds[0] else str(part[0].round)
-        at = (part[0].iteration, 1.0)
-        panels[0].annotate(words, at, (0, 2), panels[0].get_xaxis_transform(), textcoords="offset points", fontsize=6)
+    annotate_rounds(panels[0], rounds)
     panels[-1].set_xlabel("pass", fontsize=8)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def _records(fitted: Run | Fit | Sequence[Record]) -> Sequence[Record]:
+def annotate_rounds(ax: "Axes", rounds: Sequence[Sequence[Record]]) -> None:
+    """Say above a panel which round begins where, if there are several."""
+    for part in rounds if len(rounds) > 1 else ():
+        words = f"round {part[0].round}" if part is rounds[0] else str(part[0].round)
+        at = (part[0].iteration, 1.0)
+        ax.annotate(words, at, (0, 2), ax.get_xaxis_transform(), textcoords="offset points", fontsize=6)
+
+
+def records_of(fitted: Run | Fit | Sequence[Record]) -> Sequence[Record]:
+    """The passes of a run, of a fit, or as they are.
+
+    Raises:
+        StoreError: a run whose history is damaged.
+    """
     if isinstance(fitted, Fit):
         return fitted.records
     if not isinstance(fitted, Run):
@@ -83,7 +94,7 @@ def _records(fitted: Run | Fit | Sequence[Record]) -> Sequence[Record]:
 
 def _record(entry: Mapping[str, Any]) -> Record:
     """Of what a run keeps, in which numbers that are not finite are null."""
-    values = {**entry, "repairs": tuple(entry.get("repairs", ()))}
+    values = {**entry, "repairs": tuple(entry.get("repairs", ())), "spent": Spent.of_document(entry.get("spent", {}))}
     for name in ("iteration", "round"):
         values[name] = int(values[name])
     for of in fields(Record):
@@ -92,10 +103,9 @@ def _record(entry: Mapping[str, Any]) -> Record:
     return Record(**values)
 
 
-def _rounds(records: Sequence[Record]) -> Iterator[list[Record]]:
+def rounds_of(records: Sequence[Record]) -> list[list[Record]]:
     """Passes with the same imputed points, of the same candidate."""
-    for _, part in groupby(records, lambda record: (record.candidate, record.round)):
-        yield list(part)
+    return [list(part) for _, part in groupby(records, lambda record: (record.candidate, record.round))]
 
 
 def _line(ax: "Axes", part: Sequence[Record], name: str) -> None:

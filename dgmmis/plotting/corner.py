@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
-from dgmmis.plotting.counts import Counts, counted
+from dgmmis.goodness.counts import Counts, counted
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import (
     PIXELS,

@@ -1,7 +1,6 @@
 """residuals_figure(): where the data are more, or fewer, than a model and its survey let expect."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +8,8 @@ from jaxtyping import Float
 
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.errors import RefusedError
-from dgmmis.plotting.counts import Counts, counted
+from dgmmis.goodness.counts import counted
+from dgmmis.goodness.residuals import Residuals
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import require_matplotlib
 from dgmmis.plotting.shown import Fitted, Shown
@@ -26,57 +26,11 @@ FEWER, MORE = "#5fe3d0", "#ff8a4c"
 LIMIT = 4.0
 """Of the colours, in errors."""
 
-ENOUGH = 5.0
-"""Objects expected in a cell, from which on it is judged by chi^2: their number is sqrt(5) of its errors."""
-
 PER_CELL, FEWEST, MOST = 20.0, 8, 50
 """Objects in a cell, were they spread over all of them, and the cells along each axis."""
 
 DRAWS, FEWEST_DRAWN, MOST_DRAWN = 4, 1 << 18, 1 << 21
 """Objects drawn for one that was seen, and their limits."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Residuals:
-    """Observed and expected objects in the cells of two features.
-
-    Args:
-        observed: by weight (b, b).
-        expected: by the model as the survey sees it (b, b).
-        errors: standard errors of the difference (b, b): that of a count of `expected` objects, of one at least, and of
-            the objects that were drawn to find it.
-    """
-
-    observed: Float[np.ndarray, "b b"]
-    expected: Float[np.ndarray, "b b"]
-    errors: Float[np.ndarray, "b b"]
-
-    @classmethod
-    def between(cls, counts: Counts, drawn: Counts, pair: tuple[int, int]) -> "Residuals":
-        """Of two of the features that were counted, the later one first; as many objects have both as among the data:
-        which values are missing is no part of a model."""
-        share = counts.measured[pair] / max(drawn.measured[pair], 1.0)
-        expected = share * drawn.over[pair]
-        weight = counts.squares / counts.weight  # the variance of a count of weights, for one that is expected
-        return cls(
-            counts.over[pair], expected, np.sqrt(weight * np.maximum(expected, weight) + share**2 * drawn.over[pair])
-        )
-
-    @property
-    def values(self) -> Float[np.ndarray, "b b"]:
-        """(observed - expected) / error (b, b); NaN where there is nothing, and nothing is expected."""
-        empty = (self.observed == 0) & (self.expected == 0)
-        return np.where(empty, np.nan, (self.observed - self.expected) / self.errors)
-
-    @property
-    def judged(self) -> np.ndarray:
-        """The cells (b, b) with enough objects for a difference to be normal."""
-        return np.asarray(self.expected >= np.sqrt(ENOUGH) * self.errors)
-
-    @property
-    def chi_square(self) -> float:
-        """The sum of the squares of those that are judged."""
-        return float(np.sum(self.values[self.judged] ** 2))
 
 
 def residuals_figure(

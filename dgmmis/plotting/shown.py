@@ -16,12 +16,12 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.errors import JobError, RefusedError, ShapeError, nearest_name
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import Fit
+from dgmmis.goodness.counts import Counts
 from dgmmis.linalg import covariance_root, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.noise import NoNoise
 from dgmmis.noise_classes import NoiseClass
-from dgmmis.plotting.counts import Counts
 from dgmmis.selection import Injections
 from dgmmis.simulate.completeness import completed_by_class
 from dgmmis.subsample import draw_sample

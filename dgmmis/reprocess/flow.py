@@ -5,7 +5,6 @@ model. So the same command, run again after whatever ended it, goes on; run agai
 """
 
 import math
-import resource
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from dgmmis.callback import Callback, Callbacks
+from dgmmis.costs import peak_bytes
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.folds import Fold, held_out
 from dgmmis.dataset.model_store import ModelStore, Version
@@ -289,7 +289,6 @@ class _Reprocessing:
         """What made a run."""
         seen = [] if self._holds is None else [_source_of(entry) for entry in self._holds.manifest["inputs"]]
         document = run.document
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         results = ("status", "log_likelihood", "completeness", "n_samples", "n_objects", "background_fraction")
         return {
             "fitted": self._fitted,
@@ -302,7 +301,7 @@ class _Reprocessing:
             "costs": {
                 "seconds": time.monotonic() - self._began,
                 "passes": document["n_passes"],
-                "driver_peak_bytes": 1024 * peak,
+                "driver_peak_bytes": peak_bytes(),
             },
             "results": {name: document[name] for name in results if name in document},
             "gate": [finding.document() for finding in findings],

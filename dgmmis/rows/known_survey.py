@@ -43,13 +43,7 @@ def observing_of(survey: Survey | None, measured: Measured, d: int) -> Any:
     """
     measured.require_features(d)
     survey = Survey() if survey is None else survey
-    if not isinstance(survey, Survey):
-        raise JobError(
-            "survey is no Survey",
-            expected="Survey(selection, noise_law, selection_on)",
-            got=type(survey).__name__,
-            do="of a fit take `.survey`, of a run `.survey()`",
-        )
+    require_survey(survey)
     m = measured.n_measured or d
     if not (survey.is_partial and isinstance(survey.noise_law, FromCatalogue)):
         survey.completed(Chunk(np.empty((0, m)), NoNoise()), d)  # which refuses what does not fit
@@ -69,6 +63,17 @@ def observing_of(survey: Survey | None, measured: Measured, d: int) -> Any:
     # rows are read for it, let go, and read again: those of one reading would all be kept until it is known
     sums = clone(by_block(NoiseSums.of, measured)).to_delayed().ravel().tolist()
     return delayed(Observing)(survey, delayed(_mean)(sums))
+
+
+def require_survey(survey: object) -> None:
+    """Raise JobError for what is none."""
+    if not isinstance(survey, Survey):
+        raise JobError(
+            "survey is no Survey",
+            expected="Survey(selection, noise_law, selection_on)",
+            got=type(survey).__name__,
+            do="of a fit take `.survey`, of a run `.survey()`",
+        )
 
 
 def under(ask: Callable[[Observing], Any], observing: Any, measured: Measured) -> Any:

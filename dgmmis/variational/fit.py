@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dgmmis.callback import Callback, Callbacks, History, Record
+from dgmmis.callback import Callback, Callbacks, Clocked, History, Record
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import CatalogueLike, as_catalogue
 from dgmmis.em import Outcome, Pass, Status, Stopping
@@ -158,7 +158,9 @@ def variational_fit(
         callback.on_start(models[0], stopping.max_iter, stopping.tol)
         histories = [History() for _ in models]
         ascents = [
-            Variation(model, family, stopping, Callbacks([history, Named(name, callback)]))
+            Variation(
+                model, family, stopping, Clocked(Callbacks([history, Named(name, callback)]), passes.readings.spent)
+            )
             for model, history, name in zip(models, histories, _names(n_starts), strict=True)
         ]
         ends = together([(passes.beside(), ascent.passing()) for ascent in ascents])

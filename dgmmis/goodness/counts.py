@@ -1,4 +1,4 @@
-"""Counts: objects in the cells of a picture, chunk by chunk."""
+"""Counts: objects in the cells of features, and of pairs of them, chunk by chunk."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,12 +43,15 @@ class Counts:
         w = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=float)
         known = ~np.isnan(points)
         along, over = np.zeros((f, b)), np.zeros((f, f, b, b))
+        # b and more: outside; as numpy's histograms have it, the last cell holds its upper edge
+        cell = np.stack([np.searchsorted(e, y, "right") - 1 for e, y in zip(edges, points.T, strict=True)])
+        cell[edges[:, -1:] == points.T] = b - 1
+        cell[(cell < 0) | (cell >= b) | ~known.T] = b
         for i in range(f):
-            along[i] = np.histogram(points[known[:, i], i], edges[i], weights=w[known[:, i]])[0]
+            along[i] = np.bincount(cell[i], weights=w, minlength=b + 1)[:b]
             for j in range(i):
-                both = known[:, i] & known[:, j]
-                bins = (edges[i], edges[j])
-                over[i, j] = np.histogram2d(points[both, i], points[both, j], bins=bins, weights=w[both])[0]
+                numbers = cell[i] * (b + 1) + cell[j]
+                over[i, j] = np.bincount(numbers, weights=w, minlength=(b + 1) ** 2).reshape(b + 1, b + 1)[:b, :b]
         measured = (known * w[:, None]).T @ known
         return cls(edges, along, over, measured, float(w.sum()), float(w @ w))
 
@@ -61,6 +64,11 @@ class Counts:
             self.weight + other.weight,
             self.squares + other.squares,
         )
+
+    @property
+    def unit(self) -> float:
+        """The variance of a count of weights, for one that is expected."""
+        return self.squares / self.weight if self.weight > 0 else 1.0
 
     @property
     def widths(self) -> Vector:

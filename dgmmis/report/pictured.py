@@ -1,0 +1,94 @@
+"""The pictures of a report, as they stand in the page."""
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from dgmmis.dataset.checkpoint import Run
+from dgmmis.errors import DgmmisError
+from dgmmis.report.section import Picture, Section
+from dgmmis.report.subject import Subject
+from dgmmis.survey import Survey
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_FEATURES = 6
+"""In a picture."""
+
+PIXELS = 1500
+"""Of the wider side of a picture, at most: a sheet of A4 at 200 to the inch."""
+
+
+def convergence_pictures(run: Run) -> Section:
+    """How the fit came to its end."""
+    pictures, notes = [], []
+    try:
+        from dgmmis.plotting import convergence_figure
+
+        drawn = convergence_figure(run)
+        n = len(run.document.get("history", []))
+        alt = f"Curves over {n} passes: objective, gain and distance from the maximum, {run.document.get('status', '')}"
+        pictures.append(Picture("The passes of the fit, one after the other.", alt, _source(drawn)))
+    except DgmmisError as error:
+        notes.append(f"The passes are not drawn: {error}")
+    return Section("The passes", pictures=pictures, notes=notes)
+
+
+def survey_pictures(
+    subject: Subject, run: Run, survey: Survey | None, *, on_rows: Callable[[str], Callable[[int, int | None], None]]
+) -> Section:
+    """The model and its survey two features at a time, and what is left over."""
+    pictures, notes = [], []
+    if survey is None:
+        return Section("Pictures", notes=["The survey of the run is not known: nothing of it is drawn."])
+    if subject.data is None:
+        notes.append("Without the data the model is drawn alone.")
+    features = run.features[:MOST_FEATURES]
+    if len(run.features) > MOST_FEATURES:
+        notes.append(f"Of {len(run.features)} features the first {MOST_FEATURES} are drawn.")
+    for what, caption, alt, draw in _drawings(subject, run, survey):
+        try:
+            drawn = draw(features=features, on_rows=on_rows(what))
+            pictures.append(Picture(caption, alt, _source(drawn)))
+        except (DgmmisError, ValueError) as error:  # matplotlib's, of a name that it takes for mathematics
+            notes.append(f"No picture of {what}: {error}")
+    return Section("Pictures", pictures=pictures, notes=notes)
+
+
+def _drawings(subject: Subject, run: Run, survey: Survey) -> Iterator[tuple[str, str, str, Callable[..., "Figure"]]]:
+    """What is drawn: its name, caption, words for those who cannot see it, and how."""
+    from dgmmis import plotting
+
+    k, names, data = run.model.mixture.n_components, ", ".join(run.features[:MOST_FEATURES]), subject.data
+
+    def with_data(draw: Callable[..., "Figure"]) -> Callable[..., "Figure"]:
+        def drawing(**options: Any) -> "Figure":
+            return draw(run, data, survey=survey, **options)
+
+        return drawing
+
+    yield (
+        "the population",
+        "Two features at a time: below the diagonal the data, and the model as the survey sees it; above it the "
+        "population, corrected for selection and noise. Ellipses are components.",
+        f"Corner plot of {names}, with {k} components as ellipses",
+        with_data(plotting.corner_figure),
+    )
+    if data is not None and len(run.features) > 1:
+        yield (
+            "the residuals",
+            "Observed minus expected objects, in units of their errors: without pattern if the model holds.",
+            f"Residuals in cells of each pair of {names}",
+            with_data(plotting.residuals_figure),
+        )
+
+
+def _source(figure: "Figure") -> str:
+    """A figure as a data URI."""
+    buffer = io.BytesIO()
+    figure.set_dpi(min(160.0, PIXELS / max(figure.get_size_inches())))
+    # no word on when and by what: the same run has the same report
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

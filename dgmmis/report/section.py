@@ -1,0 +1,111 @@
+"""Sections of a report: facts, tables, pictures and texts, as plain values: text, never markup."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Args:
+        caption: what it holds.
+        head: of its columns.
+        rows: of as many cells; the first names the row.
+        marked: numbers of rows that stand out.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture in the page itself.
+
+    Args:
+        caption: what it shows.
+        alt: the same for those who cannot see it.
+        source: a data URI.
+    """
+
+    caption: str
+    alt: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A histogram of shares, drawn small.
+
+    Args:
+        name: of what.
+        alt: what it shows, in words.
+        heights: of the bars, 1 where as many are expected.
+        is_flagged: whether it is not as expected.
+    """
+
+    name: str
+    alt: str
+    heights: Sequence[float]
+    is_flagged: bool
+
+    @property
+    def path(self) -> str:
+        """Its outline in a field of 100 by 50, two times what is expected at the top."""
+        width = 100 / len(self.heights)
+        tops = [50 - 25 * min(height, 2.0) for height in self.heights]
+        steps = " ".join(f"V{top:.1f} H{width * (i + 1):.1f}" for i, top in enumerate(tops))
+        return f"M0 50 {steps} V50 Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a report, in this order.
+
+    Args:
+        title: of it.
+        lead: a sentence on what it says.
+        flags: what is wrong.
+        facts: names and values.
+        notes: sentences, on what is left out and why.
+        bars, tables, pictures: as they are.
+        texts: (caption, text) to be shown as it is.
+        meanings: (word, meaning).
+    """
+
+    title: str
+    lead: str = ""
+    flags: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+    bars: Sequence[Bars] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    texts: Sequence[tuple[str, str]] = ()
+    meanings: Sequence[tuple[str, str]] = ()
+
+    @property
+    def anchor(self) -> str:
+        """Its name within the page."""
+        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
+
+
+def number(value: float) -> str:
+    """With as many digits as are of use; a dash where there is none."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1e5 and abs(value) < 1e15 else f"{value:.5g}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """Value ± error, to two digits of the error."""
+    if error is None or not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return number(value)
+    digits = 1 - math.floor(math.log10(error))
+    if abs(value) >= 1e15 or digits > 12:
+        return f"{value:.6g} ± {error:.2g}"
+    return f"{round(value, digits):,.{max(digits, 0)}f} ± {round(error, digits):,.{max(digits, 0)}f}"

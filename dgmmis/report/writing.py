@@ -1,0 +1,110 @@
+"""report_page(), write_report(): all that there is to say of a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dgmmis import __version__
+from dgmmis.dataset.checkpoint import Run
+from dgmmis.dataset.disk import writing
+from dgmmis.dataset.publish import replace_file
+from dgmmis.errors import DgmmisError, StoreError
+from dgmmis.goodness import GoodnessOfFit, goodness_of_fit
+from dgmmis.report.fitted import choice_section, convergence_section, data_section, model_section, parameter_section
+from dgmmis.report.judged import goodness_section
+from dgmmis.report.page import page
+from dgmmis.report.pictured import convergence_pictures, survey_pictures
+from dgmmis.report.remade import again_section, costs_section, meaning_section
+from dgmmis.report.section import Section
+from dgmmis.report.subject import Subject
+from dgmmis.survey import Survey
+
+OnRows = Callable[[str], Callable[[int, int | None], None]]
+"""What is being done -> a callback (rows done, rows in all)."""
+
+
+def report_page(
+    path: str | Path,
+    *,
+    data: str | Path | None = None,
+    seed: int = 0,
+    allow_code: bool = False,
+    on_rows: OnRows | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """The report of a run as HTML, and what it says in short, as JSON values.
+
+    Args:
+        path: of a run, finished or not; or of a model store, whose latest version it is then.
+        data: the survey store; None: that of the run. What needs it is left out, and said to be, where it is not there.
+        seed: of the draws that goodness of fit is judged by.
+        allow_code: let the run import the functions that it names.
+        on_rows: told what is being done, gives a callback for the rows.
+
+    Raises:
+        StoreError: there is no run, or it cannot be read; no survey at `data`.
+        JobError: a background that is a function, and that is not allowed.
+    """
+    subject = Subject.of(path, data, allow_code=allow_code)
+    try:
+        return _page(subject, seed, allow_code, on_rows or (lambda what: lambda done, total: None))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DgmmisError):
+            raise
+        raise StoreError(f"the document of '{path}' is damaged", got=repr(error), do="fit it again") from error
+
+
+def _page(subject: Subject, seed: int, allow_code: bool, on_rows: OnRows) -> tuple[str, dict[str, Any]]:
+    run, document = subject.run, subject.document
+    status = str(document.get("status") or "not finished, and without a checkpoint yet")
+    found: GoodnessOfFit | None = None
+    sections: list[Section] = []
+    if run is not None:
+        survey, found, why_not = _judged(subject, run, seed, allow_code, on_rows)
+        sections += [goodness_section(found, why_not), convergence_section(subject, run), model_section(subject, run)]
+        sections.append(data_section(subject))
+        choice = choice_section(subject)
+        sections += [] if choice is None else [choice]
+        sections.append(parameter_section(run))
+        sections += [survey_pictures(subject, run, survey, on_rows=on_rows), convergence_pictures(run)]
+    else:
+        sections.append(data_section(subject))
+    sections += [costs_section(subject), again_section(subject), meaning_section()]
+    name = Path(subject.path).name + (f", version {subject.version}" if subject.version else "")
+    footer = f"Written by dgmmis {__version__}. Nothing in this page comes from elsewhere."
+    short = {
+        "run": subject.path,
+        "status": status,
+        "data": None if subject.data is None else str(subject.data.path),
+        "flags": None if found is None else list(found.flags),
+        "pictures": sum(len(section.pictures) for section in sections),
+    }
+    return page(f"Report: {name}", status, sections, footer=footer), short
+
+
+def _judged(
+    subject: Subject, run: Run, seed: int, allow_code: bool, on_rows: OnRows
+) -> tuple[Survey | None, GoodnessOfFit | None, str]:
+    """The survey, goodness of fit, and why there is none."""
+    if not subject.is_finished:
+        return None, None, "The fit is not finished: it is judged when it is."
+    try:
+        survey = run.survey(allow_code=allow_code)
+    except DgmmisError as error:
+        return None, None, f"Not judged: {error}"
+    if subject.data is None:
+        return survey, None, f"Not judged. {subject.without_data}"
+    try:
+        found = goodness_of_fit(run, subject.data, survey=survey, seed=seed, on_rows=on_rows("checking"))
+    except DgmmisError as error:
+        return survey, None, f"Not judged: {error}"
+    return survey, found, ""
+
+
+def write_report(out: Path, text: str) -> None:
+    """Write a report to a file, in the place of the one that is there.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    with writing(f"'{out}'"):
+        replace_file(out, text.encode("utf-8", "replace"))
