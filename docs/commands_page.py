@@ -15,7 +15,7 @@ WIDTH = 88
 GROUPS = {
     "Surveys": ("simulate", "ingest", "withdraw", "compact"),
     "Fits": ("plan", "fit", "resume", "select"),
-    "What a run is for": ("info", "score", "predict", "sample", "export", "plot"),
+    "What a run is for": ("info", "score", "predict", "sample", "export", "plot", "check", "report"),
     "What follows": ("reprocess", "versions", "rollback", "status", "follow"),
 }
 """Those that stand in none come last."""
