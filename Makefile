@@ -6,12 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint format bench bench-peers clean
+.PHONY: demo test test-all lint docs format bench bench-peers clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group deploy --group objects --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group deploy --group objects --group docs --group lint
 	touch $(READY)
 
 demo: $(READY)  ## the main job: simulate, fit on a local cluster, compare with the truth, draw the picture
@@ -32,6 +32,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy dgmmis
 
+docs: $(READY)  ## the guide as HTML, in docs/_build; a reference that leads nowhere is an error
+	$(BIN)/python docs/commands_page.py
+	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/_build
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -43,4 +47,4 @@ bench-peers:  ## environments of the peers, each of its own; needs Python 3.11, 
 	sh tests/benchmarks/make_peers.sh
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo docs/_build .pytest_cache .mypy_cache .ruff_cache
