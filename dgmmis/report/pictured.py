@@ -22,18 +22,19 @@ PIXELS = 1500
 
 
 def convergence_pictures(run: Run) -> Section:
-    """How the fit came to its end."""
-    pictures, notes = [], []
+    """How the fit came to its end, and where its time went."""
     try:
-        from dgmmis.plotting import convergence_figure
+        from dgmmis.plotting import convergence_figure, timeline_figure
 
-        drawn = convergence_figure(run)
-        n = len(run.document.get("history", []))
-        alt = f"Curves over {n} passes: objective, gain and distance from the maximum, {run.document.get('status', '')}"
-        pictures.append(Picture("The passes of the fit, one after the other.", alt, _source(drawn)))
+        curves, times = convergence_figure(run), timeline_figure(run)
     except DgmmisError as error:
-        notes.append(f"The passes are not drawn: {error}")
-    return Section("The passes", pictures=pictures, notes=notes)
+        return Section("The passes", notes=[f"The passes are not drawn: {error}"])
+    n = len(run.document.get("history", []))
+    alt = f"Curves over {n} passes: objective, gain and distance from the maximum, {run.document.get('status', '')}"
+    pictures = [Picture("The passes of the fit, one after the other.", alt, _source(curves))]
+    said = "Where the time of each pass went: computing, reading, joining sums and waiting, the driver."
+    pictures.append(Picture(said, f"Seconds of {n} passes, and shares of what they went to", _source(times)))
+    return Section("The passes", pictures=pictures)
 
 
 def survey_pictures(
@@ -76,12 +77,27 @@ def _drawings(subject: Subject, run: Run, survey: Survey) -> Iterator[tuple[str,
         f"Corner plot of {names}, with {k} components as ellipses",
         with_data(plotting.corner_figure),
     )
+    if data is not None:
+        yield (
+            "the marginals",
+            "Each feature for itself: objects seen, with Poisson errors, and what the model lets expect; beside it the "
+            "population. Bands are one and two standard errors.",
+            f"Histograms of {names}, each beside the density of the population",
+            with_data(plotting.marginals_figure),
+        )
     if data is not None and len(run.features) > 1:
         yield (
             "the residuals",
             "Observed minus expected objects, in units of their errors: without pattern if the model holds.",
             f"Residuals in cells of each pair of {names}",
             with_data(plotting.residuals_figure),
+        )
+    if run.completeness < 1:
+        yield (
+            "the completeness",
+            "What share of the population the survey sees, over two features, against each, and of each component.",
+            f"Maps and curves of completeness over {names}",
+            lambda features, on_rows: plotting.completeness_figure(run, data, survey=survey, features=features),
         )
 
 
