@@ -157,6 +157,8 @@ def test_every_number_is_explained(tmp_path: Path) -> None:
     keys |= {*json.loads((tmp_path / "survey.run" / "fit.json").read_text())}
     lines = [json.loads(line) for line in (tmp_path / "fit.jsonl").read_text().splitlines()]
     keys |= {*(key for line in lines for key in line), *(line["event"] for line in lines)}
+    check = json.loads(ran("check", "survey.run", "--json"))
+    keys |= {*check, *check["tests"][0]} - {"run", "data"}
     keys |= {*json.loads(ran("score", "survey.run", "survey.zarr", "--json"))}
     keys |= {*json.loads(ran("status", "survey.run", "--json")), *json.loads(ran("status", "survey.zarr", "--json"))}
     choice = json.loads(ran("select", "survey.toml", "--components", "1,2", "--json"))
