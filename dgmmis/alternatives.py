@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dgmmis.boundary import AtBoundary, boundary
-from dgmmis.callback import Callback, Callbacks, doing
+from dgmmis.callback import Callback, doing
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue
 from dgmmis.em import Outcome, Status, Stopping
@@ -72,7 +72,7 @@ def fit_side_by_side(
     way: dict[str, Any] = {"survey": survey, "executor": executor, "callbacks": callbacks}
     with prepared(data, abreast, constraints=constraints, **way) as ready:
         readings, sample, observing = ready.passes.readings, ready.sample, ready.passes.observing
-        callback = Callbacks(callbacks)
+        callback = ready.callback
         callback.on_sample(sample)
         drawn: dict[Start, list[Model]] = {}  # which do not depend on the structure
         searches: list[Searching] = []

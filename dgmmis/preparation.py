@@ -1,7 +1,7 @@
 """Preparation: a catalogue, its plan, a sample of its rows, and what they imply, before the first pass."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from dgmmis.readings import Readings
 from dgmmis.steadiness import require_steady
 from dgmmis.subsample import draw_sample
 from dgmmis.survey import Survey
+from dgmmis.telemetry import shown
 
 FLOOR = 1e-10
 """Smallest variance of a covariance, in variances of the data: a component narrower than 1e-5 of it has collapsed."""
@@ -30,11 +31,12 @@ FLOOR = 1e-10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A catalogue ready for passes: with its plan, and a sample of its rows."""
+    """A catalogue ready for passes: with its plan, a sample of its rows, and who hears of them."""
 
     passes: Passes
     sample: Chunk
     plan: Plan
+    callback: Callback
 
 
 @contextmanager
@@ -79,8 +81,11 @@ def prepared(
         observing = Observing(survey, mean_noise(sample))
         readings = Readings(data.references, plan=plan, observing=observing, executor=executor)
         try:
-            with one_blas_thread():  # of what is done between passes the bits must not depend on the number of cores
-                yield Prepared(Passes(readings, observing, constraints), sample, plan)
+            # whoever gives an executor shows what it does
+            with one_blas_thread(), shown(executor, data) if owned else nullcontext(()) as watching:
+                # of what is done between passes the bits must not depend on the number of cores
+                callback = Callbacks([*watching, *callbacks])
+                yield Prepared(Passes(readings, observing, constraints), sample, plan, callback)
         finally:
             readings.close()
     finally:

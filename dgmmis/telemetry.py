@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any
@@ -13,7 +14,9 @@ from dgmmis.account import RECENT, Account, seconds_left
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.chunk import Chunk
 from dgmmis.dashboard.shown import COLUMNS
+from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.under_way import new_run_id
 from dgmmis.density import MOST_FEATURES, pair_counts
 from dgmmis.em import Stopping
 from dgmmis.errors import counted
@@ -63,7 +66,7 @@ class Telemetry(Callback):
 
     def on_start(self, model: Model, max_iter: int, tol: float) -> None:
         if self._page is not None:
-            self._page.begin(model, max_iter, tol)
+            self._page.begin(model, tol)
 
     def on_notice(self, notice: Notice) -> None:
         if self._page is not None:
@@ -95,15 +98,27 @@ class Telemetry(Callback):
         self.on_notice(notice)
 
 
+@contextmanager
+def shown(executor: Executor, data: object) -> Iterator[tuple[Callback, ...]]:
+    """The callback that shows a fit which is no job's to those who look at its cluster; none where nobody can look."""
+    if not (executor.is_watched and isinstance(data, Dataset)):
+        yield ()
+        return
+    account = Account(data.path.stem, new_run_id())
+    account.on_notice(Notice("start", {"run": account.run, "plan": {"n_rows": data.n_rows}, "goes_on": False}))
+    with Telemetry(executor, Callback(), account, schema=data.schema, replays=lambda: False) as telemetry:
+        yield (telemetry,)
+
+
 class RunPage:
     """What is told of a run to those who look at its cluster: at most twice a second, and the last of it always."""
 
     def __init__(self, executor: Executor, account: Account, schema: Schema) -> None:
         self._executor, self._account, self._schema = executor, account, schema
         self.density: dict[str, Any] | None = None
-        self._max_iter, self._tol = 0, 0.0
+        self._tol = 0.0
         self._due, self._n_models = 0.0, 0
-        self._sentence = ""
+        self._sentence, self._has_begun = "", False
         self._recent: dict[str, deque[Record]] = {}
         self._last: dict[str, Step] = {}
         self._round: dict[str, int] = {}
@@ -111,9 +126,10 @@ class RunPage:
         self._points: list[tuple[str, list[float]]] = []
         self._events: list[tuple[float, str, str]] = []
 
-    def begin(self, model: Model, max_iter: int, tol: float) -> None:
+    def begin(self, model: Model, tol: float) -> None:
         """A fit begins, or begins again."""
-        self._max_iter, self._tol = max_iter, tol
+        self._has_begun = True
+        self._tol = tol
         self._last, self._recent, self._points = {}, {}, []
         about = {
             "features": list(self._schema.features[:MOST_FEATURES]),
@@ -167,6 +183,8 @@ class RunPage:
 
     def ended(self, error: BaseException | None) -> None:
         """Nothing follows."""
+        if error is None and not self._has_begun:  # a look at the data, which is no fit
+            return
         status = self._sentence
         if error is not None:
             status = f"{type(error).__name__}: {error}"

@@ -25,15 +25,19 @@ from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.schema import Schema
 from dgmmis.density import BINS, MOST_FEATURES, pair_counts
+from dgmmis.em import Stopping
 from dgmmis.execution.distributed import Distributed
 from dgmmis.execution.serial import Serial
+from dgmmis.fit import evaluate, fit
+from dgmmis.initialize import Start
 from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
-from dgmmis.model_selection import Criterion, select
+from dgmmis.model_selection import Criterion, Fitting, select
 from dgmmis.noise import NoNoise
 from dgmmis.runs import run_job
+from dgmmis.simulate import simulate
 from dgmmis.telemetry import MOST_COMPONENTS, RunPage, Telemetry
 from tests.interrupted import Interrupts, job_at
 from tests.looked_at import answer, link_of, runs_at, session
@@ -295,7 +299,7 @@ def test_messages_are_small(model: Model) -> None:
     executor, features = Noted(), tuple("abcdefg")
     page = RunPage(executor, Account("job", "run"), Schema(features))
     page.density = pair_counts(Chunk(np.random.default_rng(0).normal(size=(5000, 7)), NoNoise()))
-    page.begin(model, 10, 1e-6)
+    page.begin(model, 1e-6)
     ((_, news),) = executor.news
     assert len(news["about"]["features"]) == MOST_FEATURES
     assert sum(len(frame) for frame in dumps(news["density"])) < 40_000
@@ -347,3 +351,20 @@ def test_nothing_is_told_where_nobody_looks(tmp_path: Path) -> None:
     account = Account("job", "run")
     with Telemetry(Serial(), Callback(), account, schema=Schema(("a",)), replays=lambda: False) as telemetry:
         assert telemetry._page is None
+
+
+def test_fits_from_python_are_shown_on_the_client_in_use(watched: Watched, tmp_path: Path) -> None:
+    data = simulate(tmp_path / "python.zarr", "graded", n=3000)
+    n_before, once = len(runs_at(watched.link)), Stopping(max_iter=2)
+    with Client(watched.executor.client.scheduler.address):  # in use from here on
+        found = fit(data, Start(2), stopping=once)
+        evaluate(data, found.model)  # which is no fit
+        choice = select(data, [1, 2], fitting=Fitting(stopping=once))
+    ours = runs_at(watched.link)[n_before:]
+    assert [run["job"] for run in ours] == ["python", "python"]
+    assert [run["status"] for run in ours] == [found.status.value, choice.best.status.value]
+    assert all(run["is_over"] for run in ours)
+    (points,) = ours[0]["candidates"].values()
+    assert points["objective"] == [record.objective for record in found.records]
+    assert set(ours[1]["candidates"]) == {"1 full", "2 full"}
+    assert ours[0]["about"]["features"] == list(data.schema.features)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from math import nan
 from typing import Any
@@ -27,6 +28,7 @@ from dgmmis.plan import Work
 from dgmmis.portrait import Portrait, Portrayed, table_text
 from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
+from dgmmis.telemetry import shown
 
 MOST = 400
 """Models that are compared, at most: what is summed over the objects grows with the square of their number."""
@@ -151,14 +153,19 @@ def select(
     data, fitting = as_catalogue(data), fitting or Fitting()
     criterion = criterion if isinstance(criterion, Criterion) else Criterion(criterion)
     alternatives = check_alternatives(data, components, covariance_types, fitting=fitting, survey=survey)
-    job = _Job(data, fitting, survey, criterion, seed, Callbacks(callbacks))
-    with working(data, sum(of.start.n_components for of in alternatives), survey, executor) as executor:
+    n_components = sum(of.start.n_components for of in alternatives)
+    owned = executor is None
+    with (
+        working(data, n_components, survey, executor) as executor,
+        shown(executor, data) if owned else nullcontext(()) as watching,  # whoever gives an executor shows what it does
+    ):
+        callback = Callbacks([*watching, *callbacks])
+        job = _Job(data, fitting, survey, criterion, seed, callback)
         work = Work.of(data, 1, survey)
         n_starts = fitting.search.n_starts
         for group in abreast(data, alternatives, n_starts, work=work, resources=executor.resources):
             job.fit(group, executor)
         choice = job.chosen(executor, started)
-    for callback in callbacks:
         callback.on_end(choice.best.status.value)
     return choice
 

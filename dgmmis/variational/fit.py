@@ -153,7 +153,8 @@ def variational_fit(
     beliefs.check(k, d)
     options: dict[str, Any] = {"survey": survey, "executor": executor, "callbacks": callbacks}
     with prepared(data, k, constraints=constraints, **options) as ready:
-        passes, callback = ready.passes, Callbacks(callbacks)
+        passes, callback = ready.passes, ready.callback
+        callback.on_sample(ready.sample)
         callback.on_notice(doing("looking for first models"))
         family = _family(beliefs, start, covariance_type, ready.sample)
         firsts = first_models(start, ready.sample, None, seed, n_starts)
