@@ -191,6 +191,8 @@ def test_every_kind_keeps_the_promises(background: Background) -> None:
         assert positions.shape == (200, 1024, 2)
         assert np.all(np.isfinite(positions))
         np.testing.assert_allclose(logsumexp(log_weights, axis=1) - np.log(1024), density, atol=5e-3)
+    unmeasured = background.log_density(np.full_like(points, np.nan), noise)
+    np.testing.assert_allclose(unmeasured, 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("background", [RAMP, NARROW, FixedMixture(MIXTURE)])

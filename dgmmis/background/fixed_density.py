@@ -77,7 +77,7 @@ class FixedDensity:
         self, points: Float[np.ndarray, "n m"], noise: Noise, projection: Float[np.ndarray, "n m d"] | None = None
     ) -> Vector:
         """Log density (n,) of measured points (n, m); an average over QUADRATURE_POINTS positions, but where every
-        feature was measured exactly."""
+        feature was measured exactly, or none."""
         check_features(self.n_features, points, projection)
         out = np.empty(len(points))
         direct = np.zeros(len(points), dtype=bool)
@@ -88,7 +88,9 @@ class FixedDensity:
             out[direct] = np.where(
                 np.all((at >= self.lower) & (at <= self.upper), axis=1), self._log_values(at) - self.log_norm, -np.inf
             )
-        others = np.flatnonzero(~direct)
+        nothing = np.all(np.isnan(points), axis=1)
+        out[nothing] = 0.0  # the integral over all of it, without the error of a quadrature
+        others = np.flatnonzero(~direct & ~nothing)
         for rows in _blocks(others, QUADRATURE_POINTS * self.n_features):
             part = None if projection is None else projection[rows]
             weights = self.posterior(points[rows], noise.take(rows), part, n_points=QUADRATURE_POINTS)[1]

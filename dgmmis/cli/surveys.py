@@ -63,6 +63,7 @@ def simulate(out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
       graded           a selection that fades out, 0 < Omega < 1
       background       clumps on a uniform background
       one-likelihood   all of it at once: own noise, graded selection, gaps, a background
+
     \b
     Example:
       dgmmis simulate survey.zarr --preset graded -n 50000 --seed 1
