@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,13 @@ class _ClassSums:
         return self.partition.sums(chunk)
 
 
+def in_turns(some: Sequence[Sequence[Any]], others: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Groups of two kinds, each in its order, so that of any that follow one another about the same share is of each
+    kind: a worker that takes a share of all has a share of both, not all the rows while another has all the points."""
+    placed = [((place + 0.5) / len(kind), group) for kind in (some, others) for place, group in enumerate(kind)]
+    return [group for _, group in sorted(placed, key=itemgetter(0))]
+
+
 class Readings:
     """Reads the data for the models that go in, and counts how often."""
 
@@ -193,7 +201,7 @@ class Readings:
 
     def __call__(self, members: Sequence[Member]) -> list[Found]:
         """The sums of each member, from one reading."""
-        groups: list[Sequence[Any]] = [*self._groups, *self._unseen_groups(members)]
+        groups = in_turns(self._groups, self._unseen_groups(members))
         shared = Shared(self._run, self.count, tuple(members), self._observing, self._plan.budget_bytes)
         self.count += 1
         partial = self._executor.map_reduce(sums, shared, groups)

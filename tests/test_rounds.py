@@ -20,6 +20,7 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.passes import Passes
 from dgmmis.prior import Constraints
+from dgmmis.readings import in_turns
 from dgmmis.rounds import (
     CLASS_SHARE,
     FIRST_DEPTH,
@@ -294,3 +295,13 @@ def test_a_survey_that_sees_next_to_nothing_of_a_model_is_an_error() -> None:
         with pytest.raises(UnseenError, match="completeness cannot be told from zero"):
             evaluated(ready.passes, far, sample=ready.sample, seed=0)
         assert ready.passes.count > 2
+
+
+@pytest.mark.parametrize(("n_some", "n_others"), [(2, 2), (4, 2), (16, 4), (3, 0), (0, 2), (7, 3)])
+def test_whoever_takes_a_share_of_the_groups_has_rows_and_points(n_some: int, n_others: int) -> None:
+    some, others = [[f"rows {i}"] for i in range(n_some)], [[f"points {i}"] for i in range(n_others)]
+    groups = in_turns(some, others)
+    assert [group for group in groups if "rows" in group[0]] == some  # each kind in its order
+    assert [group for group in groups if "points" in group[0]] == others
+    half = sum("rows" in group[0] for group in groups[: len(groups) // 2])
+    assert abs(half - n_some / 2) <= 1
