@@ -159,6 +159,8 @@ def test_passes_from_a_journal_are_not_fast() -> None:
     assert "left" not in said(activity)
     activity.on_notice(Notice("goes on", {"seconds": 0.1}))
     assert "500 rows/s" in said(activity)
+    activity.on_notice(Notice("begins again", {"message": "from the last model"}, "warning"))
+    assert said(activity) == ""  # those passes are no longer of this fit
 
 
 def test_times_are_for_people() -> None:
