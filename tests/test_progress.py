@@ -22,8 +22,9 @@ from dgmmis import GaussianMixture, GMMis, Model, NotConvergedWarning, Progress,
 from dgmmis.callback import Counting, Notice, doing
 from dgmmis.cli import main
 from dgmmis.cli.operations import Operation
+from dgmmis.errors import span_named
 from dgmmis.progress.activity import Activity
-from dgmmis.progress.words import line, of_activity, span
+from dgmmis.progress.words import line, of_activity
 from tests.nights import JOB, night
 from tests.terminal import Screen, on_terminal
 
@@ -171,7 +172,7 @@ def test_passes_from_a_journal_are_not_fast() -> None:
 
 
 def test_times_are_for_people() -> None:
-    assert [span(s) for s in (0.4, 99, 100, 3599, 3600, 90_000)] == [
+    assert [span_named(s) for s in (0.4, 99, 100, 3599, 3600, 90_000)] == [
         "0 s",
         "99 s",
         "1 min 40 s",
