@@ -284,6 +284,8 @@ def test_a_log_has_the_times_of_each_step(job: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     steps = [line["spent"] for line in lines if line["event"] == "step"]
     assert all(set(KINDS) <= set(one) for one in steps)
+    doing = {line["what"].partition(":")[0] for line in lines if line["event"] == "doing"}
+    assert {"round 0", "looking whether it is a maximum", "judging the imputed points"} <= doing
     written = next(line for line in lines if line["event"] == "written")
     assert written["costs"] == read_run(tmp_path / "a.run").document["costs"]
 
