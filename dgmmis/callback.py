@@ -111,25 +111,6 @@ class History(Callback):
         self.records.append(step.record)
 
 
-class Clocked(Callback):
-    """Adds to each record where the time went since the one before.
-
-    Args:
-        callback: that is told.
-        spent: what was spent on readings of the data so far.
-    """
-
-    def __init__(self, callback: Callback, spent: Callable[[], Spent]) -> None:
-        self._callback, self._spent = callback, spent
-        self._since, self._before = time.perf_counter(), spent()
-
-    def on_step(self, step: Step) -> None:
-        now, so_far = time.perf_counter(), self._spent()
-        record = replace(step.record, spent=(so_far - self._before).within(now - self._since))
-        self._since, self._before = now, so_far
-        self._callback.on_step(replace(step, record=record))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Counting:
     """Tells of the rows that are done, where something goes through them once.
@@ -172,3 +153,23 @@ class Callbacks(Callback):
     def on_end(self, sentence: str) -> None:
         for callback in self._callbacks:
             callback.on_end(sentence)
+
+
+class Clocked(Callbacks):
+    """Adds to each record where the time went since the one before; hands on all else.
+
+    Args:
+        callback: that is told.
+        spent: what was spent on readings of the data so far.
+    """
+
+    def __init__(self, callback: Callback, spent: Callable[[], Spent]) -> None:
+        super().__init__([callback])
+        self._spent = spent
+        self._since, self._before = time.perf_counter(), spent()
+
+    def on_step(self, step: Step) -> None:
+        now, so_far = time.perf_counter(), self._spent()
+        record = replace(step.record, spent=(so_far - self._before).within(now - self._since))
+        self._since, self._before = now, so_far
+        super().on_step(replace(step, record=record))

@@ -34,6 +34,7 @@ __all__ = [
     "nearest_name",
     "rows_named",
     "size_named",
+    "span_named",
 ]
 
 
@@ -160,6 +161,16 @@ class RepairWarning(UserWarning):
 def counted(n: int, what: str, many: str | None = None) -> str:
     """So many of something, for people: of one, of several (`many`; left out: with an s)."""
     return f"{n:,} {what if n == 1 else many or what + 's'}"
+
+
+def span_named(seconds: float) -> str:
+    """A time, for people."""
+    n = round(seconds)
+    if n < 100:
+        return f"{n} s"
+    if n < 3600:
+        return f"{n // 60} min {n % 60:02d} s"
+    return f"{n // 3600} h {n % 3600 // 60:02d} min"
 
 
 def size_named(n_bytes: float) -> str:

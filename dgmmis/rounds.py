@@ -23,8 +23,8 @@ from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
 MOST_POINTS = 1 << 20
-"""Or four times the number N of objects, where that is more: for an error that falls as N^-0.5 of points whose own falls
-as n^-0.75, 10^6 objects behind hard edges want 2 10^6 of them."""
+"""Or four times the number N of objects, where that is more: for an error that falls as N^-0.5 of points whose own
+falls as n^-0.75, 10^6 objects behind hard edges want 2 10^6 of them."""
 
 FIRST_LATENT = 16
 MOST_LATENT = 2048

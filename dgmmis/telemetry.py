@@ -131,6 +131,7 @@ class RunPage:
         self._has_begun = True
         self._tol = tol
         self._last, self._recent, self._points = {}, {}, []
+        self._round, self._repairs = {}, {}
         about = {
             "features": list(self._schema.features[:MOST_FEATURES]),
             "units": list(self._schema.units[:MOST_FEATURES]),

@@ -19,12 +19,20 @@ GUIDE = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MARK = re.compile(r"<!-- (not run|file): (.+?) -->", re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 MEASURED = re.compile(
-    r"\d[\d.,]* (?:s|ms|min|rows/s|kB|MB|GB)\b"
+    r"\d[\d.]* s: \d+% .*"
+    r"|\d[\d.,]* (?:s|ms|min|rows/s|kB|MB|GB)\b"
     r"|(?<![\w.])(?:/[\w.-]+)+"
     r"|\d{4}-\d\d-\d\d(?:T\S+)?"
     r"|\b(?=\S*\d)[0-9a-f]{8,64}\b"
 )
-"""Times, sizes and rates, paths, dates, checksums: what differs by machine and day."""
+"""Times, where they went, sizes and rates, paths, dates, checksums: what differs by machine and day."""
+
+PROGRESS = re.compile(
+    r"\S.*?(?:: [\d,]+(?: of [\d,]+)? rows(?:  .*)?"
+    r"|  (?:\d+ h \d\d min|\d+ min \d\d s|\d+ s)(?:  compiling)?"
+    r"|  elapsed .*)"
+)
+"""A line that is written where something takes more than a second, which it does on a busy machine."""
 
 SPEAKER = """
 import json, sys, traceback
@@ -126,9 +134,10 @@ def anchors(page: Path) -> set[str]:
 def differences(shown: str, got: str) -> list[str]:
     """The lines that a page shows and that did not come so, one right after the other; blank ones do not count.
 
-    A line "..." stands for any number of lines, and so do both ends of what is shown.
+    A line "..." stands for any number of lines, and so do both ends of what is shown. Lines of progress come or do not.
     """
-    came, missing, at = [line for line in got.splitlines() if line.strip()], [], 0
+    came = [line for line in got.splitlines() if line.strip() and not PROGRESS.fullmatch(line)]
+    missing, at = [], 0
     for piece in re.split(r"^\s*\.\.\.\n?", shown, flags=re.M):
         lines = [line for line in piece.splitlines() if line.strip()]
         places = range(at, len(came) - len(lines) + 1)

@@ -317,6 +317,15 @@ def test_one_feature_has_cells_too() -> None:
     assert {"x0 smooth", "x0 chi2", "cells cell"} <= _kinds(goodness_of_fit(one, x))
 
 
+@pytest.mark.parametrize("gaps", [[[1.0, np.nan], [np.nan, 1.0]], [[1.0, np.nan]], [[np.nan, np.nan]]])
+def test_features_that_are_never_measured_together_have_no_cells(gaps: list[list[float]]) -> None:
+    points = MIXTURE.sample(400, 1) * np.resize(gaps, (400, 2))
+    found = goodness_of_fit(MIXTURE, points)
+    assert found.flags == ()
+    assert found.worst == ()
+    json.dumps(found.document(), allow_nan=False)
+
+
 def test_a_store_says_what_its_rows_say(tmp_path: Path) -> None:
     """Chunk by chunk, weights with it; lazily given rows too; twice the same bits."""
     import dask.array

@@ -22,16 +22,18 @@ DOCS = ROOT / "docs"
 LANGUAGES = {"sh", "python", "toml", "text", "{toctree}", "{eval-rst}"}
 SLOW = {
     "docs/arriving.md",
+    "docs/growing-surveys.md",
     "docs/how-to-choose.md",
     "docs/interrupted.md",
     "docs/streams.md",
     "docs/tutorials/cluster.md",
+    "docs/tutorials/first-fit.md",
     "docs/tutorials/nightly-job.md",
     "docs/tutorials/noise.md",
     "docs/tutorials/selection.md",
     "docs/using-a-model.md",
 }
-"""Those that take more than half a minute, or start more than a cluster of their own."""
+"""Those that take long, or start more than a cluster of their own. The front page is always followed."""
 
 RUN = [page for page in GUIDE if any(b.language in ("sh", "python") and not b.not_run for b in blocks(page))]
 
@@ -87,6 +89,9 @@ def test_slow_pages_are_there() -> None:
         ("objects 100", "objects 300", ["objects 100"]),
         ("objects 100", "object 100", ["objects 100"]),
         ("in 3.2 s to /tmp/a.run", "in 900 s to /var/b/a.run", []),
+        ("time  3 s: 61% computing, 9% reading", "time  9.1 s: 50% in the driver, 30% reading", []),
+        ("a 1\nb 2", "a 1\nstarting 2 workers  3 s\nreading: 1 of 7 rows  2 rows/s  about 3 s left\nb 2", []),
+        ("passes  3\nb 2", "passes  3\npass 7  gain 1e-3  5 rows/s  elapsed 9 s  about 3 s left\nb 2", []),
         ("-3.1", "3.1", ["-3.1"]),
     ],
 )

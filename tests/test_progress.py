@@ -22,8 +22,9 @@ from dgmmis import GaussianMixture, GMMis, Model, NotConvergedWarning, Progress,
 from dgmmis.callback import Counting, Notice, doing
 from dgmmis.cli import main
 from dgmmis.cli.operations import Operation
+from dgmmis.errors import span_named
 from dgmmis.progress.activity import Activity
-from dgmmis.progress.words import line, of_activity, span
+from dgmmis.progress.words import line, of_activity
 from tests.nights import JOB, night
 from tests.terminal import Screen, on_terminal
 
@@ -32,6 +33,13 @@ PROGRAM = (sys.executable, "-m", "dgmmis")
 MODEL = Model(GaussianMixture([1.0], [[0.0]], [[[1.0]]]))
 
 ESCAPE = "\x1b"
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs the tests may have none."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +167,12 @@ def test_passes_from_a_journal_are_not_fast() -> None:
     assert "left" not in said(activity)
     activity.on_notice(Notice("goes on", {"seconds": 0.1}))
     assert "500 rows/s" in said(activity)
+    activity.on_notice(Notice("begins again", {"message": "from the last model"}, "warning"))
+    assert said(activity) == ""  # those passes are no longer of this fit
 
 
 def test_times_are_for_people() -> None:
-    assert [span(s) for s in (0.4, 99, 100, 3599, 3600, 90_000)] == [
+    assert [span_named(s) for s in (0.4, 99, 100, 3599, 3600, 90_000)] == [
         "0 s",
         "99 s",
         "1 min 40 s",
@@ -215,8 +225,6 @@ def test_a_terminal_that_gets_narrow_keeps_no_rubble() -> None:
 
 @pytest.mark.parametrize(("variable", "colours", "painted"), [("", True, True), ("NO_COLOR", False, True)])
 def test_colours(variable: str, colours: bool, painted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
     if variable:
         monkeypatch.setenv(variable, "1")
     with terminal(80) as (stream, read):
@@ -235,7 +243,6 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_warnings_stand_above_what_is_painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
     with terminal(80) as (stream, read):
         monkeypatch.setattr(sys, "stderr", stream)
         with Progress(stream, patience=0) as progress:
@@ -245,7 +252,7 @@ def test_warnings_stand_above_what_is_painted(monkeypatch: pytest.MonkeyPatch) -
             progress.on_notice(doing("something else"))
             screen = Screen(80)
             screen.feed(read())
-            assert [re.sub("  0 s", "", one) for one in screen.lines if one] == ["a warning", "something else"]
+            assert [re.sub(r"  \d+ s", "", one) for one in screen.lines if one] == ["a warning", "something else"]
         assert sys.stderr is stream
 
 
@@ -255,8 +262,8 @@ def test_a_fit_on_a_terminal(nights: Path) -> None:
     assert shown.returncode == 0, shown.written
     assert re.search(r"starting \d workers?  \d+ s", shown.written)
     assert "first pass" in shown.written
-    assert shown.longest_silence < 4, shown.pictures  # 1 s, where there is nothing else to do
-    assert shown.pictures[0][0] < 6
+    assert shown.longest_silence < 10, shown.pictures  # 1 s, where there is nothing else to do
+    assert shown.pictures[0][0] < 15  # 2 s, likewise
     lines = shown.screen.lines
     assert "converged: the objective and the parameters have settled" in lines  # and stays
     assert not any("elapsed" in one or one.startswith(("starting", "first pass", "writing")) for one in lines)

@@ -111,6 +111,7 @@ def test_it_says_all_that_there_is_to_say(folder: Path, page: str) -> None:
         assert f"\n{title}\n" in parsed.text.replace("</h2>", "\n") or title in text
     assert run.document["status"] in text
     assert "of 6 tests flagged" in text
+    assert "peak memory" in text
     assert "arcmin" in text
     assert "bootstrap of 2 replicates" in text
     assert "simulated box-with-hole" in text  # the provenance

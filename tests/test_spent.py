@@ -90,9 +90,9 @@ def test_waiting_for_what_is_read_ahead_is_reading() -> None:
     first = run_group(Slow(0.05, 0.0), None, [0]).spent
     assert 0.05 <= first.read < 0.5
     assert first.compute < first.read
-    hidden = run_group(Slow(0.02, 0.06), None, range(6)).spent
-    assert hidden.compute >= 0.36
-    assert 0.02 <= hidden.read < 0.12  # of six readings five were done while others were worked on
+    hidden = run_group(Slow(0.05, 0.15), None, range(6)).spent
+    assert hidden.compute >= 0.9
+    assert 0.05 <= hidden.read < 0.2  # of six readings five were done while others were worked on
     assert hidden.tasks == 1
 
 
@@ -123,7 +123,7 @@ class SlowCallback(Callback):
     """What is done after a pass, as a checkpoint is."""
 
     def on_step(self, step: Step) -> None:
-        time.sleep(0.05)
+        time.sleep(0.25)
 
 
 def test_time_is_put_where_it_was_spent(job: Path) -> None:
@@ -144,8 +144,8 @@ def test_time_is_put_where_it_was_spent(job: Path) -> None:
     assert first.rows == data.n_rows
     assert first.bytes == pytest.approx(sum(reference.nbytes for reference in data.references), rel=0.01)
     assert all(spent.read < 0.05 and spent.rows == 0 for spent in others)  # kept
-    assert all(spent.driver >= 0.05 for spent in others)
-    assert first.driver < 0.05
+    assert all(spent.driver >= 0.25 for spent in others)
+    assert first.driver < 0.25
     before = executor.spent.read - sum(record.spent.read for record in result.records)  # the sample of the rows
     assert before >= 0.05
     assert sum(record.spent.seconds for record in result.records) < seconds
@@ -170,7 +170,7 @@ def test_records_cover_the_time_from_one_to_the_next(job: Path) -> None:
     parsed = read_job(job)
     run_job(parsed, job.parent / "clocked.run", callbacks=[clock])
     whole = clock.at[-1] - clock.at[0]
-    assert sum(record.spent.seconds for record in clock.records[1:]) == pytest.approx(whole, rel=0.02)
+    assert sum(record.spent.seconds for record in clock.records[1:]) == pytest.approx(whole, rel=0.02, abs=0.1)
     assert {record.round for record in clock.records} > {0}
 
 
@@ -284,6 +284,8 @@ def test_a_log_has_the_times_of_each_step(job: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     steps = [line["spent"] for line in lines if line["event"] == "step"]
     assert all(set(KINDS) <= set(one) for one in steps)
+    doing = {line["what"].partition(":")[0] for line in lines if line["event"] == "doing"}
+    assert {"round 0", "looking whether it is a maximum", "judging the imputed points"} <= doing
     written = next(line for line in lines if line["event"] == "written")
     assert written["costs"] == read_run(tmp_path / "a.run").document["costs"]
 

@@ -7,6 +7,7 @@ import click
 
 from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import show_rows, tell
+from dgmmis.cli.pictures import data_of
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 
@@ -31,14 +32,9 @@ def check(run: Path, data: Path | None, level: float, seed: int, allow_code: boo
       dgmmis check survey.run --data other.zarr
     """
     from dgmmis.dataset.checkpoint import read_run
-    from dgmmis.dataset.dataset import Dataset
-    from dgmmis.errors import JobError
 
     fitted = read_run(run, allow_code=allow_code)
-    place = data or fitted.document.get("data")
-    if not place:
-        raise JobError("the run does not say what its data were", do="name the store with --data")
-    dataset = Dataset.open(place)
+    dataset = data_of(fitted, data)
     options: dict[str, Any] = {"survey": fitted.survey(allow_code=allow_code), "level": level, "seed": seed}
     with Operation(as_json=as_json, quiet=quiet) as operation:
         on_rows = operation.counting("checking")

@@ -124,7 +124,8 @@ def plot(
         write_figure(out, figure)
         tell({**document, **about}, as_json)
         return
-    dataset = _data_of(fitted, data, needed=what not in ("corner", "completeness"))
+    needs_data = what not in ("corner", "completeness")
+    dataset = data_of(fitted, data) if needs_data or is_data_there(fitted, data) else None
     options: dict[str, Any] = {"features": features or None, "survey": fitted.survey(allow_code=allow_code)}
     if levels is not None:
         options["levels"] = levels
@@ -170,20 +171,28 @@ def _of_data(
     return figure
 
 
-def _data_of(run: "Run", data: Path | None, *, needed: bool) -> "Dataset | None":
-    """The survey that is asked for, or else that of the run; None where that is not there, and not needed."""
-    from dgmmis.dataset.dataset import Dataset
+def is_data_there(run: "Run", data: Path | None) -> bool:
+    """Whether a survey is asked for, or that of the run is where it was."""
     from dgmmis.dataset.place import place_of
+
+    own = run.document.get("data")
+    return data is not None or (isinstance(own, str) and place_of(own).exists())
+
+
+def data_of(run: "Run", data: Path | None) -> "Dataset":
+    """The survey that is asked for, or else that of the run.
+
+    Raises:
+        JobError: neither is known.
+        StoreError: it is not there.
+    """
+    from dgmmis.dataset.dataset import Dataset
     from dgmmis.errors import JobError
 
-    if data is not None:
-        return Dataset.open(data)
-    own = run.document.get("data")
-    if isinstance(own, str) and (needed or place_of(own).exists()):
-        return Dataset.open(own)
-    if needed:
+    own = data or run.document.get("data")
+    if not own or not isinstance(own, (str, Path)):
         raise JobError("the run does not say what its data were", do="name the store with --data")
-    return None
+    return Dataset.open(own)
 
 
 def require_place_for_picture(path: Path, option: str) -> None:

@@ -1,10 +1,10 @@
 """What the page says of a run."""
 
-import math
 import time
 from html import escape
 
 from dgmmis.dashboard.shown import ShownRun
+from dgmmis.errors import span_named
 
 EVENTS = 200
 """That are listed."""
@@ -41,12 +41,12 @@ def in_words(run: ShownRun | None) -> str:
     if now.get("rows_per_second"):
         parts.append(f"{now['rows_per_second']:,.0f} rows/s")
     if not run.is_over and now.get("seconds_left") is not None:
-        parts.append(f"about {seconds_in_words(now['seconds_left'])} left")
+        parts.append(f"about {span_named(now['seconds_left'])} left")
     if now.get("workers_lost"):
         parts.append(f"{now['workers_lost']:.0f} workers lost")
     silent = time.time() - run.heard
     if not run.is_over and silent > 10:
-        parts.append(f"last heard of {seconds_in_words(silent)} ago")
+        parts.append(f"last heard of {span_named(silent)} ago")
     return f"<p style='margin: 4px 8px; line-height: 1.4; font-size: 14px'>{' · '.join(parts)}</p>"
 
 
@@ -63,12 +63,3 @@ def events(run: ShownRun | None) -> str:
             f"<span style='color: {colour}'>{escape(sentence)}</span></div>"
         )
     return "<b>events</b>" + "".join(lines)
-
-
-def seconds_in_words(seconds: float) -> str:
-    """A time for people, or that it is not known."""
-    if not math.isfinite(seconds):
-        return "not known yet"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -66,6 +66,8 @@ def _cells(
         cells = residuals[i, j]
         for number in np.argsort(values, axis=None, kind="stable")[:NAMED]:
             at = np.unravel_index(number, values.shape)
+            if not cells.pooled[at] > 0:  # of features that are never measured together, say
+                continue
             places = [_between(named[i], edges[i], int(at[0]))]
             if i != j:
                 places.insert(0, _between(named[j], edges[j], int(at[1])))

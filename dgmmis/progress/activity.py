@@ -97,7 +97,7 @@ class Activity(Callback):
             case "goes on":
                 self._replays = False
             case "begins again":
-                self._replays = False
+                self._replays, self.record = False, None
                 self._recent.clear()
             case "arrived":
                 self.arrived.add(values["candidate"])

@@ -1,5 +1,6 @@
 """Stream: what is needed of a place to write to; stand-ins for stderr have no more than that."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,9 +33,11 @@ class WholeLines:
     def __init__(self, stream: Stream, hand_over: Callable[[list[str]], None]) -> None:
         self.stream, self._hand_over = stream, hand_over
         self._rest = ""
+        self._lock = threading.RLock()
 
     def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
+        with self._lock:  # loggers of libraries write from threads of their own
+            *lines, self._rest = (self._rest + text).split("\n")
         if lines:
             self._hand_over(lines)
         return len(text)

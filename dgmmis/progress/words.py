@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dgmmis.callback import Record
+from dgmmis.errors import span_named
 from dgmmis.progress.activity import Activity
 
 NAMED = 3
@@ -44,7 +45,7 @@ def of_record(record: Record) -> list[Said]:
 def of_activity(activity: Activity, now: float) -> list[Said]:
     """What is being done, how far it is, how fast, and how long it may still take."""
     if activity.what:
-        return [Said("", activity.what), Said("", span(now - activity.since)), *_compiling()]
+        return [Said("", activity.what), Said("", span_named(now - activity.since)), *_compiling()]
     if activity.rows is not None:
         return _of_rows(activity, now)
     if activity.record is None:
@@ -52,11 +53,11 @@ def of_activity(activity: Activity, now: float) -> list[Said]:
     said = [*of_fits(activity), *_compiling()]
     if activity.rows_per_second is not None:
         said.append(Said("", f"{activity.rows_per_second:,.0f} rows/s"))
-    said.append(Said("elapsed", span(now - activity.began)))
+    said.append(Said("elapsed", span_named(now - activity.began)))
     left = activity.seconds_left
     if left is not None:
         of_round = " of this round" if activity.is_in_rounds else ""
-        said.append(Said("", f"about {span(max(left, 1))}{of_round} left"))
+        said.append(Said("", f"about {span_named(max(left, 1))}{of_round} left"))
     return said
 
 
@@ -66,11 +67,11 @@ def _of_rows(activity: Activity, now: float) -> list[Said]:
     of = f" of {rows.total:,}" if rows.total else ""
     said = [Said(f"{rows.what}:", f"{rows.done:,}{of} rows"), *_compiling()]
     if rows.share == 1:
-        return [*said, Said("", f"finishing, {span(now - activity.since)}")]
+        return [*said, Said("", f"finishing, {span_named(now - activity.since)}")]
     if rows.per_second is not None:
         said.append(Said("", f"{rows.per_second:,.0f} rows/s"))
     if rows.seconds_left is not None:
-        said.append(Said("", f"about {span(max(rows.seconds_left, 1))} left"))
+        said.append(Said("", f"about {span_named(max(rows.seconds_left, 1))} left"))
     return said
 
 
@@ -101,16 +102,6 @@ def _compiling() -> list[Said]:
 def line(said: Sequence[Said]) -> str:
     """In one line."""
     return "  ".join(map(str, said))
-
-
-def span(seconds: float) -> str:
-    """A time, for people."""
-    n = round(seconds)
-    if n < 100:
-        return f"{n} s"
-    if n < 3600:
-        return f"{n // 60} min {n % 60:02d} s"
-    return f"{n // 3600} h {n % 3600 // 60:02d} min"
 
 
 def clock() -> float:

@@ -175,10 +175,7 @@ def choice_section(subject: Subject) -> Section | None:
             (
                 f"{entry['n_components']} {entry['covariance_type']}{' (best)' if best else ''}",
                 f"{entry['n_parameters']:,}",
-                *(
-                    "-" if value is None else f"{value:,.6f}" if abs(value) < 1e3 else f"{value:,.1f}"
-                    for value in values
-                ),
+                *map(_criterion, values),
                 "-" if best else worse,
                 str(entry.get("status", "")),
             )

@@ -6,7 +6,7 @@ import tomllib
 from dgmmis.report.section import Section, Table
 from dgmmis.report.subject import Subject
 from dgmmis.software import software
-from dgmmis.summary import document_lines
+from dgmmis.summary import cost_lines, document_lines
 
 COSTS = ("n_passes", "seconds", "compile_seconds", "sittings", "rounds", "imputed_points", "imputation_error")
 WORDS = {
@@ -42,7 +42,7 @@ def costs_section(subject: Subject) -> Section:
     document, manifest = subject.document, subject.manifest or {}
     costs = {WORDS.get(name, name): document[name] for name in COSTS if name in document}
     costs = {what: round(value, 3) if isinstance(value, float) else value for what, value in costs.items()}
-    facts = document_lines(costs)
+    facts = document_lines(costs) + ([] if subject.run is None else cost_lines(subject.run))
     facts += [(f"reprocessing: {what}", value) for what, value in document_lines(manifest.get("costs") or {})]
     made = manifest.get("software") or {"dgmmis": document.get("dgmmis", "-")}
     here = software()

@@ -1,18 +1,17 @@
 """Subject: what a report is on, and what there is of it: a run, finished or not, its survey, its choice."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgmmis.chosen import TABLE
+from dgmmis.chosen import TABLE, read_choice
 from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, latest_name, read_run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.place import place_of
 from dgmmis.dataset.under_way import last_checkpoint, unfinished
-from dgmmis.errors import DgmmisError, StoreError
+from dgmmis.errors import DgmmisError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +70,7 @@ class Subject:
             own if data is None else str(data),
             survey,
             why,
-            _choice(place),
+            read_choice(place) if (place / TABLE).is_file() else None,
             manifest,
         )
 
@@ -92,14 +91,3 @@ def _survey(own: str, data: str | Path | None) -> tuple[Dataset | None, str]:
         return Dataset.open(own), ""
     except (DgmmisError, OSError) as error:
         return None, f"The survey '{own}' cannot be read: {error}"
-
-
-def _choice(place: Path) -> Mapping[str, Any] | None:
-    file = place / TABLE
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-        if found is not None and not (isinstance(found, dict) and isinstance(found.get("table"), list)):
-            raise ValueError("no table")
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"'{file}' is damaged", got=error, do="remove it, or select again") from error
-    return found
