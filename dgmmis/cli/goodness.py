@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dgmmis.cli.operations import Operation
+from dgmmis.cli.operations import Operation, page_place
 from dgmmis.cli.output import show_rows, tell
 from dgmmis.cli.pictures import data_of
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
@@ -59,6 +59,7 @@ def check(run: Path, data: Path | None, level: float, seed: int, allow_code: boo
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=page_place,
     help="The HTML file; default: RUN-report.html, in this folder.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
@@ -79,8 +80,6 @@ def report(
       dgmmis report survey.run --data survey.zarr --out survey.html
     """
     out = out or Path(f"{Path(run.name).stem or 'run'}-report.html")
-    if not out.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder '{out.parent}'", param_hint="--out")
     with Operation(as_json=as_json, quiet=quiet) as operation:
         operation.doing("loading")
         from dgmmis.report import report_page, write_report

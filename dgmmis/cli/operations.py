@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PAGES = (".html", ".htm")
 
 
-def _page(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+def page_place(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
     """A page that can be written, as far as one can tell beforehand."""
     if path is not None and path.suffix not in PAGES:
         raise click.BadParameter(f"'{path}' must end in .html", ctx, param)
@@ -35,7 +35,7 @@ performance_report_option = click.option(
     "--performance-report",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.html",
-    callback=_page,
+    callback=page_place,
     help="Write dask's own report of what the cluster did there, whatever ends the command.",
 )
 

@@ -32,9 +32,8 @@ PLACE = PlaceType(path_type=Path)
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, for machines.")(
-        command
-    )
+    words = "Print one JSON document on stdout, and lines of JSON on stderr meanwhile, for machines."
+    command = click.option("--json", "as_json", is_flag=True, help=words)(command)
     command = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
     return click.option("--quiet", is_flag=True, help="No progress on stderr.")(command)
 

@@ -91,7 +91,9 @@ class GoodnessOfFit(Portrayed):
         """What a notebook shows."""
         rows = [("", "p of all", "verdict")]
         rows += [("fails" if one.is_flagged else "", f"{one.corrected:.2g}", one.words) for one in self.verdicts]
-        note = "a true model is flagged as often, at most; one that was fitted to these objects less often"
+        note = (
+            f"of a true model any is, at most, in {100 * self.level:g} % of surveys; of one fitted to these, in fewer"
+        )
         return Portrait(f"Goodness of fit: {self.summary}, {self.n_rows:,} objects", table=tuple(rows), note=note)
 
     def document(self) -> dict[str, Any]:

@@ -194,8 +194,8 @@ def _components(ax: "Axes", own: Averages, shown: Shown) -> None:
     ax.errorbar(np.arange(k), values[:k], yerr=errors[:k], color=LINE, **style, label="components")
     if shown.model.background_fraction > 0:
         ax.errorbar([k], values[k : k + 1], yerr=errors[k : k + 1], color=BACKGROUND, **style, label="background")
-    ax.axhline(values[-1], color=LOSS, lw=0.8, ls="--", label="population")
-    ax.set_title(f"the population: {values[-1]:.4g} ± {errors[-1]:.1g}", loc="left", fontsize=7, color=QUIET)
+    ax.axhline(shown.completeness, color=LOSS, lw=0.8, ls="--", label="population")
+    ax.set_title(f"the population: {shown.completeness:.4g}", loc="left", fontsize=7, color=QUIET)
     ax.set_xlabel("component", fontsize=8)
     ax.set_ylabel("completeness", fontsize=8)
     ax.set_ylim(-0.03, 1.03)

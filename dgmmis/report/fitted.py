@@ -8,7 +8,7 @@ import numpy as np
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.report.section import Section, Table, number, with_error
 from dgmmis.report.subject import Subject
-from dgmmis.summary import document_lines, fit_lines, survey_lines
+from dgmmis.summary import completeness_lines, document_lines, fit_lines, survey_lines
 
 MOST_COVARIANCES = 2000
 """Numbers of covariances in a table; more are in fit.json."""
@@ -126,7 +126,8 @@ def _population(run: Run) -> Iterator[tuple[str, str]]:
     if n is not None:
         yield "objects seen", f"{n:,.6g}"
         if z < 1:
-            yield "completeness", with_error(z, document.get("completeness_error") or None)
+            # the error of Z by the parameters is that of the next line
+            yield completeness_lines(run)[0]
             yield "objects before selection", with_error(n / z, document.get("n_objects_error"))
             if "n_objects_error" in boot:
                 yield "the same, by the bootstrap", with_error(n / z, boot["n_objects_error"])

@@ -43,7 +43,8 @@ def survey_pictures(
     """The model and its survey two features at a time, and what is left over."""
     pictures, notes = [], []
     if survey is None:
-        return Section("Pictures", notes=["The survey of the run is not known: nothing of it is drawn."])
+        why = "The survey of the run is not known" if subject.is_finished else "The fit is not finished"
+        return Section("Pictures", notes=[f"{why}: nothing of the survey is drawn."])
     if subject.data is None:
         notes.append("Without the data the model is drawn alone.")
     features = run.features[:MOST_FEATURES]
