@@ -91,9 +91,8 @@ class GoodnessOfFit(Portrayed):
         """What a notebook shows."""
         rows = [("", "p of all", "verdict")]
         rows += [("fails" if one.is_flagged else "", f"{one.corrected:.2g}", one.words) for one in self.verdicts]
-        note = (
-            f"of a true model any is, at most, in {100 * self.level:g} % of surveys; of one fitted to these, in fewer"
-        )
+        rate = f"{100 * self.level:g} % of surveys"
+        note = f"of a true model any is flagged in {rate} at most; of one that was fitted to these objects, in fewer"
         return Portrait(f"Goodness of fit: {self.summary}, {self.n_rows:,} objects", table=tuple(rows), note=note)
 
     def document(self) -> dict[str, Any]:
