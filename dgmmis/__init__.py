@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dgmmis.callback import Step as Step
     from dgmmis.costs import Costs as Costs
     from dgmmis.dataset.arrays import ArrayDataset as ArrayDataset
+    from dgmmis.dataset.checkpoint import Run as Run
     from dgmmis.dataset.checkpoint import read_run as read_run
     from dgmmis.dataset.dataset import Dataset as Dataset
     from dgmmis.deconvolution import TrueValues as TrueValues
@@ -161,6 +162,7 @@ _HOMES = {
     "Reduction": "dgmmis.reduction",
     "RepairWarning": "dgmmis.errors",
     "SavedModel": "dgmmis.interchange",
+    "Run": "dgmmis.dataset.checkpoint",
     "Search": "dgmmis.search",
     "Selection": "dgmmis.selection",
     "SharedNoise": "dgmmis.noise",

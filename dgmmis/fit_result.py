@@ -87,6 +87,7 @@ class Fit(Portrayed):
         if self.completeness < 1:
             error = f"(at these parameters known to {self.completeness_error:.1g})"
             lines.append(("completeness", f"{self.completeness:.5g} {error}"))
+            lines.append(("objects before selection", f"{self.n_samples / self.completeness:,.0f}"))
         lines += [("note", sentence) for sentence in self.repairs]
         return replace(model, title=model.title.replace("Model", "Fit", 1), lines=(*lines, *model.lines))
 

@@ -194,7 +194,7 @@ def test_a_run_that_did_not_converge_says_so(folder: Path, tmp_path: Path) -> No
     run_job(parse_job(text, folder / "hole.toml"), tmp_path / "short.run")
     page, short = report_page(tmp_path / "short.run")
     assert short["status"].startswith("stopped at max_iter before it converged")
-    between = page[page.index('<section id="how-it-converged"') : page.index('<section id="what-was-fitted"')]
+    between = page[page.index('<section id="how-it-converged"') : page.index('<section id="the-passes"')]
     assert f"<li>{short['status']}" in between
     _is_whole(page)
 

@@ -41,8 +41,8 @@ it follows (`stream`)."""
 
 DESCRIBED = "fit.json"
 
-TOLD = ("data", "status", "log_likelihood", "n_samples", "completeness", "n_objects", "n_objects_error", "n_passes")
-"""What a notebook shows of a run's document."""
+TOLD = (("data", "data"), ("status", "status"), ("passes over the data", "n_passes"))
+"""What a notebook shows of a run's document as it stands there."""
 
 VERSIONS, LATEST = "versions", "latest"
 """Of a model store (`model_store`): the folder of its runs, and the file that names the one that holds."""
@@ -108,8 +108,15 @@ class Run(Portrayed):
         parameters = (mixture.weights, mixture.means, mixture.covariances)
         errors = document.get("standard_errors")
         table, note = component_rows(*parameters, names=names, errors=np.asarray(errors["means"]) if errors else None)
-        known = ((what.replace("_", " "), document[what]) for what in TOLD if document.get(what) is not None)
-        lines = [(what, f"{value:.7g}" if isinstance(value, float) else str(value)) for what, value in known]
+        lines = [(what, str(document[key])) for what, key in TOLD if document.get(key) is not None]
+        n, likelihood = document.get("n_samples"), document.get("log_likelihood")
+        if n is not None and likelihood is not None:
+            lines.append(("log-likelihood", f"{likelihood:.7g} per object, {n:,.6g} objects"))
+        if n is not None and self.completeness < 1:
+            error = document.get("n_objects_error")
+            lines.append(("completeness", f"{self.completeness:.5g}"))
+            number = f"{n / self.completeness:,.0f}" + ("" if error is None else f" ± {error:,.0f}")
+            lines.append(("objects before selection", number))
         return Portrait(
             f"Run: {mixture.n_components} components",
             lines=(*lines, *self.model.portrait().lines),

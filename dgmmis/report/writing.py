@@ -60,12 +60,12 @@ def _page(subject: Subject, seed: int, allow_code: bool, on_rows: OnRows) -> tup
     sections: list[Section] = []
     if run is not None:
         survey, found, why_not = _judged(subject, run, seed, allow_code, on_rows)
-        sections += [goodness_section(found, why_not), convergence_section(subject, run), model_section(subject, run)]
-        sections.append(data_section(subject))
+        sections += [parameter_section(run), goodness_section(found, why_not)]
+        sections.append(survey_pictures(subject, run, survey, on_rows=on_rows))
         choice = choice_section(subject)
         sections += [] if choice is None else [choice]
-        sections.append(parameter_section(run))
-        sections += [survey_pictures(subject, run, survey, on_rows=on_rows), convergence_pictures(run)]
+        sections += [model_section(subject, run), data_section(subject)]
+        sections += [convergence_section(subject, run), convergence_pictures(run)]
     else:
         sections.append(data_section(subject))
     sections += [costs_section(subject), again_section(subject), meaning_section()]
@@ -78,7 +78,8 @@ def _page(subject: Subject, seed: int, allow_code: bool, on_rows: OnRows) -> tup
         "flags": None if found is None else list(found.flags),
         "pictures": sum(len(section.pictures) for section in sections),
     }
-    return page(f"Report: {name}", status, sections, footer=footer), short
+    said = status if found is None else f"{status}; goodness of fit: {found.summary}"
+    return page(f"Report: {name}", said, sections, footer=footer), short
 
 
 def _judged(
