@@ -32,6 +32,7 @@ SLOW = {
     "docs/tutorials/noise.md",
     "docs/tutorials/selection.md",
     "docs/using-a-model.md",
+    "docs/watching.md",
 }
 """Those that take long, or start more than a cluster of their own. The front page is always followed."""
 

@@ -466,7 +466,7 @@ def test_a_notebook_has_one_table(tmp_path: Path) -> None:
     assert [one["output_type"] for one in outputs] == ["display_data"], outputs
     html = outputs[0]["data"]["text/html"]
     assert html.startswith('<table class="dgmmis-progress">')
-    assert "<th>objective</th>" in html
+    assert "objective" in html  # in the table, or in a sentence below it where the fit was quick
     assert "converged: the objective and the parameters have settled" in html  # which came last
 
 

@@ -136,6 +136,7 @@ def test_flags_come_first(folder: Path, tmp_path: Path) -> None:
     assert "feature x: " in first
 
 
+@pytest.mark.slow
 def test_the_same_run_has_the_same_report(folder: Path, page: str) -> None:
     assert report_page(folder / "hole.run")[0] == page
 
@@ -189,6 +190,7 @@ def test_names_are_no_markup(hostile_page: str) -> None:
     assert f"</pre>{HOSTILE[0]}" in parsed.text
 
 
+@pytest.mark.slow
 def test_a_run_that_did_not_converge_says_so(folder: Path, tmp_path: Path) -> None:
     text = (folder / "hole.toml").read_text().replace("max_iter = 1000", "max_iter = 2").replace("bootstrap = 2\n", "")
     run_job(parse_job(text, folder / "hole.toml"), tmp_path / "short.run")

@@ -14,7 +14,7 @@ from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.reference import ChunkReference, array_folder, array_tails, open_array
 from dgmmis.dataset.rounding import rounding_error
 from dgmmis.dataset.schema import Schema
-from dgmmis.errors import StoreError
+from dgmmis.errors import StoreError, counted
 from dgmmis.portrait import Portrait, Portrayed
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Dataset(Portrayed):
 
     def portrait(self) -> Portrait:
         """What a notebook shows: what stands in the store's documents, without reading rows."""
-        schema, segments = self.schema, f"{len(self.segments)} segment{'s' * (len(self.segments) != 1)}"
+        schema, segments = self.schema, counted(len(self.segments), "segment")
         lines = [
             ("path", str(self.path)),
             ("rows", f"{self.n_rows:,} in {segments}, {len(self.references)} chunks"),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dgmmis.errors import counted
 from dgmmis.goodness.cell import Cell
 from dgmmis.goodness.residuals import Residuals
 from dgmmis.goodness.uniformity import Uniformity
@@ -95,8 +96,11 @@ def of_cells(worst: Sequence[Cell], judge: "Judge") -> Verdict:
 
 def of_impossible(n: int) -> Verdict:
     """Objects where none could have been seen: no matter of chance."""
-    named = f"{n:,} object{'s' if n > 1 else ''}"
-    words = f"selection: {named} where the survey could not have seen any" if n else "selection: zero at no object"
+    words = (
+        f"selection: {counted(n, 'object')} where the survey could not have seen any"
+        if n
+        else "selection: zero at no object"
+    )
     return Verdict("selection", "possible", float(n), 0, 0.0 if n else 1.0, 0.0 if n else 1.0, n > 0, words)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.dataset.checkpoint import Run
+from dgmmis.errors import counted
 from dgmmis.report.section import Section, Table, number, with_error
 from dgmmis.report.subject import Subject
 from dgmmis.summary import completeness_lines, document_lines, fit_lines, survey_lines
@@ -20,7 +21,7 @@ def model_section(subject: Subject, run: Run) -> Section:
     """The model, and how the survey came to be."""
     mixture, background = run.model.mixture, run.model.background
     k, d = mixture.means.shape
-    facts = [("model", f"{k} Gaussian component{'s' if k > 1 else ''} of {d} feature{'s' if d > 1 else ''}")]
+    facts = [("model", f"{counted(k, 'Gaussian component')} of {counted(d, 'feature')}")]
     facts.append(("background", "none" if background is None else _kind(background)))
     if run.model.cutoff is not None:
         facts.append(("cutoff", f"{run.model.cutoff:g} sigma"))
@@ -57,13 +58,18 @@ def data_section(subject: Subject) -> Section:
         for column in about["columns"]
     ]
     tables = [Table("What was measured", ("value", "from", "to", "missing"), columns)]
-    sources = [
-        (str(i + 1), "; ".join(f"{what.strip()} {value}".strip() for what, value in document_lines(entry)))
-        for i, entry in enumerate(data.provenance)
-    ]
-    if sources:
-        tables.append(Table("Where the rows came from", ("", "source, with its checksum where known"), sources))
+    if data.provenance:
+        tables.append(sources_table("Where the rows came from", data.provenance))
     return Section("The data", facts=facts, notes=notes, tables=tables)
+
+
+def sources_table(caption: str, entries: Sequence[Mapping[str, Any]]) -> Table:
+    """Where rows came from, a line for each source."""
+    rows = [
+        (str(number), "; ".join(f"{what.strip()} {value}".strip() for what, value in document_lines(entry)))
+        for number, entry in enumerate(entries, 1)
+    ]
+    return Table(caption, ("", "source, with its checksum where known"), rows)
 
 
 def _inputs_note(subject: Subject) -> list[str]:

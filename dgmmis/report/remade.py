@@ -3,6 +3,7 @@
 import shlex
 import tomllib
 
+from dgmmis.report.fitted import sources_table
 from dgmmis.report.section import Section, Table
 from dgmmis.report.subject import Subject
 from dgmmis.software import software
@@ -79,11 +80,7 @@ def again_section(subject: Subject) -> Section:
         texts.append(("The job file, as it was; its relative paths are from where it was", subject.job))
     tables = []
     if subject.manifest is not None:
-        inputs = [
-            (str(i + 1), "; ".join(f"{what.strip()} {value}".strip() for what, value in document_lines(entry)))
-            for i, entry in enumerate(subject.manifest.get("inputs") or [])
-        ]
-        tables.append(Table("Inputs of this version", ("", "source, with its checksum where known"), inputs))
+        tables.append(sources_table("Inputs of this version", subject.manifest.get("inputs") or []))
     return Section("How to do it again", facts=facts, tables=tables, texts=texts)
 
 
