@@ -305,14 +305,6 @@ def test_a_report_of_no_scheduler_is_refused_before_work(job: Path, tmp_path: Pa
         connect(ClusterSpec("auto", performance_report=page), small=True)
 
 
-def test_predictions_have_none(job: Path, run: Run, tmp_path: Path) -> None:
-    command = ["predict", str(job.with_suffix(".run")), str(job.parent / "survey.zarr"), str(tmp_path / "p.zarr")]
-    done = CliRunner().invoke(program, [*command, "--performance-report", str(tmp_path / "page.html")])
-    assert isinstance(done.exception, RefusedError)
-    assert "predictions are made in this process" in str(done.exception)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_page_that_cannot_be_is_refused(job: Path, tmp_path: Path) -> None:
     for page, what in (("page.txt", "must end in .html"), ("nowhere/page.html", "there is no folder")):
         done = CliRunner().invoke(program, ["fit", str(job), "--performance-report", str(tmp_path / page)])

@@ -31,18 +31,15 @@ def page_place(ctx: click.Context, param: click.Parameter, path: Path | None) ->
     return path
 
 
-performance_report_option = click.option(
-    "--performance-report",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.html",
-    callback=page_place,
-    help="Write dask's own report of what the cluster did there, whatever ends the command.",
-)
-
-
 def operators(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options."""
-    command = performance_report_option(command)
+    command = click.option(
+        "--performance-report",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE.html",
+        callback=page_place,
+        help="Write dask's own report of what the cluster did there, whatever ends the command.",
+    )(command)
     command = click.option(
         "--metrics",
         type=click.Path(path_type=Path, dir_okay=False),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dgmmis.cli.operations import Operation, performance_report_option
+from dgmmis.cli.operations import Operation
 from dgmmis.cli.output import tell
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
@@ -50,14 +50,12 @@ def score(run: Path, data: Path, allow_code: bool, as_json: bool, quiet: bool) -
     "was: `tail_probability`, uniform from 0 to 1 if the model holds.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
-@performance_report_option
 @allow_code_option
 @common
 def predict(
     run: Path,
     data: Path,
     out: Path,
-    performance_report: Path | None,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -74,13 +72,6 @@ def predict(
       dgmmis predict survey.run survey.zarr labels.zarr
       dgmmis predict survey.run survey.zarr true.zarr --true-values --outliers
     """
-    from dgmmis.errors import RefusedError
-
-    if performance_report is not None:
-        raise RefusedError(
-            "a performance report is of dask's scheduler, and predictions are made in this process, without one",
-            do='leave it out; `dgmmis fit` of a job with [cluster] kind = "local" has one',
-        )
     with Operation(as_json=as_json, quiet=quiet) as operation:
         on_batch = operation.counting("predicting")
         from dgmmis.prediction import predict_run

@@ -92,7 +92,7 @@ class Distributed:
                 return self.client.get(layers, last, retries=RETRIES, sync=False)
 
         result: Partial = self._watch.answer(submit, tasks)
-        self.spent += result.spent.over(time.perf_counter() - began, max(1, len(self._threads())))
+        self.spent += result.spent.over(time.perf_counter() - began, max(1, len(self._known)))
         return result
 
     def _pass(
@@ -105,10 +105,10 @@ class Distributed:
         addresses = self._threads()
         keys = [f"pass-{token}-{number}" for number in range(len(groups))]
         items: dict[str, Sequence[Any]] = dict(zip(keys, groups, strict=True))
-        share = math.ceil(len(groups) / max(1, len(addresses)))  # consecutive groups to one worker, as in every pass
         of_worker: dict[str, dict[str, Any]] = {}
         for number, (key, group) in enumerate(items.items()):
-            address = addresses[number // share] if addresses else ""
+            # consecutive groups to one worker, as in every pass
+            address = addresses[number * len(addresses) // len(groups)] if addresses else ""
             of_worker.setdefault(address, {})[key] = (_run, function, broadcast, group)
         for place, (address, of_place) in enumerate(of_worker.items()):
             layers[f"pass-{token}-on-{place}"] = _pinned(of_place, address)

@@ -1,10 +1,11 @@
 """LogLines: plain lines, for a file or a pipe."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from dgmmis.progress.activity import Activity
 from dgmmis.progress.stream import Stream
-from dgmmis.progress.words import line, of_activity
+from dgmmis.progress.words import Said, line, of_activity
 
 INTERVAL = 2.0
 """Seconds between lines while there is news."""
@@ -47,6 +48,12 @@ class LogLines:
     def say(self, text: str) -> None:
         """A line of its own."""
         self._write(text)
+
+    def end(self, last: Sequence[Said], sentence: str) -> None:
+        """The last pass, and how the fit ended."""
+        for text in (line(last), sentence):
+            if text:
+                self.say(text)
 
     def clear(self) -> None:
         """Nothing: lines stay."""

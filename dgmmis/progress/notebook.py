@@ -1,6 +1,8 @@
 """Notebook: one table below a cell, which follows what goes on."""
 
 import builtins
+import warnings
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -29,6 +31,7 @@ class Notebook:
         self._last: list[Said] = []
         self._sentences: list[str] = []
         self._handle: Any = None
+        self._has_failed = False
 
     def show(self, activity: Activity, now: float) -> None:
         """Bring the table up to date, if it is time to."""
@@ -44,10 +47,24 @@ class Notebook:
         self._sentences.append(text)
         self._display()
 
+    def end(self, last: Sequence[Said], sentence: str) -> None:
+        """The last pass as the table that stays, and how the fit ended."""
+        self._last = [*last] or self._last
+        self.say(sentence)
+
     def clear(self) -> None:
         """Nothing: the last table stays."""
 
     def _display(self) -> None:
+        if self._has_failed:
+            return
+        try:
+            self._update()
+        except Exception as error:  # a browser that has gone, say: no reason to end the work
+            self._has_failed = True
+            warnings.warn(f"progress is not shown any more: {error!r}", RuntimeWarning, stacklevel=2)
+
+    def _update(self) -> None:
         from IPython.display import HTML, display
 
         rows = "".join(f"<tr><th>{escape(one.name)}</th><td>{escape(one.value)}</td></tr>" for one in self._last)

@@ -3,7 +3,7 @@
 import contextvars
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
@@ -15,7 +15,7 @@ from dgmmis.progress.log_lines import LogLines
 from dgmmis.progress.notebook import Notebook, is_notebook
 from dgmmis.progress.stream import Stream, WholeLines
 from dgmmis.progress.terminal import Terminal, is_terminal
-from dgmmis.progress.words import clock, line, of_record
+from dgmmis.progress.words import Said, clock, of_record
 
 PATIENCE = 1.0
 """Seconds before anything is shown."""
@@ -32,6 +32,9 @@ class Place(Protocol):
 
     def say(self, text: str) -> None:
         """Something that stays."""
+
+    def end(self, last: Sequence[Said], sentence: str) -> None:
+        """A fit has ended: its last pass, if it is to be shown, and how."""
 
     def clear(self) -> None:
         """Take away what does not stay."""
@@ -66,6 +69,7 @@ class Progress(Callback):
         self._others: WholeLines | None = None
 
     def __enter__(self) -> "Progress":
+        self._closed.clear()
         # a notebook tells by the context below which cell something is shown
         run = contextvars.copy_context().run
         self._thread = threading.Thread(target=run, args=(self._tick,), name="dgmmis-progress", daemon=True)
@@ -119,9 +123,8 @@ class Progress(Callback):
     def on_end(self, sentence: str) -> None:
         with self._lock:
             if self._record is not None and clock() - self._activity.began >= self._patience:
-                if self._activity.n_fits is None:
-                    self._place.say(line(of_record(self._record)))
-                self._place.say(sentence)
+                last = of_record(self._record) if self._activity.n_fits is None else []
+                self._place.end(last, sentence)
             self._record = None
             self._activity.on_end(sentence)
 

@@ -13,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 
 from dgmmis.progress.activity import Activity
 from dgmmis.progress.stream import Stream
-from dgmmis.progress.words import Said, of_activity, of_fits
+from dgmmis.progress.words import Said, line, of_activity, of_fits
 
 INTERVAL = 0.1
 """Seconds between two pictures."""
@@ -63,6 +63,12 @@ class Terminal:
         """Something that stays, above what is painted over."""
         self._write(self._erasing() + text + "\n")
         self._painted = []
+
+    def end(self, last: Sequence[Said], sentence: str) -> None:
+        """The last pass, and how the fit ended."""
+        for text in (line(last), sentence):
+            if text:
+                self.say(text)
 
     def clear(self) -> None:
         """Take away what is painted."""

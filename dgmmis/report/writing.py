@@ -1,6 +1,7 @@
 """report_page(), write_report(): all that there is to say of a run."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,35 @@ def report_page(
         JobError: a background that is a function, and that is not allowed.
     """
     subject = Subject.of(path, data, allow_code=allow_code)
+    run, on_rows = subject.run, on_rows or (lambda what: lambda done, total: None)
+    seen = None
+    if run is not None:
+        survey, found, why_not = _judged(subject, run, seed, allow_code, on_rows)
+        seen = _Seen(found, why_not, survey_pictures(subject, run, survey, on_rows=on_rows))
     try:
-        return _page(subject, seed, allow_code, on_rows or (lambda what: lambda done, total: None))
+        return _page(subject, seen)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, DgmmisError):
             raise
         raise StoreError(f"the document of '{path}' is damaged", got=repr(error), do="fit it again") from error
 
 
-def _page(subject: Subject, seed: int, allow_code: bool, on_rows: OnRows) -> tuple[str, dict[str, Any]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What a run and its survey show together: goodness of fit, or why there is none, and pictures."""
+
+    found: GoodnessOfFit | None
+    why_not: str
+    pictures: Section
+
+
+def _page(subject: Subject, seen: _Seen | None) -> tuple[str, dict[str, Any]]:
     run, document = subject.run, subject.document
     status = str(document.get("status") or "not finished, and without a checkpoint yet")
-    found: GoodnessOfFit | None = None
+    found = None if seen is None else seen.found
     sections: list[Section] = []
-    if run is not None:
-        survey, found, why_not = _judged(subject, run, seed, allow_code, on_rows)
-        sections += [parameter_section(run), goodness_section(found, why_not)]
-        sections.append(survey_pictures(subject, run, survey, on_rows=on_rows))
+    if run is not None and seen is not None:
+        sections += [parameter_section(run), goodness_section(found, seen.why_not), seen.pictures]
         choice = choice_section(subject)
         sections += [] if choice is None else [choice]
         sections += [model_section(subject, run), data_section(subject)]
