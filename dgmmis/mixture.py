@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dgmmis.errors import DataError, ShapeError
+from dgmmis.errors import DataError, ShapeError, counted
 from dgmmis.linalg import LOG_TWO_PI, logsumexp, require_positive_definite, symmetrize, unpack
 from dgmmis.noise import Noise, parse_noise
 from dgmmis.portrait import Portrait, Portrayed, component_rows, components_drawing, numbers_text
@@ -67,14 +67,18 @@ class GaussianMixture(Portrayed):
 
     def __repr__(self) -> str:
         weights = numbers_text(np.sort(self.weights)[::-1])
-        return f"GaussianMixture({self.n_components} components of {self.n_features} features, weights {weights})"
+        return f"GaussianMixture({self._counts}, weights {weights})"
+
+    @property
+    def _counts(self) -> str:
+        return f"{counted(self.n_components, 'component')} of {counted(self.n_features, 'feature')}"
 
     def portrait(self) -> Portrait:
         """What a notebook shows."""
         parameters = (self.weights, self.means, self.covariances)
         table, note = component_rows(*parameters)
-        title = f"GaussianMixture: {self.n_components} components of {self.n_features} features"
-        return Portrait(title, table=table, drawing=components_drawing(*parameters), note=note)
+        drawn = components_drawing(*parameters)
+        return Portrait(f"GaussianMixture: {self._counts}", table=table, drawing=drawn, note=note)
 
     @property
     def n_components(self) -> int:

@@ -173,7 +173,7 @@ def _start(job: Job, under_way: UnderWay, plan: Plan, executor: Executor) -> Not
         "out": str(under_way.out),
         "plan": asdict(plan),
         "software": software(),
-        **{what.replace(" ", "_"): where for what, where in executor.about() if what != "its menu"},
+        **{what.replace(" ", "_"): where for what, where in executor.about() if what != "in its menu"},
     }
     return Notice("start", values)
 

@@ -153,7 +153,7 @@ def test_fits_runs_and_choices(store: Path, tmp_path: Path) -> None:
     run = read_run(tmp_path / "a.run")
     assert "<x> [mag]" in said(run)  # escaped, and so come back
     assert " ± " in said(run)
-    assert repr(run) == f"Run(1 components of <x>, y & z: {found.status.value})"
+    assert repr(run) == f"Run(1 component of <x>, y & z: {found.status.value})"
 
 
 def test_text_of_others_is_escaped() -> None:

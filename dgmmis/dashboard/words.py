@@ -41,7 +41,8 @@ def in_words(run: ShownRun | None) -> str:
     if now.get("rows_per_second"):
         parts.append(f"{now['rows_per_second']:,.0f} rows/s")
     if not run.is_over and now.get("seconds_left") is not None:
-        parts.append(f"about {span_named(now['seconds_left'])} left")
+        of_round = " of this round" if last and last["completeness_error"] > 0 else ""  # others may come
+        parts.append(f"about {span_named(max(now['seconds_left'], 1))}{of_round} left")
     if now.get("workers_lost"):
         parts.append(f"{now['workers_lost']:.0f} workers lost")
     silent = time.time() - run.heard

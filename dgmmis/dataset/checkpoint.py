@@ -20,7 +20,7 @@ from dgmmis.dataset.disk import writing
 from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import document_bytes, replace_document, replace_file
 from dgmmis.dataset.survey_store import SurveyRecord, class_arrays, classes_from
-from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError, UnreachableError
+from dgmmis.errors import DataError, DgmmisError, JobError, ShapeError, StoreError, UnreachableError, counted
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Moments
@@ -98,8 +98,8 @@ class Run(Portrayed):
         return float(self.document.get("completeness", 1.0))
 
     def __repr__(self) -> str:
-        k, features = self.model.mixture.n_components, ", ".join(self.features)
-        return f"Run({k} components of {features}: {self.document.get('status', 'no status')})"
+        components, features = counted(self.model.mixture.n_components, "component"), ", ".join(self.features)
+        return f"Run({components} of {features}: {self.document.get('status', 'no status')})"
 
     def portrait(self) -> Portrait:
         """What a notebook shows."""
@@ -118,7 +118,7 @@ class Run(Portrayed):
             number = f"{n / self.completeness:,.0f}" + ("" if error is None else f" ± {error:,.0f}")
             lines.append(("objects before selection", number))
         return Portrait(
-            f"Run: {mixture.n_components} components",
+            f"Run: {counted(mixture.n_components, 'component')}",
             lines=(*lines, *self.model.portrait().lines),
             table=table,
             drawing=components_drawing(*parameters, names=names),

@@ -90,7 +90,7 @@ class Dataset(Portrayed):
         schema, segments = self.schema, counted(len(self.segments), "segment")
         lines = [
             ("path", str(self.path)),
-            ("rows", f"{self.n_rows:,} in {segments}, {len(self.references)} chunks"),
+            ("rows", f"{self.n_rows:,} in {segments}, {counted(len(self.references), 'chunk')}"),
             ("bytes", f"{self.nbytes:,} once loaded, kept as {schema.storage}"),
             ("noise", schema.noise),
             ("weights", "a weight for each row" if schema.weighted else "none"),

@@ -148,7 +148,7 @@ class Distributed:
         if not page or not link.endswith("/status"):  # a link of one's own may lead through anything
             return [*there, ("dashboard", link)]
         root = link.removesuffix("/status").removesuffix(prefix)  # dask's link is without it, one's own may be with it
-        return [*there, ("dashboard", f"{root}{prefix}/{page}"), ("its menu", "dask's own pages")]
+        return [*there, ("dashboard", f"{root}{prefix}/{page}"), ("in its menu", "dask's own pages")]
 
     def survived(self) -> Survived:
         return self._losses.counted()
