@@ -301,7 +301,7 @@ def imported() -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {"dgmmis"}
+    return found - set(sys.stdlib_module_names) - {"dgmmis"} - OF_NOTEBOOKS
 
 
 def declared() -> dict[str, list[str]]:
@@ -315,8 +315,13 @@ DISTRIBUTION = {
     "dask_jobqueue": "dask-jobqueue",
     "llvmlite": "numba",
     "prometheus_client": "prometheus-client",
+    "tornado": "distributed",
 }
-"""Of a name that is imported, where they differ; llvmlite comes with numba, of one version of it."""
+"""Of a name that is imported, where they differ; llvmlite comes with numba, tornado with distributed, of a version that
+fits."""
+
+OF_NOTEBOOKS = {"IPython"}
+"""What is imported only where it is running already."""
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -254,7 +254,7 @@ def test_the_command(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.arange(20.0), id=np.arange(20))
     ingest(tmp_path / "t.npz", path, Columns(features=("x",), row_id="id"))
     rows.write_text("3\n4\n99\n")
-    command = [sys.executable, "-m", "dgmmis", "withdraw", str(path), "--rows", str(rows)]
+    command = [sys.executable, "-m", "dgmmis", "withdraw", str(path), "--rows", str(rows), "--quiet"]
     code, message = said(command)
     assert code == 65
     assert "have the row ids 99. Check the list" in message

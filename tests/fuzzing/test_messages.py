@@ -101,7 +101,8 @@ def test_commands_say_one_sentence_and_the_right_code(place: Path, line: str, co
     assert done.stderr.strip()
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    assert "Error: " in done.stderr or done.stderr.startswith("dgmmis: ")
+    # on a slow machine it has said what it was doing before
+    assert re.search(r"^(Error|dgmmis): ", done.stderr, re.MULTILINE)
 
 
 def test_debug_shows_the_traceback(place: Path) -> None:
