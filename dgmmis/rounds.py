@@ -22,9 +22,9 @@ from dgmmis.scoring import chunk_information, score_products
 from dgmmis.selection import Injections
 
 FIRST_POINTS = 1 << 13
-MOST_POINTS = 1 << 20
-"""Or four times the number N of objects, where that is more: for an error that falls as N^-0.5 of points whose own
-falls as n^-0.75, 10^6 objects behind hard edges want 2 10^6 of them."""
+MOST_POINTS, WANTED = 1 << 20, 800
+"""Or WANTED N^(2/3) for N objects, where that is more: the error of points falls as n^-0.75 (CONVERGENCE), that of the
+parameters as N^-0.5; 10^6 objects behind hard edges want some 3 10^6 points."""
 
 FIRST_LATENT = 16
 MOST_LATENT = 2048
@@ -179,7 +179,7 @@ class Resolution:
         """
         assert self._partition is not None
         effort, n = self._effort, last.n_samples
-        most = max(MOST_POINTS, 1 << math.ceil(math.log2(4 * n + 1)))
+        most = max(MOST_POINTS, 1 << math.ceil(math.log2(WANTED * n ** (0.5 / CONVERGENCE) + 1)))
         fixed = isinstance(self._passes.observing.survey.selection, Injections)
         wanted, lacking = effort, False
         if fixed or imprecision is None:
