@@ -18,7 +18,7 @@ MOST_FEATURES = 6
 """In a picture."""
 
 PIXELS = 1500
-"""Of the wider side of a picture, at most: a sheet of A4 at 200 to the inch."""
+"""Of the wider side of a picture, at most: a sheet of A4 at 180 to the inch."""
 
 
 def convergence_pictures(run: Run) -> Section:
@@ -105,7 +105,7 @@ def _drawings(subject: Subject, run: Run, survey: Survey) -> Iterator[tuple[str,
 def _source(figure: "Figure") -> str:
     """A figure as a data URI."""
     buffer = io.BytesIO()
-    figure.set_dpi(min(160.0, PIXELS / max(figure.get_size_inches())))
+    dpi = min(160.0, PIXELS / max(figure.get_size_inches()))
     # no word on when and by what: the same run has the same report
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
