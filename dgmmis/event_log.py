@@ -1,7 +1,6 @@
 """Event log: what happens during a command, for machines: one JSON object a line, as it happens."""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.disk import refused
 from dgmmis.ending import Ending
 from dgmmis.errors import StoreError
+from dgmmis.plain import as_plain
 
 STDERR = "-"
 
@@ -118,7 +118,7 @@ def error_line(error: BaseException, exit_code: int, message: str) -> str:
 
 def _line(event: str, level: str, values: Mapping[str, Any]) -> str:
     at = datetime.now(UTC).isoformat("T", "milliseconds").replace("+00:00", "Z")
-    return json.dumps(_plain({"time": at, "level": level, "event": event, **values}), default=str)
+    return json.dumps(as_plain({"time": at, "level": level, "event": event, **values}), default=str)
 
 
 def _of_error(error: BaseException, exit_code: int, message: str) -> dict[str, Any]:
@@ -132,18 +132,6 @@ def _require_place(path: Path) -> None:
         with path.open("rb") as file:
             if file.read(len(FIRST)) not in (b"", FIRST):
                 raise StoreError(f"'{path}' is there and is not a log", do="choose another path, or move it away")
-
-
-def _plain(value: Any) -> Any:
-    """Without what JSON does not know: NaN and infinities."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case Mapping():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
-    return value
 
 
 def _of_round(record: Record) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What is shown of runs: what their drivers told of them, bounded, as plain values."""
 
-import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from dgmmis.plain import as_plain
 
 COLUMNS = (
     "iteration",
@@ -112,7 +113,7 @@ class ShownRun:
     def document(self) -> dict[str, Any]:
         """All but the density, as JSON values."""
         points = {name: {c: [p[i] for p in of] for i, c in enumerate(COLUMNS)} for name, of in self.points.items()}
-        document: dict[str, Any] = _plain(
+        document: dict[str, Any] = as_plain(
             {
                 "run": self.name,
                 "job": self.job,
@@ -195,17 +196,3 @@ class Shown:
     def _forget(self, run: ShownRun) -> None:
         del self._runs[run.name]
         self._of_executor = {key: of for key, of in self._of_executor.items() if of is not run}
-
-
-def _plain(value: Any) -> Any:
-    """Without what JSON does not know: NaN and infinities."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case Mapping():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case str() | bytes():
-            return value
-        case Sequence():
-            return [_plain(one) for one in value]
-    return value

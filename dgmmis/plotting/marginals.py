@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
-from dgmmis.errors import RefusedError
 from dgmmis.goodness.counts import Counts, counted
 from dgmmis.information import StandardErrors, n_directions
 from dgmmis.plotting.band import errors_of_shown, expected_slopes, population_band
@@ -71,11 +70,7 @@ def marginals_figure(
     catalogue = as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
-    if not shown.is_foreseen:
-        raise RefusedError(
-            "injections do not say whether an object is seen, so that nothing can be expected of them",
-            do="draw the corner plot: it shows the data and the population",
-        )
+    shown.require_foreseen()
     n_rows = sum(reference.n_rows for reference in catalogue.references)
     n_cells = int(np.clip(n_rows / PER_CELL, FEWEST, MOST))
     triangle = Triangle.of(shown, chosen, shown.core_window(chosen), n_cells)

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
-from dgmmis.errors import RefusedError
 from dgmmis.goodness.counts import counted
 from dgmmis.goodness.residuals import Residuals
 from dgmmis.plotting.extent import Extent
@@ -72,11 +71,7 @@ def residuals_figure(
     catalogue = as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features, least=2)
-    if not shown.is_foreseen:
-        raise RefusedError(
-            "injections do not say whether an object is seen, so that nothing can be expected of them",
-            do="draw the corner plot: it shows the data and the population",
-        )
+    shown.require_foreseen()
     n_rows = sum(reference.n_rows for reference in catalogue.references)
     edges = _edges(shown, chosen, n_rows)
     counts = counted(catalogue, edges, features=chosen, on_rows=on_rows)

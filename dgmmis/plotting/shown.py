@@ -141,6 +141,18 @@ class Shown:
             return False
         return self.typical is not None or self.survey.noise_law is not None
 
+    def require_foreseen(self) -> None:
+        """Refuse to compare what was seen with what is not known to be expected.
+
+        Raises:
+            RefusedError: a survey of injections, say.
+        """
+        if not self.is_foreseen:
+            raise RefusedError(
+                "injections do not say whether an object is seen, so that nothing can be expected of them",
+                do="draw the corner plot: it shows the data and the population",
+            )
+
     def seen(self, n: int, *, seed: int, which: str = "seen") -> Iterator[Drawn]:
         """n objects that the survey would see, batch by batch, NaN where it would not measure them; or those of the
         population, measured likewise.
