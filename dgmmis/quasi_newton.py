@@ -64,9 +64,12 @@ FLAT, ASTRAY, DOUBTED = 1e-5, 0.1, 3.0
 """Least curvature that is told from none, in units of the complete information; the least slope, over its own error,
 that a step from a saddle goes by; and how many times the distance may be what it was thought to be."""
 
+ERRORS = 3.0
+"""A curvature that a sample gives is known within so many of its standard errors."""
+
 CurvatureOf = Callable[[Model, Pass], tuple[np.ndarray, float]]
-"""(model, its pass) -> minus the second derivatives (p, p) of the objective, per object, and their error in units of
-the complete information."""
+"""(model, its pass) -> minus the second derivatives (p, p) of the objective, per object, and how many objects a sample
+gave them; infinite: all did."""
 
 KnownOf = Callable[[Model, Pass], ScoreProducts]
 """(model, its pass) -> the products of some objects' scores."""
@@ -109,7 +112,7 @@ class QuasiNewton:
         is_near: bool = False,
     ) -> None:
         self._constraints, self._known_of, self._curvature_of = constraints, known_of, curvature_of
-        self._n_doubts = 0
+        self._n_doubts, self._is_doubting = 0, False
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
         self._place: _Place | None = None
         self._follows: np.ndarray | None = None  # what the pairs and the metric are about: `Free.follows`
@@ -144,6 +147,9 @@ class QuasiNewton:
         if place.free.n == 0:
             self.distance = place.of_pinned()
             return None
+        if self._is_doubting:  # and rightly: what was learnt on the way here is of another place
+            self._pairs.clear()
+            self._is_doubting = False
         self._learn(before, place)
         metric = self._metric
         if metric is None or self._age >= self._stale:
@@ -171,6 +177,9 @@ class QuasiNewton:
         assert self._place is not None
         assert self._metric is not None
         self._n_shortened += 1
+        if self._is_doubting and self._n_shortened > SHORTENED:  # all objects refute what some of them said
+            self._n_doubts, self._is_doubting = DOUBTS, False
+            return None
         length = self._metric.length(self._step) * self._scale
         if self._n_shortened > SHORTENED:
             self._reach = max(length / 2, 1e-3)
@@ -178,7 +187,8 @@ class QuasiNewton:
             self._age = self._stale = STALE
             return None
         self._scale *= 0.1 if trial is None else self._shortened(trial)
-        self._reach = max(length * self._scale, 1e-3)
+        if not self._is_doubting:
+            self._reach = max(length * self._scale, 1e-3)
         return self._proposal()
 
     def doubted(self, result: Pass) -> Model | None:
@@ -192,9 +202,9 @@ class QuasiNewton:
             return None
         if self._n_doubts >= DOUBTS or len(place.free.follows) > LARGEST:
             return None
-        curvature, noise = self._curvature_of(place.model, result)
+        curvature, n_known = self._curvature_of(place.model, result)
         values, directions = metric.compared(place, curvature)
-        slopes, flat = directions.T @ place.slopes, max(FLAT, noise)
+        slopes, flat = directions.T @ place.slopes, np.maximum(FLAT, metric.unknown(place, directions, n_known))
         bent = values < -flat
         least = ASTRAY / np.sqrt(result.n_samples)
         slopes = np.where(bent & (np.abs(slopes) < least), np.copysign(least, slopes), slopes)
@@ -202,8 +212,7 @@ class QuasiNewton:
         distance = float(np.sqrt(ahead @ slopes))
         if not bent.any() and distance <= DOUBTED * self.distance:
             return None
-        self._n_doubts += 1
-        self._pairs.clear()
+        self._n_doubts, self._is_doubting = self._n_doubts + 1, True
         self.distance = distance
         step = directions @ ahead
         self._n_shortened, self._scale = 0, 1.0
@@ -371,6 +380,18 @@ class _Metric:
         root = np.linalg.inv(np.linalg.cholesky(unit / (scale[:, None] * scale))) / scale  # root C root' = 1
         values, vectors = np.linalg.eigh(root @ free.gathered_information(_along_both(model, free, curvature)) @ root.T)
         return values, root.T @ vectors
+
+    def unknown(self, place: _Place, directions: np.ndarray, n_known: float) -> np.ndarray:
+        """How well n_known objects tell curvatures (f,) along directions (f, f), in units of the complete information.
+
+        Of a component only its own objects tell; and of b directions that are its own, the least curved in the sample
+        is so by chance also (the largest eigenvalue of b x b noise is about 2 sqrt(b) times that of an entry).
+        """
+        free, complete = place.free, Complete.of(place.model)
+        theta = np.where(free.follows[:, None] >= 0, directions[free.follows], 0.0)[self.entries]
+        shares = np.sum(theta * (complete.blocks() @ theta), axis=1)
+        worst = (ERRORS + 2 * np.sqrt(self.entries.shape[1])) ** 2 / (n_known * complete.signal)
+        return np.asarray(np.sqrt(worst @ shares))
 
     def length(self, step: np.ndarray) -> float:
         """The largest change of a component, in its own standard deviations."""

@@ -308,12 +308,12 @@ class Known:
         return Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
 
     def curvature(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
-        """Minus the second derivatives of the objective, per object, and about their error for want of objects."""
+        """Minus the second derivatives of the objective, per object, and of how many; infinite: of all of them."""
         found = chunk_information(model, self.sample, self.passes.observing, self.passes.normaliser(model, last))
         found = found * (last.n_samples / found.n_samples)
         n = self.sample.n_samples if self.sample.weights is None else float(self.sample.weights.sum())
-        noise = 0.0 if n > 0.999 * last.n_samples else 3 / math.sqrt(n)
-        return (found.curvature + prior_curvature(model, self.passes.constraints)) / last.n_samples, noise
+        n_known = math.inf if n > 0.999 * last.n_samples else n
+        return (found.curvature + prior_curvature(model, self.passes.constraints)) / last.n_samples, n_known
 
     def monte_carlo(self, model: Model, last: Pass) -> MonteCarlo:
         """How far the imputed points of the round put the estimates off."""
