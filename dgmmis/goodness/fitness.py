@@ -164,7 +164,7 @@ def goodness_of_fit(
         catalogue = measured.catalogue(Path(folder))
         names, units = _named(model, catalogue, measured)
         references = catalogue.references
-        n_rows = sum(reference.n_rows for reference in references)
+        n_rows = catalogue.n_rows
         sample = draw_sample(references, executor)
         stored = Measured(catalogue) if isinstance(catalogue, Dataset) else measured
         observing = observing_of(survey, stored, of.mixture.n_features)

@@ -192,7 +192,7 @@ def cross_validate(
     data = as_catalogue(data)
     if not isinstance(start, Start):
         raise JobError("start is not a Start", got=type(start).__name__, do="give Start(n_components)")
-    n_rows = sum(reference.n_rows for reference in data.references)
+    n_rows = data.n_rows
     if n_folds > n_rows:
         raise JobError("more folds than rows", expected=f"up to {n_rows:,}", got=n_folds)
     constraints = constraints or Constraints()

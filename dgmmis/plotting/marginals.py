@@ -71,7 +71,7 @@ def marginals_figure(
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
     shown.require_foreseen()
-    n_rows = sum(reference.n_rows for reference in catalogue.references)
+    n_rows = catalogue.n_rows
     n_cells = int(np.clip(n_rows / PER_CELL, FEWEST, MOST))
     triangle = Triangle.of(shown, chosen, shown.core_window(chosen), n_cells)
     counts = counted(catalogue, triangle.edges, features=chosen, on_rows=on_rows)
