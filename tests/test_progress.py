@@ -172,13 +172,14 @@ def test_passes_from_a_journal_are_not_fast() -> None:
 
 
 def test_times_are_for_people() -> None:
-    assert [span_named(s) for s in (0.4, 99, 100, 3599, 3600, 90_000)] == [
+    assert [span_named(s) for s in (0.4, 99, 100, 3599, 3600, 90_000, 180_000)] == [
         "0 s",
         "99 s",
         "1 min 40 s",
         "59 min 59 s",
         "1 h 00 min",
         "25 h 00 min",
+        "2 d 02 h",
     ]
 
 
