@@ -11,9 +11,7 @@ from pathlib import Path
 
 from tests.programs import Programs
 
-DOCKER = Programs(
-    ("docker", "dockerd", "containerd", "runc", "debootstrap"), "docker.io debootstrap", as_root=True
-)
+DOCKER = Programs(("docker", "dockerd", "containerd", "runc", "debootstrap"), "docker.io debootstrap", as_root=True)
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
