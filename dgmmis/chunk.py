@@ -64,6 +64,11 @@ class Chunk:
         return len(self.points)
 
     @property
+    def w_n(self) -> Vector:
+        """The weights (n,): ones where there are none."""
+        return np.ones(self.n_samples) if self.weights is None else np.asarray(self.weights, dtype=float)
+
+    @property
     def nbytes(self) -> int:
         """About so many bytes: noise is counted as full covariances."""
         noise = 0 if self.noise.is_shared else 8 * packed_size(self.points.shape[1]) * self.n_samples
@@ -123,6 +128,11 @@ class Block:
     @property
     def n_samples(self) -> int:
         return int(self.points.shape[1])
+
+    @property
+    def w_n(self) -> Vector:
+        """The weights (n,): ones where there are none."""
+        return np.ones(self.n_samples) if self.weights is None else np.asarray(self.weights, dtype=float)
 
     def take(self, samples: np.ndarray) -> "Block":
         """Some of the samples, by number."""

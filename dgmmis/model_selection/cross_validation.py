@@ -26,7 +26,6 @@ from dgmmis.model_selection.scores import (
     judged_side_by_side,
     leaf_chunks,
     tasks,
-    weights_of,
     working,
 )
 from dgmmis.prior import Constraints
@@ -268,7 +267,7 @@ def _grouped(shared: _Grouping, reference: Reference) -> Partial:
     """The task: sums of w and w log L_n over groups of rows, leaf by leaf."""
     fold, total = shared.fold, Partial()
     for leaf, chunk in leaf_chunks(reference):
-        w = weights_of(chunk)
+        w = chunk.w_n
         of_each = (judge.scores(chunk, fold.seed).log_density for judge in shared.judges)
         # independent of one another, not balanced: the scatter of balanced groups would not show how leaves differ
         number = generator(fold.seed, Purpose.FOLD, fold.number, leaf).integers(GROUPS, size=len(w))

@@ -120,7 +120,7 @@ def _counts(dataset: Dataset, extent: Extent, features: tuple[int, int]) -> np.n
     for reference in dataset.references:
         chunk = reference.load()
         pair = chunk.points[:, list(features)]
-        weights = np.ones(len(pair)) if chunk.weights is None else chunk.weights
+        weights = chunk.w_n
         seen = ~np.isnan(pair).any(axis=1)
         total, measured = total + float(weights.sum()), measured + float(weights[seen].sum())
         counts += np.histogram2d(pair[seen, 1], pair[seen, 0], bins=edges[::-1], weights=weights[seen])[0]
