@@ -422,6 +422,15 @@ def test_verbose_estimators_show_their_fit(capsys: pytest.CaptureFixture[str]) -
     assert "stopped at max_iter" in capsys.readouterr().err
 
 
+def test_every_pass_is_said_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    points = np.random.default_rng(0).normal(size=(500, 2))
+    model = GMMis(2, random_state=0, verbose=2).fit(points)
+    *lines, sentence = capsys.readouterr().err.splitlines()
+    said = [one for one in lines if one.startswith("pass ") and "elapsed" not in one]
+    assert [one.split()[1] for one in said] == [str(record.iteration) for record in model.history_]
+    assert sentence == "converged: the objective and the parameters have settled"
+
+
 def test_nothing_is_shown_once_a_fit_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
     import threading
 
