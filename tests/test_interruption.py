@@ -1,0 +1,58 @@
+"""Signals while children are started, and pipes whose reader has gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dgmmis.interruption import Interrupted, interruptible, unwarned_children
+
+PROGRAM = (sys.executable, "-m", "dgmmis")
+
+
+@contextmanager
+def another_thread() -> Iterator[None]:
+    """One that takes the signals that the main thread blocks, as a progress display is."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_children_are_started(number: signal.Signals) -> None:
+    """Whichever thread takes it: else what was started half would be nobody's."""
+    started = []
+
+    def start() -> None:
+        with unwarned_children():
+            os.kill(os.getpid(), number)
+            subprocess.run([sys.executable, "-c", ""], check=True)  # long enough for the other thread to take it
+            started.append(number)
+
+    with another_thread(), interruptible():
+        with pytest.raises(Interrupted, match=number.name):
+            start()
+        assert started == [number]
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def test_who_insists_does_not_wait() -> None:
+    def start() -> None:
+        with unwarned_children():
+            for _ in range(1000):
+                os.kill(os.getpid(), signal.SIGINT)
+                threading.Event().wait(0.01)
+            pytest.fail("it waited")
+
+    with another_thread(), interruptible(), pytest.raises(Interrupted, match="SIGINT"):
+        start()
