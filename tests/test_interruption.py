@@ -46,6 +46,15 @@ def test_a_signal_waits_until_children_are_started(number: signal.Signals) -> No
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 
 
+def test_a_reader_that_has_gone_ends_a_command_as_it_ends_other_tools() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        for words in (["--help"], ["info", "--help"]):
+            done = subprocess.run([*PROGRAM, *words], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
+            assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_who_insists_does_not_wait() -> None:
     def start() -> None:
         with unwarned_children():
