@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from dgmmis.cli.program import read_or_ended
 from dgmmis.interruption import Interrupted, interruptible, unwarned_children
 
 PROGRAM = (sys.executable, "-m", "dgmmis")
@@ -53,6 +54,11 @@ def test_a_reader_that_has_gone_ends_a_command_as_it_ends_other_tools() -> None:
         for words in (["--help"], ["info", "--help"]):
             done = subprocess.run([*PROGRAM, *words], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
             assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_connection_is_no_reader() -> None:
+    with pytest.raises(ConnectionError, match="a connection was cut"), read_or_ended():
+        raise BrokenPipeError("of a socket")
 
 
 def test_who_insists_does_not_wait() -> None:

@@ -383,6 +383,29 @@ def test_what_libraries_say_is_a_line_too(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+SLOW_WORKER = """
+import subprocess, sys
+from dgmmis.cli.operations import Operation
+
+with Operation("a job", as_json=True, quiet=False):
+    subprocess.run(["sh", "-c", "echo a worker is slow >&2; echo >&2; printf 'half a line' >&2"], check=True)
+subprocess.run(["sh", "-c", "echo afterwards >&2"], check=True)
+"""
+
+
+def test_what_workers_say_is_a_line_too() -> None:
+    """They write to the file, and not to what stands in for it in Python."""
+    done = subprocess.run([sys.executable, "-c", SLOW_WORKER], capture_output=True, text=True, timeout=120, check=True)
+    *lines, last = done.stderr.splitlines()
+    said = [json.loads(one) for one in lines]
+    assert [(one["event"], one.get("message")) for one in said] == [
+        ("said", "a worker is slow"),
+        ("said", "half a line"),
+        ("end", None),
+    ]
+    assert last == "afterwards"
+
+
 def test_machines_get_errors_as_lines_too(called: Callable[..., tuple[int, str, str]]) -> None:
     for words, code, kind in (
         (("fit", "nothing.toml"), 2, "JobError"),
