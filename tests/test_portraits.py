@@ -94,8 +94,8 @@ def uncallable(points: np.ndarray) -> np.ndarray:
 def test_mixtures_are_tables_with_ellipses() -> None:
     assert repr(MIXTURE) == "GaussianMixture(2 components of 2 features, weights [0.75, 0.25])"
     rows = ["".join(row.itertext()) for row in html(MIXTURE).iterfind(".//tr")]
-    assert rows[1].startswith("1" + "0.7500" + "4 (1.41)")
-    assert rows[2].startswith("0" + "0.2500" + "0 (1)")
+    assert rows[1].startswith("1" + "0.75" + "4 (1.41)")
+    assert rows[2].startswith("0" + "0.25" + "0 (1)")
     ellipse = html(MIXTURE).find(".//ellipse")
     assert ellipse is not None
     axes = [float(ellipse.attrib[name]) for name in ("rx", "ry")]

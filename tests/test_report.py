@@ -26,8 +26,8 @@ from dgmmis.interruption import Interrupted
 from dgmmis.job import parse_job, read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.portrait import with_error
 from dgmmis.report import report_page, write_report
-from dgmmis.report.section import with_error
 from dgmmis.runs import run_job
 from dgmmis.simulate import simulate
 from tests.browser import CHROMIUM, browser
