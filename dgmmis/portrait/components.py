@@ -27,18 +27,20 @@ def component_rows(
     Args:
         weights, means, covariances: of the mixture.
         names: of the features; () for their numbers.
-        errors: standard errors, as in the document of a run: of `weights` and `means`, None where not known.
+        errors: standard errors, as in the document of a run: of `weights` and `means`, where they are known.
         is_whole: nothing is to be left out.
     """
     k, d = means.shape
     most_rows, most_columns = (k, d) if is_whole else (MOST_ROWS, MOST_COLUMNS)
     shown = list(names or map(str, range(d)))[:most_columns]
     sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    errors = errors or {}
+    of_weights, of_means = errors.get("weights", [None] * k), errors.get("means", [[None] * d] * k)
     rows: list[tuple[str, ...]] = [("component", "weight", *(name if names else f"feature {name}" for name in shown))]
     for c in np.argsort(-weights, kind="stable")[:most_rows]:
-        row = [str(c), with_error(weights[c], errors["weights"][c] if errors else None)]
+        row = [str(c), with_error(weights[c], of_weights[c])]
         for f in range(len(shown)):
-            mean = with_error(means[c, f], errors["means"][c][f] if errors else None)
+            mean = with_error(means[c, f], of_means[c][f])
             row.append(f"{mean} ({sigma[c, f]:.3g})")
         rows.append(tuple(row))
     note = f"mean{' ± its standard error' if errors else ''} (standard deviation of the component)"
