@@ -13,6 +13,7 @@ from dgmmis.errors import DataError, RefusedError, ShapeError, rows_named
 from dgmmis.linalg import packed_size
 from dgmmis.noise import Noise, NoNoise
 from dgmmis.ordering import kd_order
+from dgmmis.patterns import rows_by_pattern
 from dgmmis.reals import reals
 from dgmmis.types import Points, Vector
 
@@ -61,6 +62,11 @@ class Chunk:
     @property
     def n_samples(self) -> int:
         return len(self.points)
+
+    @property
+    def w_n(self) -> Vector:
+        """The weights (n,): ones where there are none."""
+        return np.ones(self.n_samples) if self.weights is None else np.asarray(self.weights, dtype=float)
 
     @property
     def nbytes(self) -> int:
@@ -123,6 +129,11 @@ class Block:
     def n_samples(self) -> int:
         return int(self.points.shape[1])
 
+    @property
+    def w_n(self) -> Vector:
+        """The weights (n,): ones where there are none."""
+        return np.ones(self.n_samples) if self.weights is None else np.asarray(self.weights, dtype=float)
+
     def take(self, samples: np.ndarray) -> "Block":
         """Some of the samples, by number."""
 
@@ -169,16 +180,11 @@ def blocks(chunk: Chunk) -> Iterator[Block]:
     def own(array: np.ndarray | None) -> np.ndarray | None:
         return None if array is None else np.array(array, dtype=float, order="C")
 
-    seen = ~np.isnan(chunk.points)
-    if seen.all():
-        patterns, which = np.ones((1, chunk.points.shape[1]), dtype=bool), np.zeros(chunk.n_samples, dtype=int)
-    else:
-        patterns, which = np.unique(seen, axis=0, return_inverse=True)
-    for p, pattern in enumerate(patterns):
-        rows = np.flatnonzero(which.ravel() == p)
-        some = chunk if len(patterns) == 1 else chunk.take(rows)  # most leaves have one pattern: each copy counts
-        measured = np.flatnonzero(pattern)
-        values = some.points if pattern.all() else some.points[:, measured]
+    n, m = chunk.points.shape
+    groups = rows_by_pattern(~np.isnan(chunk.points)) if n > 0 else [(np.arange(0), np.arange(m))]
+    for rows, measured in groups:
+        some = chunk if len(rows) == n else chunk.take(rows)  # most leaves have one pattern: each copy counts
+        values = some.points if len(measured) == m else some.points[:, measured]
         projection = None
         features = measured
         if chunk.projection is not None:

@@ -14,6 +14,7 @@ from dgmmis.errors import RefusedError, rows_named
 from dgmmis.linalg import LOG_TWO_PI, cholesky_inverse, symmetrize, unpack
 from dgmmis.mixture import GaussianMixture
 from dgmmis.noise import Noise
+from dgmmis.patterns import rows_by_pattern
 from dgmmis.types import Covariances
 
 BLOCK_NUMBERS = 1_000_000
@@ -71,9 +72,7 @@ def conditioned(
     """
     d = mixture.n_features
     size = max(1, BLOCK_NUMBERS // max(mixture.n_components * max(d, points.shape[1]) ** 2, row_numbers))
-    patterns, which = np.unique(~np.isnan(points), axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        seen, members = np.flatnonzero(pattern), np.flatnonzero(which.ravel() == number)
+    for members, seen in rows_by_pattern(~np.isnan(points)):
         for start in range(0, len(members), size):
             rows = members[start : start + size]
             R = np.eye(d)[None, seen] if projection is None else projection[rows][:, seen].astype(float)

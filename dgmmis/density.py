@@ -29,7 +29,7 @@ def pair_counts(sample: Chunk) -> dict[str, Any] | None:
     points = sample.points[:, :MOST_FEATURES]
     if sample.projection is not None or np.isnan(points).all(axis=0).any():
         return None
-    weights = np.ones(len(points)) if sample.weights is None else sample.weights
+    weights = sample.w_n
     ends = np.nanpercentile(points, [TAIL, 100 - TAIL], axis=0)
     margin = 0.05 * (ends[1] - ends[0])
     margin[margin <= 0] = 0.5

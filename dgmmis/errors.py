@@ -170,7 +170,9 @@ def span_named(seconds: float) -> str:
         return f"{n} s"
     if n < 3600:
         return f"{n // 60} min {n % 60:02d} s"
-    return f"{n // 3600} h {n % 3600 // 60:02d} min"
+    if n < 2 * 86400:
+        return f"{n // 3600} h {n % 3600 // 60:02d} min"
+    return f"{n // 86400} d {n % 86400 // 3600:02d} h"
 
 
 def size_named(n_bytes: float) -> str:

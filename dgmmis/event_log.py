@@ -34,18 +34,19 @@ class EventLog(Callback):
     Args:
         path: of the file, which may be there; "-": stderr.
         account: what is known of the run; it hears of events before the log does.
+        stderr: what "-" is; None: `sys.stderr`.
 
     Raises:
         StoreError: the file cannot be written, or is something else.
     """
 
-    def __init__(self, path: str | Path, account: Account) -> None:
+    def __init__(self, path: str | Path, account: Account, *, stderr: TextIO | None = None) -> None:
         self._account = account
         self._name = str(path)
         self._round: tuple[str, int] | None = None
         self._repairs: tuple[str, ...] = ()
         self._counted = float("-inf")
-        self._stream: TextIO | None = sys.stderr
+        self._stream: TextIO | None = stderr or sys.stderr
         if self._name != STDERR:
             try:
                 _require_place(Path(path))
@@ -92,7 +93,7 @@ class EventLog(Callback):
         self._write("end", "info" if ending.exit_code == 0 else "warning", ending.document())
 
     def close(self) -> None:
-        if self._stream is not None and self._stream is not sys.stderr:
+        if self._stream is not None and self._name != STDERR:
             self._stream.close()
         self._stream = None
 

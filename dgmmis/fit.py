@@ -109,7 +109,7 @@ def check_start(data: Catalogue, start: Start, constraints: Constraints, survey:
             what = kind.__name__
             raise JobError(f"{what.lower()} is not a {what}", got=type(value).__name__, do=f"give {what}(...)")
     Prior.parse(constraints.prior).check(start.n_components, data.n_features)
-    n_rows = sum(reference.n_rows for reference in data.references)
+    n_rows = data.n_rows
     if isinstance(start.method, str) and n_rows < start.n_components:
         raise DataError(
             "fewer objects than components",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
+from typing import Any
 
 WARNINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 """SLURM sends the first at the end of the time or before it preempts, and the second where a job asks for a warning."""
@@ -61,8 +62,26 @@ def unwarned_children() -> Iterator[None]:
     """Threads and processes that are started here, and those that they start, never see a warning: it goes to a whole
     group of processes, and whoever started them ends them in order. One that comes meanwhile waits."""
     resource_tracker.ensure_running()  # it lifts the block of whoever starts it
+    came: list[int] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        # the block is of this thread, and others that are there already take the signal for it
+        handlers = {warning: signal.getsignal(warning) for warning in WARNINGS}
+        handlers = {warning: handler for warning, handler in handlers.items() if callable(handler)}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if came and number == signal.SIGINT:  # who insists does not wait
+            handlers[number](number, frame)
+        came.append(number)
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     try:
+        for warning in handlers:
+            signal.signal(warning, hold)
         yield
     finally:
+        for warning, handler in handlers.items():
+            signal.signal(warning, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(came[0])

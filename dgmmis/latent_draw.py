@@ -153,7 +153,7 @@ class LatentDraw:
         kept = rest[found[0]]
         owner, half, omega, z = (part[kept] for part in found)
         block = _block_of(selected_on(chunk, self.survey, self.fill), owner, z)
-        weights = np.ones(int(rest.sum())) if chunk.weights is None else np.asarray(chunk.weights[rest], dtype=float)
+        weights = chunk.w_n[rest]
         return Latent(
             block=block,
             first=_starts(np.bincount(owner, minlength=len(rest))[rest]),

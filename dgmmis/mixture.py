@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from dgmmis.errors import DataError, ShapeError, counted
 from dgmmis.linalg import LOG_TWO_PI, logsumexp, require_positive_definite, symmetrize, unpack
 from dgmmis.noise import Noise, parse_noise
+from dgmmis.patterns import rows_by_pattern
 from dgmmis.portrait import Portrait, Portrayed, component_rows, components_drawing, numbers_text
 from dgmmis.reals import reals
 from dgmmis.types import Covariances, Indices, Means, Points, Vector, Weights
@@ -173,13 +174,9 @@ class GaussianMixture(Portrayed):
         """Rows and their log alpha_k N(y_n | mu_k, T_nk) (b, k), by blocks within a pattern of missing features."""
         with np.errstate(divide="ignore"):
             log_weights = np.log(self.weights)
-        seen = ~np.isnan(points)
-        patterns, which = np.unique(seen, axis=0, return_inverse=True)
-        for p, pattern in enumerate(patterns):
-            features = np.flatnonzero(pattern)
+        for members, features in rows_by_pattern(~np.isnan(points)):
             m = len(features)
             size = max(1, BLOCK_NUMBERS // (self.n_components * max(1, m * m)))
-            members = np.flatnonzero(which.ravel() == p)
             for start in range(0, len(members), size):
                 rows = members[start : start + size]
                 covariance = self.covariances[:, features[:, None], features]

@@ -177,7 +177,7 @@ class Partition:
         names = sorted(set(keys))
         number = {name: i for i, name in enumerate(names)}
         labels = np.array([number[key] for key in keys])
-        weights = np.ones(chunk.n_samples) if chunk.weights is None else chunk.weights
+        weights = chunk.w_n
         m = chunk.points.shape[1]
         noise = filled_noise(chunk, self.fill).packed(range(m))
         covariances = np.broadcast_to(noise, (packed_size(m), chunk.n_samples))

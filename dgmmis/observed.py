@@ -220,8 +220,7 @@ def _piece(
             do="correct the selection, drop those rows, or start from a wider model",
         )
     plain = chunk.take(np.flatnonzero(found.constant))
-    weights = np.ones(len(found.log_omega)) if plain.weights is None else plain.weights
-    return LatentPiece(laid_out(plain, leaf, background), float(weights @ found.log_omega), found.latent)
+    return LatentPiece(laid_out(plain, leaf, background), float(plain.w_n @ found.log_omega), found.latent)
 
 
 def _refuse_gaps(chunk: Chunk, reference: Reference) -> None:

@@ -24,6 +24,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.noise import SharedNoise
 from dgmmis.observed import PIECE_POINTS
+from dgmmis.patterns import rows_by_pattern
 from dgmmis.redrawn import redrawn, require_redrawable
 from dgmmis.rows import Kind, Measured, Questions, answers, observing_of, under
 from dgmmis.scoring import log_densities
@@ -74,16 +75,15 @@ class TailProbability:
     def __call__(self, chunk: Chunk) -> Vector:
         """Of a leaf's rows (n,): 1 where nothing was measured; NaN where the survey sees next to nothing of what the
         model gives, measured so."""
-        patterns, which = np.unique(~np.isnan(chunk.points), axis=0, return_inverse=True)
+        seen = ~np.isnan(chunk.points)
         shared = chunk.noise.is_shared and chunk.projection is None
         own = log_densities(self.model, chunk, Observing(Survey(), self.observing.fill))
         out = np.ones(chunk.n_samples)
-        for p, pattern in enumerate(patterns):
-            rows = np.flatnonzero(which.ravel() == p)
-            if not pattern.any():
+        for rows, there in rows_by_pattern(seen):
+            if len(there) == 0:
                 continue
             if shared:
-                drawn = self._shared_draws(pattern, chunk.noise.packed(range(len(pattern)))[:, 0])
+                drawn = self._shared_draws(seen[rows[0]], chunk.noise.packed(range(seen.shape[1]))[:, 0])
                 below = np.searchsorted(drawn, own[rows], side="right")
                 out[rows] = (1 + below) / (len(drawn) + 1) if len(drawn) else np.nan
                 continue

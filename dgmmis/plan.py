@@ -91,7 +91,7 @@ class Work:
             noisy = not chunk.noise.is_shared or chunk.projection is not None
             shares.append(0.0 if survey is None else float(np.mean(survey.tilts(chunk))))
             weights.append(chunk.n_samples)
-        n_rows = sum(reference.n_rows for reference in data.references)
+        n_rows = data.n_rows
         share = float(np.average(shares, weights=weights))
         return cls(n_rows, data.n_features, n_components, row_bytes, noisy, share)
 

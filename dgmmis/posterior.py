@@ -19,6 +19,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.nets import nets
 from dgmmis.noise import NoNoise
 from dgmmis.noise_classes import filled_noise
+from dgmmis.patterns import rows_by_pattern
 from dgmmis.posterior_kernel import placed
 from dgmmis.survey import Survey
 from dgmmis.types import Matrix, Points, Vector
@@ -87,10 +88,7 @@ def selected_on(chunk: Chunk, survey: Survey, fill: Matrix) -> Chunk:
 
 def posteriors(mixture: GaussianMixture, chunk: Chunk, survey: Survey, fill: Matrix) -> Iterator[Posterior]:
     """The posteriors of a chunk's rows, one for each pattern of missing values."""
-    seen = ~np.isnan(chunk.points)
-    patterns, which = np.unique(seen, axis=0, return_inverse=True)
-    for p, pattern in enumerate(patterns):
-        rows, there = np.flatnonzero(which.ravel() == p), np.flatnonzero(pattern)
+    for rows, there in rows_by_pattern(~np.isnan(chunk.points)):
         yield _posterior(mixture, chunk, survey, fill, rows, there)
 
 
@@ -156,11 +154,8 @@ def remeasured(chunk: Chunk, x: np.ndarray, fill: Matrix, rng: np.random.Generat
     used, m = x.shape[2] + 1, z.shape[2]
     shares = qmc.Sobol(used + m, scramble=False).random_base2((x.shape[1] - 1).bit_length())[: x.shape[1], used:]
     normal = ndtri(np.clip((shares + rng.random((len(z), 1, m))) % 1.0, 1e-15, 1 - 1e-15))
-    seen = ~np.isnan(chunk.points)
-    patterns, which = np.unique(seen, axis=0, return_inverse=True)
-    for p, pattern in enumerate(patterns):
-        there, gone = np.flatnonzero(pattern), np.flatnonzero(~pattern)
-        rows = np.flatnonzero(which.ravel() == p)
+    for rows, there in rows_by_pattern(~np.isnan(chunk.points)):
+        gone = np.setdiff1d(np.arange(m), there)
         noise = covariances[rows]
         cross = noise[:, gone][:, :, there]
         gain = cross @ np.linalg.pinv(noise[:, there][:, :, there], hermitian=True)

@@ -18,7 +18,7 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.encoding import encoded
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
-from dgmmis.dataset.under_way import SITTING, Sitting, Undertaking, UnderWay, finite, places, unfinished
+from dgmmis.dataset.under_way import SITTING, Sitting, Undertaking, UnderWay, places, unfinished
 from dgmmis.errors import DivergedError, StoreError
 from dgmmis.execution.cluster import connect, foreseen, what_starts
 from dgmmis.execution.executor import Executor
@@ -28,6 +28,7 @@ from dgmmis.initialize import Start
 from dgmmis.job import Job, parse_job
 from dgmmis.linalg import packed_size
 from dgmmis.noise_law import FromCatalogue
+from dgmmis.plain import as_plain
 from dgmmis.plan import Plan, Work, make_plan
 from dgmmis.remembered import SUMMANDS, Remembered
 from dgmmis.software import software
@@ -238,7 +239,7 @@ def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None
         **errors,
         "n_passes": result.n_passes,
         **_imputation(result),
-        "candidates": [finite(asdict(candidate)) for candidate in result.candidates],
+        "candidates": [as_plain(asdict(candidate)) for candidate in result.candidates],
         "seconds": made.costs.seconds,
         "compile_seconds": made.costs.compile_seconds,
         "costs": made.costs.document(),
@@ -249,7 +250,7 @@ def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None
         "data": str(data.path),
         "measured": None if data.schema.measured is None else list(data.schema.measured),
         "job": job.text,
-        "history": [finite(asdict(record)) for record in result.records],
+        "history": [as_plain(asdict(record)) for record in result.records],
     }
     return Run(
         result.model,

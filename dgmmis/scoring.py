@@ -172,7 +172,7 @@ def score_products(
     normaliser = None if points_of is None else Normaliser.to_first_order(model, points_of, last.unseen)
     total: ScoreProducts | None = None
     for chunk in sample.leaf_chunks():
-        weights = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+        weights = chunk.w_n
         slopes = None if normaliser is None else normaliser.slopes[normaliser.numbers(chunk)]
         for part in scored_parts(model, chunk, observing, 0, latent_points):
             for rows, scores in _scores(model, part):
@@ -209,7 +209,7 @@ def chunk_information(
 
 def _leaf_information(model: Model, chunk: Chunk, observing: Observing, normaliser: Normaliser | None) -> Information:
     p = n_directions(model)
-    w = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+    w = chunk.w_n
     slopes, numbers = np.zeros((1, p)), np.zeros(chunk.n_samples, dtype=int)
     if normaliser is not None:
         slopes, numbers = normaliser.slopes, normaliser.numbers(chunk)

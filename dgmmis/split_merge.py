@@ -97,9 +97,9 @@ class ShapesOf:
         axes = principal_axes(model.mixture.covariances)
         overlap, skewness, excess, weight = np.zeros((k, k)), np.zeros((k, d)), np.zeros((k, d)), np.zeros(k)
         for block in blocks(chunk):
+            w = block.w_n
             for pairs in pairs_of(model, block):
-                w = np.ones(len(pairs.q)) if block.weights is None else block.weights[pairs.rows]
-                weighted = pairs.q * w[:, None]
+                weighted = pairs.q * w[pairs.rows, None]
                 overlap += weighted.T @ pairs.q
                 weight += weighted.sum(axis=0)
                 known = np.einsum("kda,nkde,kea->nka", axes, unpack(pairs.h), axes, optimize=True)

@@ -16,7 +16,7 @@ from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.under_way import CHECKPOINTS, JOURNAL, unfinished
 from dgmmis.ending import FAILED, NOT_CONVERGED, RUN_AGAIN
-from dgmmis.errors import StoreError, counted
+from dgmmis.errors import StoreError, counted, span_named
 
 WRITING = ".{}.writing-"
 """How the names of folders begin that are beside a survey store that is being made (`publish`)."""
@@ -77,7 +77,7 @@ class _Seen:
         if max_age is not None and (age is None or age > max_age):
             how_long = f"no {self.good_is} yet" if age is None else f"the {self.good_is} was {_ago(age)}"
             complaints.append(
-                Complaint("too old", NEEDS_A_LOOK, f"{how_long}, and may be {_span(max_age)} old at most")
+                Complaint("too old", NEEDS_A_LOOK, f"{how_long}, and may be {span_named(max_age)} old at most")
             )
         worst = min(complaints, key=lambda one: one.exit_code, default=None)
         sentences = (*self.sentences, *(one.sentence for one in complaints))
@@ -249,12 +249,4 @@ def _changed(file: Path) -> float:
 
 
 def _ago(seconds: float) -> str:
-    return f"{_span(seconds)} ago"
-
-
-def _span(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return f"{span_named(max(seconds, 0))} ago"  # clocks of two machines need not agree

@@ -237,7 +237,7 @@ class _Shares:
     def __call__(self, leaf: int, rows: Chunk) -> np.ndarray:
         classes = self.points_of.classes
         number = self.points_of.partition.numbers(rows, classes) % (len(classes) + 1)
-        weights = np.ones(rows.n_samples) if rows.weights is None else rows.weights
+        weights = rows.w_n
         return np.stack(
             [
                 np.bincount(number, weights * replicate.factors(leaf, rows.n_samples), len(classes) + 1)

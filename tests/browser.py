@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import shutil
 import subprocess
 import tempfile
 import time
@@ -15,14 +14,11 @@ from urllib.request import Request, urlopen
 
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from tests.programs import Programs
+
+CHROMIUM = Programs(("chromium|chromium-browser|google-chrome",), "chromium")
 PATIENCE = 60.0
 """Seconds until what a page should come to is given up; the machine may be busy."""
-
-
-def lacking() -> str:
-    """Why there is no browser; empty if there is one."""
-    return "" if any(map(shutil.which, NAMES)) else "no chromium here: apt install chromium"
 
 
 class Page:
@@ -127,8 +123,9 @@ async def _connected(target: str) -> WebSocketClientConnection:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser of its own profile, ended at the end. Skip where it is `lacking`."""
-    program = next(filter(None, map(shutil.which, NAMES)))
+    """A browser of its own profile, ended at the end. Skip where CHROMIUM is lacking."""
+    program = CHROMIUM.find(*CHROMIUM.names)
+    assert program is not None, CHROMIUM.lacking
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
     loop = asyncio.new_event_loop()

@@ -9,16 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS = ("docker", "dockerd", "containerd", "runc", "debootstrap")
+from tests.programs import Programs
+
+DOCKER = Programs(("docker", "dockerd", "containerd", "runc", "debootstrap"), "docker.io debootstrap", as_root=True)
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-
-
-def lacking() -> str:
-    """Why there can be none here; empty: there can be one."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        return f"no {', '.join(missing)}: apt-get install --no-install-recommends docker.io debootstrap"
-    return "" if os.geteuid() == 0 else "dockerd and debootstrap want to be root"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A SLURM of this machine alone: munge, one controller, one node, in a folder; nothing of it outlives the block."""
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -10,8 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-DAEMONS = ("munged", "slurmctld", "slurmd")
-SBIN = "/usr/sbin:/usr/local/sbin"
+from tests.programs import Programs
+
+SLURM = Programs(
+    ("munged", "slurmctld", "slurmd", "sbatch", "srun"),
+    "slurm-wlm munge",
+    places="/usr/sbin:/usr/local/sbin",
+    as_root=True,
+)
 
 CONFIGURATION = """
 ClusterName=one
@@ -47,15 +52,6 @@ PartitionName=low Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTie
 PartitionName=high Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 """A job that was requeued waits for as long as credentials hold: 5 s is the least."""
-
-
-def lacking() -> str:
-    """Why there can be none here; empty: there can be one."""
-    path = os.environ["PATH"] + ":" + SBIN
-    missing = [name for name in (*DAEMONS, "sbatch", "srun") if shutil.which(name, path=path) is None]
-    if missing:
-        return f"no {', '.join(missing)}: apt-get install --no-install-recommends slurm-wlm munge"
-    return "" if os.geteuid() == 0 else "SLURM's daemons want to be root"
 
 
 @dataclass(frozen=True)
@@ -111,8 +107,7 @@ def slurm(folder: Path) -> Iterator[Slurm]:
     controller, node = _free_ports(2)
     configuration = folder / "slurm.conf"
     configuration.write_text(CONFIGURATION.format(host=host, folder=folder, controller=controller, node=node))
-    path = f"{os.environ['PATH']}:{SBIN}"
-    environment = {**os.environ, "SLURM_CONF": str(configuration), "PATH": path}
+    environment = {**os.environ, "SLURM_CONF": str(configuration), "PATH": SLURM.path}
     here = Slurm(folder, environment)
     munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
     munge.append(f"--socket={folder}/munge.sock")
@@ -128,7 +123,7 @@ def slurm(folder: Path) -> Iterator[Slurm]:
 
 @contextmanager
 def _daemon(here: Slurm, command: Sequence[str]) -> Iterator[None]:
-    program = shutil.which(command[0], path=here.environment["PATH"])
+    program = SLURM.find(command[0])
     assert program is not None
     with (here.folder / f"{command[0]}.log").open("wb") as log:
         process = subprocess.Popen(

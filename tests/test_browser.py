@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, browser, lacking
+from tests.browser import CHROMIUM, Browser, browser
 
-pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "it is here")
+pytestmark = CHROMIUM.needed
 
 PAGE = """<!doctype html><title>A page</title><body style="margin: 0; background: rgb(200, 30, 30)">
 <p id="late"></p><script>setTimeout(() => { document.getElementById("late").textContent = "there" }, 50)</script>"""

@@ -13,12 +13,12 @@ from distributed import Client, LocalCluster
 from dgmmis.execution.distributed import Distributed
 from dgmmis.job import read_job
 from dgmmis.runs import run_job
-from tests.browser import Browser, Page, browser, lacking
+from tests.browser import CHROMIUM, Browser, Page, browser
 from tests.interrupted import job_at
 from tests.looked_at import link_of
 from tests.test_dashboard import LOOPBACK
 
-pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "it is here")
+pytestmark = CHROMIUM.needed
 
 MODELS = "[...Bokeh.documents[0]._all_models.values()]"
 

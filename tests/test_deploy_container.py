@@ -9,7 +9,7 @@ import pytest
 
 from dgmmis.dataset.checkpoint import Run, is_unfinished, read_run
 from dgmmis.job import read_job
-from tests.containers import Docker, debian, docker, lacking
+from tests.containers import DOCKER, Docker, debian, docker
 from tests.interrupted import fitted, job_at
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +18,7 @@ LINES = (FOLDER / "Dockerfile").read_text().splitlines()
 
 RIGHTS = ("--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
-needs_docker = pytest.mark.skipif(bool(lacking()), reason=lacking() or "it is here")
+needs_docker = DOCKER.needed
 
 
 def test_what_it_is_built_from_is_pinned() -> None:

@@ -16,13 +16,13 @@ from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, read_run
 from dgmmis.job import read_job
 from dgmmis.runs import run_job
 from tests.interrupted import job_at
-from tests.slurm import Slurm, lacking, slurm
+from tests.slurm import SLURM, Slurm, slurm
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "deploy" / "slurm" / "dgmmis.sbatch"
 SMALL = ("--ntasks=3", "--mem-per-cpu=1G")
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(lacking()), reason=lacking() or "it is here")]
+pytestmark = [pytest.mark.slow, SLURM.needed]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """deploy/systemd: units that systemd takes, how exposed the service is, and commands that the program takes."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 import pytest
 
 from tests.commands import parsed
+from tests.programs import Programs
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "systemd"
 SERVICE, TIMER = "dgmmis-reprocess@.service", "dgmmis-reprocess@.timer"
@@ -17,7 +17,7 @@ SERVICE, TIMER = "dgmmis-reprocess@.service", "dgmmis-reprocess@.timer"
 EXPOSURE = 15
 """Tenths, of 100; what is left is the network of the machine itself, and code that is compiled as it runs."""
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+needs_systemd = Programs(("systemd-analyze",), "systemd").needed
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address interruption compilation
-linalg nets npz ordering reals asking ending software portrait spent plain
+linalg nets npz ordering patterns reals asking ending software portrait spent plain
 truncation
 noise selection
 mixture box_integral chunk noise_law

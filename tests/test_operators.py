@@ -18,7 +18,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from dgmmis.account import UNDER_WAY, Account
+from dgmmis.dashboard.gauges import Gauges
 from dgmmis.dashboard.plugin import NAME
+from dgmmis.dashboard.shown import MOST_RUNS
 from dgmmis.event_log import EventLog
 from dgmmis.execution.cluster import ClusterSpec, connect
 from dgmmis.execution.distributed import Distributed
@@ -316,6 +318,18 @@ def test_the_scheduler_shows_the_numbers_of_a_fit(short: Job, tmp_path: Path) ->
             assert values[name] == record[what]
         assert families["dgmmis_rows_per_second"].type == "gauge"
         assert "dask_scheduler_workers" in families
+
+
+def test_a_scheduler_shows_the_jobs_that_it_heard_of_last() -> None:
+    client = pytest.importorskip("prometheus_client", reason="pip install 'dgmmis[metrics]'")
+    gauges, name = Gauges(), "dgmmis_of_many_jobs"
+    for number in range(MOST_RUNS):
+        gauges.show(f"job {number}", [(name, "Number.", float(number))])
+    gauges.show("job 0", [(name, "Number.", 100.0)])
+    gauges.show("another", [(name, "Number.", 200.0)])  # in the place of job 1, of which nothing was heard for longest
+    (family,) = (family for family in client.REGISTRY.collect() if family.name == name)
+    values = {sample.labels["job"]: sample.value for sample in family.samples}
+    assert values == {"job 0": 100.0, "another": 200.0} | {f"job {n}": n for n in range(2, MOST_RUNS)}
 
 
 def test_a_scheduler_without_prometheus_goes_without(

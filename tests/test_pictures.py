@@ -137,6 +137,10 @@ class Recording:
     references: Sequence[Recorded]
     in_memory: bool = False
 
+    @property
+    def n_rows(self) -> int:
+        return sum(one.of.n_rows for one in self.references)
+
 
 def _panel(figure: Figure, row: int, column: int) -> Axes:
     panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 from dgmmis.background import Uniform
 from dgmmis.dataset.arrays import ArrayDataset
+from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.dataset import Dataset
+from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.em import Stopping
 from dgmmis.errors import ShapeError
 from dgmmis.mixture import GaussianMixture
@@ -20,7 +24,9 @@ from dgmmis.plotting import (
     Extent,
     choice_figure,
     confidence_ellipses,
+    corner_figure,
     density_image,
+    marginals_figure,
     recovery_figure,
     survey_edges,
 )
@@ -246,6 +252,22 @@ def test_the_noise_law_of_a_survey_may_come_from_the_catalogue(hole: Dataset, tm
 def test_models_of_other_features_are_refused(hole: Dataset) -> None:
     with pytest.raises(ShapeError, match="fitted does not fit the data"):
         _recovery(hole, "box-with-hole", fitted=PRESETS["deconvolution"].model)
+
+
+def _recovered(run: Run, data: Dataset) -> Figure:
+    return recovery_figure(data, run.model, plain=PLAIN, fitted=PLAIN, survey=Survey())
+
+
+@pytest.mark.parametrize("draw", [corner_figure, marginals_figure, _recovered])
+def test_names_are_shown_as_they_are(tmp_path: Path, draw: Callable[[Run, Dataset], Figure]) -> None:
+    """Not read as mathematics, which they need not be."""
+    names, units = ("$\\no$", "a$b"), ("$", "$m_$")
+    with SurveyWriter(tmp_path / "s.zarr", Schema(names, units)) as writer:
+        writer.write(np.random.default_rng(0).normal(4.0, 3.0, size=(500, 2)))
+    figure = draw(Run(PLAIN, names, units, {}), Dataset.open(tmp_path / "s.zarr"))
+    figure.draw_without_rendering()
+    labels = [axis.label.get_text() for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    assert {r"\$\no\$ [\$]", r"a\$b [\$m_\$]"} <= set(labels)
 
 
 def test_weights_are_counted(tmp_path: Path) -> None:

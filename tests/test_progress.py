@@ -172,13 +172,14 @@ def test_passes_from_a_journal_are_not_fast() -> None:
 
 
 def test_times_are_for_people() -> None:
-    assert [span_named(s) for s in (0.4, 99, 100, 3599, 3600, 90_000)] == [
+    assert [span_named(s) for s in (0.4, 99, 100, 3599, 3600, 90_000, 180_000)] == [
         "0 s",
         "99 s",
         "1 min 40 s",
         "59 min 59 s",
         "1 h 00 min",
         "25 h 00 min",
+        "2 d 02 h",
     ]
 
 
@@ -382,6 +383,29 @@ def test_what_libraries_say_is_a_line_too(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+SLOW_WORKER = """
+import subprocess, sys
+from dgmmis.cli.operations import Operation
+
+with Operation("a job", as_json=True, quiet=False):
+    subprocess.run(["sh", "-c", "echo a worker is slow >&2; echo >&2; printf 'half a line' >&2"], check=True)
+subprocess.run(["sh", "-c", "echo afterwards >&2"], check=True)
+"""
+
+
+def test_what_workers_say_is_a_line_too() -> None:
+    """They write to the file, and not to what stands in for it in Python."""
+    done = subprocess.run([sys.executable, "-c", SLOW_WORKER], capture_output=True, text=True, timeout=120, check=True)
+    *lines, last = done.stderr.splitlines()
+    said = [json.loads(one) for one in lines]
+    assert [(one["event"], one.get("message")) for one in said] == [
+        ("said", "a worker is slow"),
+        ("said", "half a line"),
+        ("end", None),
+    ]
+    assert last == "afterwards"
+
+
 def test_machines_get_errors_as_lines_too(called: Callable[..., tuple[int, str, str]]) -> None:
     for words, code, kind in (
         (("fit", "nothing.toml"), 2, "JobError"),
@@ -419,6 +443,15 @@ def test_verbose_estimators_show_their_fit(capsys: pytest.CaptureFixture[str]) -
     with pytest.warns(NotConvergedWarning):
         GMMis(2, random_state=0, verbose=1, max_iter=2).fit(points)
     assert "stopped at max_iter" in capsys.readouterr().err
+
+
+def test_every_pass_is_said_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    points = np.random.default_rng(0).normal(size=(500, 2))
+    model = GMMis(2, random_state=0, verbose=2).fit(points)
+    *lines, sentence = capsys.readouterr().err.splitlines()
+    said = [one for one in lines if one.startswith("pass ") and "elapsed" not in one]
+    assert [one.split()[1] for one in said] == [str(record.iteration) for record in model.history_]
+    assert sentence == "converged: the objective and the parameters have settled"
 
 
 def test_nothing_is_shown_once_a_fit_has_failed(capsys: pytest.CaptureFixture[str]) -> None:

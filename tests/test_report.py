@@ -26,11 +26,11 @@ from dgmmis.interruption import Interrupted
 from dgmmis.job import parse_job, read_job
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.portrait import with_error
 from dgmmis.report import report_page, write_report
-from dgmmis.report.section import with_error
 from dgmmis.runs import run_job
 from dgmmis.simulate import simulate
-from tests.browser import browser, lacking
+from tests.browser import CHROMIUM, browser
 
 pytest.importorskip("matplotlib")
 
@@ -327,8 +327,8 @@ def test_the_command_writes_a_file(folder: Path, tmp_path: Path, monkeypatch: py
 
 @pytest.fixture(scope="module")
 def shown(folder: Path, page: str, hostile_page: str) -> Iterator[tuple[object, dict[str, Path]]]:
-    if lacking():
-        pytest.skip(lacking())
+    if CHROMIUM.lacking:
+        pytest.skip(CHROMIUM.lacking)
     places = {"hole": folder / "hole.html", "hostile": folder / "hostile.html"}
     write_report(places["hole"], page)
     write_report(places["hostile"], hostile_page)

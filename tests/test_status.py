@@ -129,7 +129,7 @@ def test_an_old_success_is_told(models: Path) -> None:
     replace(last, began=before, ended=before, succeeded=before).write(models)
     old = told(models, "--max-age", "36h")
     assert old.returncode == 1
-    assert "the last success was 2 d ago, and may be 36 h old at most" in old.stdout
+    assert "the last success was 2 d 02 h ago, and may be 36 h 00 min old at most" in old.stdout
     assert told(models, "--max-age", "3d").returncode == 0
     assert told(models, "--max-age", "soon").returncode == 2
 

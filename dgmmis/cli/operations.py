@@ -84,13 +84,14 @@ class Operation:
         from dgmmis.event_log import STDERR, EventLog
         from dgmmis.progress import Progress
         from dgmmis.progress.progress import PATIENCE
-        from dgmmis.progress.stream import WholeLines
+        from dgmmis.progress.stream import Overheard, WholeLines
 
         self._quiet, self._as_json, self._performance_report = quiet, as_json, performance_report
         self.account = Account(name, new_run_id() if name else "")
         self._log: EventLog | None = None
         self._metrics: MetricsFile | None = None
         self._others: WholeLines | None = None
+        self._workers: Overheard | None = None
         self._open(log, metrics)
         self._told = EventLog(STDERR, self.account) if as_json and not quiet and log != STDERR else None
         self._progress: Progress | None = None
@@ -102,8 +103,12 @@ class Operation:
         if self._progress is not None:
             self._progress.__enter__()
         if self._told is not None:
-            from dgmmis.progress.stream import WholeLines
+            from dgmmis.event_log import STDERR, EventLog
+            from dgmmis.progress.stream import Overheard, WholeLines, is_stderr
 
+            if is_stderr(sys.stderr):
+                self._workers = Overheard(self._hear)
+                self._told = EventLog(STDERR, self.account, stderr=self._workers.stream)
             self._others = sys.stderr = WholeLines(sys.stderr, self._hear)  # warnings, and loggers of libraries
         return self
 
@@ -196,6 +201,8 @@ class Operation:
         if self._others is not None:
             self._others.end()
             sys.stderr = self._others.stream
+        if self._workers is not None:
+            self._workers.close()
         failed = error is not None and not isinstance(error, SystemExit)
         code = 0 if error is None else int(error.code or 0) if isinstance(error, SystemExit) else exit_code_of(error)
         status = type(error).__name__ if failed else None if self.account.has_begun else "done"
@@ -206,6 +213,8 @@ class Operation:
                     log.failed(error, code)
                 log.ended(ending)
                 log.close()
+        if self._workers is not None:
+            self._workers.stream.close()
         if self._metrics is not None:
             self._metrics.ended(code)
         if not (self._quiet or self._as_json) and self.account.has_begun:  # else there is only the error to be said

@@ -1,7 +1,10 @@
 """The program: the options that its commands share, and errors as one message and an exit code."""
 
+import os
+import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,10 @@ Exit codes:
 """
 
 
+UNREAD = 128 + 13
+"""As a shell says it of the tools that SIGPIPE ends: whoever read the output has gone, `head` perhaps."""
+
+
 class PlaceType(click.Path):
     """A path, or the URL of a place in a bucket."""
 
@@ -29,6 +36,37 @@ class PlaceType(click.Path):
 
 
 PLACE = PlaceType(path_type=Path)
+
+
+@contextmanager
+def read_or_ended() -> Iterator[None]:
+    """End quietly where nobody reads the output any more; click, which would end with 1, takes any connection for it.
+
+    Raises:
+        ConnectionError: it was another connection that was cut.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        outputs = select.poll()
+        for output in (1, 2):
+            outputs.register(output, 0)
+        if not outputs.poll(0):
+            raise ConnectionError(f"a connection was cut: {error}") from error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written when Python ends
+        sys.exit(UNREAD)
+
+
+class Program(click.Group):
+    """A group of commands whose reader may go."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with read_or_ended():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with read_or_ended():
+            return super().invoke(ctx)
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +85,9 @@ def allow_code_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Program, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="dgmmis", message="dgmmis %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def program(debug: bool) -> None:

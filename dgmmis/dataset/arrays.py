@@ -66,6 +66,10 @@ class Catalogue(Protocol):
         """Features of the model."""
 
     @property
+    def n_rows(self) -> int:
+        """Rows in all."""
+
+    @property
     def references(self) -> Sequence[Reference]:
         """The chunks."""
 

@@ -106,8 +106,7 @@ class Run(Portrayed):
         mixture, document = self.model.mixture, self.document
         names = [f"{name} [{unit}]" if unit else name for name, unit in zip(self.features, self.units, strict=True)]
         parameters = (mixture.weights, mixture.means, mixture.covariances)
-        errors = document.get("standard_errors")
-        table, note = component_rows(*parameters, names=names, errors=np.asarray(errors["means"]) if errors else None)
+        table, note = component_rows(*parameters, names=names, errors=document.get("standard_errors"))
         lines = [(what, str(document[key])) for what, key in TOLD if document.get(key) is not None]
         n, likelihood = document.get("n_samples"), document.get("log_likelihood")
         if n is not None and likelihood is not None:

@@ -135,7 +135,7 @@ def held_out(catalogue: Catalogue, fold: Fold) -> Part:
 
 
 def _view(catalogue: Catalogue, fold: Fold, *, is_held_out: bool) -> Part:
-    n = sum(reference.n_rows for reference in catalogue.references)
+    n = catalogue.n_rows
     references, leaf = [], 0
     for whole in catalogue.references:
         within = sum(fold.count(number, rows) for number, rows in _leaves(whole))

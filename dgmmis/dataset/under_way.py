@@ -5,16 +5,13 @@ to the same bits), and RUN/checkpoints the last few models, whole runs each. The
 """
 
 import json
-import math
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.checkpoint import UNFINISHED, Run, read_file, run_bytes
@@ -26,6 +23,7 @@ from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_document, replace_file
 from dgmmis.dataset.schema import Schema
 from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
+from dgmmis.plain import as_plain
 
 JOURNAL, CHECKPOINTS, START = "journal", "checkpoints", "start.npz"
 
@@ -339,7 +337,7 @@ class UnderWay(Callback):
             "repairs": list(record.repairs),
             "run_id": self.task.run_id,
             "job": self.task.text,
-            "history": [finite(asdict(one)) for one in self._records[record.candidate]],
+            "history": [as_plain(asdict(one)) for one in self._records[record.candidate]],
         }
         with writing(f"a checkpoint in '{folder}'"):
             folder.mkdir(exist_ok=True)
@@ -369,11 +367,6 @@ class UnderWay(Callback):
 def new_run_id() -> str:
     """A short random word."""
     return secrets.token_hex(4)
-
-
-def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows neither NaN nor infinity."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _checkpoints(out: Path) -> list[Path]:

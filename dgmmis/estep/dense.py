@@ -66,7 +66,7 @@ def _room(model: Model, block: Block, *, with_responsibilities: bool) -> Room:
 
 def _run(model: Model, block: Block, of: Components, room: Room, covariance_type: str) -> tuple[float, ...]:
     """The sums over a block, put into a room; totals as `dense_kernel` returns them."""
-    m, n = block.points.shape
+    m = len(block.points)
     k = len(of.means)
     behind = log_background(model, block)
     i, j = packed_indices(m)
@@ -78,7 +78,7 @@ def _run(model: Model, block: Block, of: Components, room: Room, covariance_type
     prunes = k >= FEWEST
     totals: tuple[float, ...] = dense_kernel(
         read_only(block.points),
-        read_only(np.ones(n) if block.weights is None else block.weights),
+        read_only(block.w_n),
         read_only(np.empty(0) if behind is None else behind),
         read_only(np.empty(0) if block.log_reference is None else block.log_reference),
         of.log_constant,

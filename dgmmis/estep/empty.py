@@ -13,7 +13,7 @@ from dgmmis.types import Vector
 def expect(model: Model, block: Block, covariance_type: str = "full") -> Expectation:
     """Each component has its weight of them (see Kernel)."""
     del covariance_type
-    weights = np.ones(block.n_samples) if block.weights is None else block.weights
+    weights = block.w_n
     if block.log_reference is not None:
         weights = weights * np.exp(-block.log_reference)
     n = float(weights.sum())

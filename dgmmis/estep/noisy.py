@@ -46,7 +46,7 @@ def _run(model: Model, block: Block, room: Room) -> Expectation:
         read_only(block.points),
         read_only(block.noise),
         None if block.projection is None else read_only(block.projection),
-        read_only(np.ones(n) if block.weights is None else block.weights),
+        read_only(block.w_n),
         read_only(np.empty(0) if behind is None else behind),
         read_only(np.empty(0) if block.log_reference is None else block.log_reference),
         log_weights(model),

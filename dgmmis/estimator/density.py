@@ -59,7 +59,7 @@ class FittedDensity:
     def weighted(self, chunk: Chunk) -> Iterator[Float[np.ndarray, "n 2"]]:
         """Log likelihood times weight, and weight, of each row: what a mean is made of."""
         for log_l in self.log_density("likelihood", chunk):
-            weights = np.ones(len(log_l)) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+            weights = chunk.w_n
             with np.errstate(invalid="ignore"):  # a row that could not have been selected, and does not count
                 yield np.column_stack([np.where(weights > 0, weights * log_l, 0.0), weights])
 

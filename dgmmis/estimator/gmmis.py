@@ -52,7 +52,8 @@ class GMMis(FittedMixture):
         cutoff: a component takes part only in objects within so many sigmas (of one dimension; in d, the ellipsoid that
             holds the same share of a Gaussian); None: everywhere. `dropped_` is the share of the density left out.
         random_state: a seed, or a RandomState to draw one from; None: 0. The same data and seed give the same bits.
-        verbose: show what a fit is doing, on stderr or in a table of the notebook; 0: nothing.
+        verbose: show what a fit is doing, on stderr or in a table of the notebook; 0: nothing; 2: every pass, too,
+            in a line of its own.
 
     Attributes:
         weights_, means_, covariances_: of the components (k,), (k, d), (k, d, d).

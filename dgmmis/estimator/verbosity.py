@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 
 from dgmmis.callback import Callback
 from dgmmis.progress import Progress
@@ -9,9 +10,10 @@ from dgmmis.progress import Progress
 
 @contextmanager
 def shown(verbose: object) -> Iterator[Sequence[Callback]]:
-    """The callbacks of a fit: one that shows what goes on, from the first moment, or none."""
+    """The callbacks of a fit: one that shows what goes on, from the first moment, or none; from 2 on, every pass."""
     if not verbose:
         yield ()
         return
-    with Progress(patience=0) as progress:
+    every_pass = isinstance(verbose, Real) and float(verbose) >= 2
+    with Progress(patience=0, every_pass=every_pass) as progress:
         yield (progress,)

@@ -192,7 +192,7 @@ def _distributed(kind: str, spec: ClusterSpec) -> Executor:
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",
                 )
-            owned.append(cluster)
+                owned.append(cluster)  # before a signal that came meanwhile is seen: nobody else would close it
             where: dict[str, Any] = {"address": cluster}
         elif spec.elastic is not None:
             with unwarned_children():

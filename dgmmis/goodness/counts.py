@@ -100,7 +100,7 @@ def counted(
         features: their numbers.
         on_rows: called with the rows done, and the rows in all.
     """
-    total, done, n_rows = Counts.of(np.zeros((0, len(edges))), edges), 0, sum(one.n_rows for one in data.references)
+    total, done, n_rows = Counts.of(np.zeros((0, len(edges))), edges), 0, data.n_rows
     for reference in data.references:
         chunk = reference.load()
         total, done = total + Counts.of(chunk.points[:, list(features)], edges, chunk.weights), done + chunk.n_samples

@@ -35,6 +35,7 @@ from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.portrait import Portrait, Portrayed
+from dgmmis.reals import real
 from dgmmis.redrawn import redrawn, require_redrawable
 from dgmmis.rows import Measured, observing_of, require_survey
 from dgmmis.subsample import draw_sample
@@ -146,7 +147,7 @@ def goodness_of_fit(
         JobError: a level that is no probability; a store of other features than the run.
         ShapeError, DataError: as in `GMMis.fit`.
     """
-    if not 0 < level < 1:
+    if not 0 < real(level, "level") < 1:
         raise JobError("level is a probability", expected="0 < level < 1", got=level, do=f"{LEVEL} is usual")
     of = model.model if isinstance(model, (Fit, Run)) else as_model(model)
     if survey is None:
@@ -164,7 +165,7 @@ def goodness_of_fit(
         catalogue = measured.catalogue(Path(folder))
         names, units = _named(model, catalogue, measured)
         references = catalogue.references
-        n_rows = sum(reference.n_rows for reference in references)
+        n_rows = catalogue.n_rows
         sample = draw_sample(references, executor)
         stored = Measured(catalogue) if isinstance(catalogue, Dataset) else measured
         observing = observing_of(survey, stored, of.mixture.n_features)

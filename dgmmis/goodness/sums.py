@@ -80,7 +80,7 @@ class Summing:
         """The sums of a leaf, by its number."""
         number, chunk = leaf
         rng = generator(self.seed, Purpose.GOODNESS, number)
-        weights = np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+        weights = chunk.w_n
         chosen = rng.random(chunk.n_samples)
         rows = np.flatnonzero(chosen < self.ranked_share)
         among = ranked(self.model, self.observing, chunk.take(rows), rng)

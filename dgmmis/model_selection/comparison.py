@@ -16,7 +16,7 @@ from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.execution.executor import Executor
 from dgmmis.execution.tree import Partial
-from dgmmis.model_selection.scores import Judge, in_groups, leaf_chunks, tasks, weights_of
+from dgmmis.model_selection.scores import Judge, in_groups, leaf_chunks, tasks
 from dgmmis.types import Vector
 
 
@@ -89,4 +89,4 @@ def _of_leaf(judges: tuple[Judge, ...], chunk: Chunk) -> Comparison:
         log_density[:, m] = scores.log_density
         # of a row that no latent point explains: none
         log_q[:, m] = np.log(highest, out=np.zeros(len(q)), where=highest > 0)
-    return Comparison.of_rows(log_density, log_q, weights_of(chunk))
+    return Comparison.of_rows(log_density, log_q, chunk.w_n)

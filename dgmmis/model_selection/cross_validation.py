@@ -26,7 +26,6 @@ from dgmmis.model_selection.scores import (
     judged_side_by_side,
     leaf_chunks,
     tasks,
-    weights_of,
     working,
 )
 from dgmmis.prior import Constraints
@@ -192,7 +191,7 @@ def cross_validate(
     data = as_catalogue(data)
     if not isinstance(start, Start):
         raise JobError("start is not a Start", got=type(start).__name__, do="give Start(n_components)")
-    n_rows = sum(reference.n_rows for reference in data.references)
+    n_rows = data.n_rows
     if n_folds > n_rows:
         raise JobError("more folds than rows", expected=f"up to {n_rows:,}", got=n_folds)
     constraints = constraints or Constraints()
@@ -268,7 +267,7 @@ def _grouped(shared: _Grouping, reference: Reference) -> Partial:
     """The task: sums of w and w log L_n over groups of rows, leaf by leaf."""
     fold, total = shared.fold, Partial()
     for leaf, chunk in leaf_chunks(reference):
-        w = weights_of(chunk)
+        w = chunk.w_n
         of_each = (judge.scores(chunk, fold.seed).log_density for judge in shared.judges)
         # independent of one another, not balanced: the scatter of balanced groups would not show how leaves differ
         number = generator(fold.seed, Purpose.FOLD, fold.number, leaf).integers(GROUPS, size=len(w))

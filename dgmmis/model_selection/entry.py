@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import Any
 
-from dgmmis.dataset.under_way import finite
 from dgmmis.model_selection.criterion import Criterion
 from dgmmis.model_selection.cross_validation import CrossValidation, Difference
+from dgmmis.plain import as_plain
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +79,7 @@ class Entry:
         worse = self.worse or Difference(nan, nan)
         values |= {"worse": worse.value, "worse_error": worse.standard_error}
         return {
-            **finite(values),
+            **as_plain(values),
             "status": self.status,
             "converged": self.converged,
             "repairs": list(self.repairs),

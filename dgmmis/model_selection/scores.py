@@ -26,7 +26,6 @@ from dgmmis.rounds import evaluating
 from dgmmis.scoring import Scores, score_rows
 from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
-from dgmmis.types import Vector
 
 TASKS = 4
 """Tasks of a worker in a reading."""
@@ -123,8 +122,3 @@ def leaf_chunks(reference: Reference) -> Iterator[tuple[int, Chunk]]:
     chunk = reference.load()
     for number, start in enumerate(range(0, chunk.n_samples, LEAF_ROWS), start=reference.first_leaf):
         yield number, replace(chunk.take(slice(start, start + LEAF_ROWS)), first_row=number * LEAF_ROWS)
-
-
-def weights_of(chunk: Chunk) -> Vector:
-    """How often each row counts (n,)."""
-    return np.ones(chunk.n_samples) if chunk.weights is None else np.asarray(chunk.weights, dtype=float)

@@ -26,7 +26,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.model_selection.average import Sums, maximised
 from dgmmis.model_selection.cross_validation import CrossValidation
-from dgmmis.model_selection.scores import Judge, in_groups, judged, leaf_chunks, tasks, weights_of, working
+from dgmmis.model_selection.scores import Judge, in_groups, judged, leaf_chunks, tasks, working
 from dgmmis.plan import Work, make_plan
 from dgmmis.survey import Survey
 from dgmmis.types import Vector, Weights
@@ -181,7 +181,7 @@ def _summed(shared: _Shared, item: tuple[int, Reference]) -> Partial:
         leaves = []
         for _, chunk in leaf_chunks(reference):
             scores = [judge.scores(chunk, shared.seed).log_density for judge in shared.sets[number]]
-            leaves.append(np.stack([*scores, weights_of(chunk)], axis=1))
+            leaves.append(np.stack([*scores, chunk.w_n], axis=1))
         return np.concatenate(leaves)
 
     key = ("stack", number, reference.key)

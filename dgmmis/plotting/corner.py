@@ -242,7 +242,7 @@ def _extent(edges: Float[np.ndarray, "f edges"], row: int, column: int) -> Exten
 
 def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float[np.ndarray, "f coarse"]:
     """Of cells in the same window that hold some eight of a catalogue's objects, where these fill it."""
-    n_rows = sum(reference.n_rows for reference in catalogue.references)
+    n_rows = catalogue.n_rows
     n_cells = int(np.clip(np.sqrt(n_rows / 8), 12, CELLS))
     return np.linspace(edges[:, 0], edges[:, -1], n_cells + 1, axis=1)
 

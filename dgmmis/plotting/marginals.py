@@ -12,6 +12,7 @@ from dgmmis.goodness.counts import Counts, counted
 from dgmmis.information import StandardErrors, n_directions
 from dgmmis.plotting.band import errors_of_shown, expected_slopes, population_band
 from dgmmis.plotting.layers import PIXELS, require_matplotlib
+from dgmmis.plotting.lettering import literal
 from dgmmis.plotting.palette import DUSK, LINE, LOSS, QUIET
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.plotting.triangle import Triangle
@@ -71,7 +72,7 @@ def marginals_figure(
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
     shown.require_foreseen()
-    n_rows = sum(reference.n_rows for reference in catalogue.references)
+    n_rows = catalogue.n_rows
     n_cells = int(np.clip(n_rows / PER_CELL, FEWEST, MOST))
     triangle = Triangle.of(shown, chosen, shown.core_window(chosen), n_cells)
     counts = counted(catalogue, triangle.edges, features=chosen, on_rows=on_rows)
@@ -89,7 +90,7 @@ def marginals_figure(
             _dress(ax, shown.label(chosen[i]))
         panels[i, 0].set_xlim(*triangle.edges[i, [0, -1]].tolist())
         panels[i, 1].set_xlim(*window[i].tolist())
-        unit = shown.units[chosen[i]]
+        unit = literal(shown.units[chosen[i]])
         panels[i, 0].set_ylabel(f"objects per {unit}" if unit else "objects per unit", fontsize=8)
         panels[i, 1].set_ylabel("share per unit" if not unit else f"share per {unit}", fontsize=8)
     unsure = "" if errors is not None else f": no errors, of {n_directions(shown.model):,} parameters"

@@ -70,7 +70,7 @@ def membership_figure(
     catalogue = as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
-    n_rows = sum(reference.n_rows for reference in catalogue.references)
+    n_rows = catalogue.n_rows
     k, f = shown.model.mixture.n_components, len(chosen)
     room = np.sqrt(MOST_NUMBERS / ((k + 1) * max(1, f * (f - 1) // 2)))
     n_cells = int(min(np.clip(np.sqrt(n_rows / PER_CELL), FEWEST, MOST), room))
@@ -112,7 +112,7 @@ class Members:
         observing = Observing(shown.survey.completed(shown.typical, data.n_features), mean_noise(shown.typical))
         (f, edges), k = triangle.edges.shape, shown.model.mixture.n_components
         total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.pairs), edges - 1, edges - 1, k + 1)))
-        done, n_rows = 0, sum(one.n_rows for one in data.references)
+        done, n_rows = 0, data.n_rows
         for reference in data.references:
             chunk = reference.load()
             for leaf in chunk.leaf_chunks():

@@ -18,6 +18,7 @@ from dgmmis.plotting.layers import (
     square_root,
     survey_edges,
 )
+from dgmmis.plotting.lettering import axis_label, literal
 from dgmmis.simulate.completeness import completeness
 from dgmmis.subsample import draw_sample
 from dgmmis.survey import Survey
@@ -120,7 +121,7 @@ def _counts(dataset: Dataset, extent: Extent, features: tuple[int, int]) -> np.n
     for reference in dataset.references:
         chunk = reference.load()
         pair = chunk.points[:, list(features)]
-        weights = np.ones(len(pair)) if chunk.weights is None else chunk.weights
+        weights = chunk.w_n
         seen = ~np.isnan(pair).any(axis=1)
         total, measured = total + float(weights.sum()), measured + float(weights[seen].sum())
         counts += np.histogram2d(pair[seen, 1], pair[seen, 0], bins=edges[::-1], weights=weights[seen])[0]
@@ -140,8 +141,7 @@ def _dress(ax: "Axes", dataset: Dataset, features: tuple[int, int], title: tuple
 
 
 def _label(dataset: Dataset, feature: int) -> str:
-    name, unit = dataset.schema.features[feature], dataset.schema.units[feature]
-    return f"{name} [{unit}]" if unit else name
+    return axis_label(dataset.schema.features[feature], dataset.schema.units[feature])
 
 
 def _flaws(dataset: Dataset) -> str:
@@ -152,7 +152,7 @@ def _flaws(dataset: Dataset) -> str:
 
 
 def _area_words(dataset: Dataset, features: tuple[int, int]) -> str:
-    x, y = (dataset.schema.units[feature] for feature in features)
+    x, y = (literal(dataset.schema.units[feature]) for feature in features)
     if not (x and y):
         return "objects per unit area"
     return f"objects per {f'({x})' if '/' in x else x}²" if x == y else f"objects per {x} {y}"

@@ -72,7 +72,7 @@ def residuals_figure(
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features, least=2)
     shown.require_foreseen()
-    n_rows = sum(reference.n_rows for reference in catalogue.references)
+    n_rows = catalogue.n_rows
     edges = _edges(shown, chosen, n_rows)
     counts = counted(catalogue, edges, features=chosen, on_rows=on_rows)
     n = int(np.clip(DRAWS * n_rows, FEWEST_DRAWN, MOST_DRAWN))

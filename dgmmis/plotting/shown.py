@@ -23,6 +23,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
 from dgmmis.noise import NoNoise
 from dgmmis.noise_classes import NoiseClass
+from dgmmis.plotting.lettering import axis_label
 from dgmmis.selection import Injections
 from dgmmis.simulate.completeness import completed_by_class
 from dgmmis.subsample import draw_sample
@@ -131,7 +132,7 @@ class Shown:
 
     def label(self, feature: int) -> str:
         """Name and unit of a feature, for an axis."""
-        return f"{self.names[feature]} [{self.units[feature]}]" if self.units[feature] else self.names[feature]
+        return axis_label(self.names[feature], self.units[feature])
 
     @property
     def is_foreseen(self) -> bool:

@@ -1,10 +1,12 @@
 """Components of a mixture as a table and as ellipses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from dgmmis.portrait.drawing import SIDE, drawing
+from dgmmis.portrait.text import with_error
 from dgmmis.types import Covariances, Means, Weights
 
 MOST_ROWS = 20
@@ -12,27 +14,38 @@ MOST_COLUMNS = 8
 
 
 def component_rows(
-    weights: Weights, means: Means, covariances: Covariances, *, names: Sequence[str] = (), errors: Means | None = None
+    weights: Weights,
+    means: Means,
+    covariances: Covariances,
+    *,
+    names: Sequence[str] = (),
+    errors: Mapping[str, Any] | None = None,
+    is_whole: bool = False,
 ) -> tuple[tuple[tuple[str, ...], ...], str]:
     """Heads and a row a component, the heaviest first, and a note on what the numbers are and what was left out.
 
     Args:
         weights, means, covariances: of the mixture.
         names: of the features; () for their numbers.
-        errors: standard errors of the means.
+        errors: standard errors, as in the document of a run: of `weights` and `means`, where they are known.
+        is_whole: nothing is to be left out.
     """
     k, d = means.shape
-    shown = list(names or map(str, range(d)))[:MOST_COLUMNS]
+    most_rows, most_columns = (k, d) if is_whole else (MOST_ROWS, MOST_COLUMNS)
+    shown = list(names or map(str, range(d)))[:most_columns]
     sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    errors = errors or {}
+    of_weights, of_means = errors.get("weights", [None] * k), errors.get("means", [[None] * d] * k)
     rows: list[tuple[str, ...]] = [("component", "weight", *(name if names else f"feature {name}" for name in shown))]
-    for c in np.argsort(-weights, kind="stable")[:MOST_ROWS]:
-        sure = [""] * d if errors is None else [f" ± {error:.2g}" for error in errors[c]]
-        values = (f"{means[c, f]:.5g}{sure[f]} ({sigma[c, f]:.3g})" for f in range(len(shown)))
-        rows.append((str(c), f"{weights[c]:.4f}", *values))
-    note = f"mean{'' if errors is None else ' ± its standard error'} (standard deviation of the component)"
-    left = [f"{k - MOST_ROWS} more components"] * (k > MOST_ROWS) + [f"{d - MOST_COLUMNS} more features"] * (
-        d > MOST_COLUMNS
-    )
+    for c in np.argsort(-weights, kind="stable")[:most_rows]:
+        row = [str(c), with_error(weights[c], of_weights[c])]
+        for f in range(len(shown)):
+            mean = with_error(means[c, f], of_means[c][f])
+            row.append(f"{mean} ({sigma[c, f]:.3g})")
+        rows.append(tuple(row))
+    note = f"mean{' ± its standard error' if errors else ''} (standard deviation of the component)"
+    left = [f"{k - most_rows} more components"] * (k > most_rows)
+    left += [f"{d - most_columns} more features"] * (d > most_columns)
     return tuple(rows), "; and ".join([note, *left])
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from dgmmis.progress.activity import Activity
 from dgmmis.progress.stream import Stream
-from dgmmis.progress.words import Said, line, of_activity
+from dgmmis.progress.words import Said, clock, line, of_activity
 
 INTERVAL = 2.0
 """Seconds between lines while there is news."""
@@ -46,7 +46,8 @@ class LogLines:
             self._write(said)
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """A line of its own, and for a while none about what goes on."""
+        self._said = clock()
         self._write(text)
 
     def end(self, last: Sequence[Said], sentence: str) -> None:

@@ -15,7 +15,7 @@ from dgmmis.progress.log_lines import LogLines
 from dgmmis.progress.notebook import Notebook, is_notebook
 from dgmmis.progress.stream import Stream, WholeLines
 from dgmmis.progress.terminal import Terminal, is_terminal
-from dgmmis.progress.words import Said, clock, of_record
+from dgmmis.progress.words import Said, clock, line, of_record
 
 PATIENCE = 1.0
 """Seconds before anything is shown."""
@@ -50,10 +50,11 @@ class Progress(Callback):
     Args:
         stream: where; None: the table of a notebook, or else stderr.
         patience: seconds before anything is shown.
+        every_pass: say each pass in a line that stays, besides.
     """
 
-    def __init__(self, stream: Stream | None = None, *, patience: float = PATIENCE) -> None:
-        self._activity, self._patience = Activity(), patience
+    def __init__(self, stream: Stream | None = None, *, patience: float = PATIENCE, every_pass: bool = False) -> None:
+        self._activity, self._patience, self._every_pass = Activity(), patience, every_pass
         self._place: Place
         self._stream = sys.stderr if stream is None else stream
         if stream is None and is_notebook():
@@ -113,6 +114,8 @@ class Progress(Callback):
         with self._lock:
             self._record = step.record
             self._activity.on_step(step)
+            if self._every_pass:
+                self._place.say(line(of_record(step.record)))
             self._show()
 
     def on_notice(self, notice: Notice) -> None:
@@ -123,7 +126,8 @@ class Progress(Callback):
     def on_end(self, sentence: str) -> None:
         with self._lock:
             if self._record is not None and clock() - self._activity.began >= self._patience:
-                last = of_record(self._record) if self._activity.n_fits is None else []
+                is_said = self._every_pass or self._activity.n_fits is not None
+                last = [] if is_said else of_record(self._record)
                 self._place.end(last, sentence)
             self._record = None
             self._activity.on_end(sentence)

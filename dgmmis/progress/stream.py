@@ -1,5 +1,7 @@
 """Stream: what is needed of a place to write to; stand-ins for stderr have no more than that."""
 
+import io
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -52,3 +54,52 @@ class WholeLines:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+STDERR = 2
+"""The file that processes which are started here write to."""
+
+OVER = b"\0over"
+
+
+def is_stderr(stream: Stream) -> bool:
+    """Whether it writes to the process's own stderr: not where somebody catches it."""
+    try:
+        return stream.fileno() == STDERR
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class Overheard:
+    """Stands in for the file below stderr, and hands over what any process writes to it, line by line: workers, and
+    what of this one goes past Python's `sys.stderr`.
+
+    Args:
+        hand_over: receives whole lines, each without its end.
+    """
+
+    def __init__(self, hand_over: Callable[[list[str]], None]) -> None:
+        self._hand_over = hand_over
+        self.stream = io.TextIOWrapper(os.fdopen(os.dup(STDERR), "wb"), encoding="utf-8", line_buffering=True)
+        self._reading, writing = os.pipe()
+        os.dup2(writing, STDERR)
+        os.close(writing)
+        self._thread = threading.Thread(target=self._read, name="dgmmis-stderr", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Hand over what is left, and let stderr be what it was. `stream` stays open."""
+        os.write(STDERR, b"\n" + OVER + b"\n")  # the end of the file never comes: whoever lives on holds it open
+        self._thread.join()
+        os.dup2(self.stream.fileno(), STDERR)
+        os.close(self._reading)
+
+    def _read(self) -> None:
+        rest = b""
+        while OVER not in rest:
+            *lines, rest = (rest + os.read(self._reading, 1 << 16)).split(b"\n")
+            if OVER in lines:
+                lines, rest = lines[: lines.index(OVER)], OVER
+            said = [one.decode(errors="replace") for one in lines if one]
+            if said:
+                self._hand_over(said)

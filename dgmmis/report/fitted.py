@@ -7,7 +7,8 @@ import numpy as np
 
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.errors import counted
-from dgmmis.report.section import Section, Table, number, with_error
+from dgmmis.portrait import component_rows, number, with_error
+from dgmmis.report.section import Section, Table
 from dgmmis.report.subject import Subject
 from dgmmis.summary import completeness_lines, document_lines, fit_lines, survey_lines
 
@@ -110,8 +111,9 @@ def parameter_section(run: Run) -> Section:
     names = [f"{name} [{unit}]" if unit else name for name, unit in zip(run.features, run.units, strict=True)]
     facts = [*_population(run)]
     order = [int(k) for k in np.argsort(-mixture.weights, kind="stable")]
-    head = ("component", "weight", *names)
-    tables = [Table("Components of the population, by weight", head, _components(run, known, order))]
+    parameters = (mixture.weights, mixture.means, mixture.covariances)
+    (head, *components), _ = component_rows(*parameters, names=names, errors=known, is_whole=True)
+    tables = [Table("Components of the population, by weight", head, components)]
     if boot:
         rows = [(str(k), number(boot["weights"][k]), *map(number, boot["means"][k])) for k in order]
         tables.append(Table(f"Standard errors by a bootstrap of {boot['n_replicates']} replicates", head, rows))
@@ -139,19 +141,6 @@ def _population(run: Run) -> Iterator[tuple[str, str]]:
                 yield "the same, by the bootstrap", with_error(n / z, boot["n_objects_error"])
     if run.model.background is not None:
         yield "background fraction", with_error(run.model.background_fraction, known.get("background_fraction"))
-
-
-def _components(run: Run, known: Mapping[str, Any] | None, order: Sequence[int]) -> list[list[str]]:
-    mixture = run.model.mixture
-    sigma = np.sqrt(np.diagonal(mixture.covariances, axis1=1, axis2=2))
-    rows = []
-    for k in order:
-        row = [str(k), with_error(mixture.weights[k], known["weights"][k] if known else None)]
-        for i, spread in enumerate(sigma[k]):
-            mean = with_error(mixture.means[k, i], known["means"][k][i] if known else None)
-            row.append(f"{mean} ({spread:.3g})")
-        rows.append(row)
-    return rows
 
 
 def _covariances(run: Run, known: Mapping[str, Any] | None, order: Sequence[int]) -> Table:

@@ -1,6 +1,5 @@
 """Sections of a report: facts, tables, pictures and texts, as plain values: text, never markup."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,20 +91,3 @@ class Section:
     def anchor(self) -> str:
         """Its name within the page."""
         return "".join(c if c.isalnum() else "-" for c in self.title.lower())
-
-
-def number(value: float) -> str:
-    """With as many digits as are of use; a dash where there is none."""
-    if not math.isfinite(value):
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1e5 and abs(value) < 1e15 else f"{value:.5g}"
-
-
-def with_error(value: float, error: float | None) -> str:
-    """Value ± error, to two digits of the error."""
-    if error is None or not (math.isfinite(value) and math.isfinite(error) and error > 0):
-        return number(value)
-    digits = 1 - math.floor(math.log10(error))
-    if abs(value) >= 1e15 or digits > 12:
-        return f"{value:.6g} ± {error:.2g}"
-    return f"{round(value, digits):,.{max(digits, 0)}f} ± {round(error, digits):,.{max(digits, 0)}f}"

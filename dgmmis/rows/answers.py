@@ -111,10 +111,10 @@ def _alone(ask: Callable[[Chunk], Iterable[np.ndarray]], chunk: Chunk) -> Iterat
 
 
 def _here(questions: Questions, measured: Measured) -> tuple[np.ndarray, ...]:
-    references = measured.in_memory().references
-    out = tuple(kind.empty(sum(reference.n_rows for reference in references)) for kind in questions.kinds)
+    catalogue = measured.in_memory()
+    out = tuple(kind.empty(catalogue.n_rows) for kind in questions.kinds)
     with one_blas_thread():  # the bits do not depend on how many cores there are
-        for reference in references:
+        for reference in catalogue.references:
             numbers, done = reference.numbers(np.arange(reference.n_rows)), 0
             for said in questions.ask(reference.load()):
                 rows = numbers[done : done + len(said[0])]

@@ -26,7 +26,7 @@ def row_weights(sample: Chunk, survey: Survey | None, rng: np.random.Generator) 
     Raises:
         DataError, ShapeError: of a selection that does not give probabilities.
     """
-    weights = np.ones(sample.n_samples) if sample.weights is None else np.array(sample.weights, dtype=float)
+    weights = sample.w_n
     selection = None if survey is None else survey.selection
     if survey is None or selection is None or isinstance(selection, Injections) or sample.projection is not None:
         return weights

@@ -18,6 +18,7 @@ from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
 from dgmmis.moments import Expected
 from dgmmis.noise import NoNoise
+from dgmmis.patterns import rows_by_pattern
 from dgmmis.prior import Dirichlet, DirichletProcess, NormalInverseWishart
 from dgmmis.types import Means, Points, Vector
 from dgmmis.variational.components import NormalWisharts
@@ -104,10 +105,8 @@ class Posterior:
         with np.errstate(divide="ignore"):
             log_weights = np.log(self.weights.mean)
         nu = 0.0 if self.background is None else self.background.mean
-        patterns, which = np.unique(~np.isnan(points), axis=0, return_inverse=True)
-        for p, pattern in enumerate(patterns):
-            rows = np.flatnonzero(which.ravel() == p)
-            log_t = self.components.log_predictive(points[rows], np.flatnonzero(pattern))
+        for rows, there in rows_by_pattern(~np.isnan(points)):
+            log_t = self.components.log_predictive(points[rows], there)
             terms = log_weights[:, None] + np.log1p(-nu) + log_t
             if self.family.background is not None:
                 behind = self.family.background.log_density(points[rows], NoNoise())

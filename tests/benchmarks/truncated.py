@@ -79,7 +79,7 @@ def arrivals(pace: Pace, *, quick: bool) -> tuple[Described, list[Series], list[
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "survey.zarr"
         data = simulate(store, PRESET, n=n)
-        seen = sum(reference.n_rows for reference in data.references)
+        seen = data.n_rows
         found = [_ours(store, kind, n, pace) for kind in KINDS]
         found.append(_peer(data, Path(folder), n, pace))
     title = f"box with hole, {seen / 1000:.0f}k seen of {n // 1000}k, unseen imputed"

@@ -23,6 +23,7 @@ from dgmmis.deconvolution import conditional, true_values
 from dgmmis.divergence import entropy, kl_divergence
 from dgmmis.errors import DgmmisError
 from dgmmis.estimator import GMMis
+from dgmmis.goodness import goodness_of_fit
 from dgmmis.interchange import from_sklearn, load_model, save_model, to_sklearn
 from dgmmis.job import read_job
 from dgmmis.mixture import GaussianMixture
@@ -33,6 +34,7 @@ from dgmmis.reduction import reduced
 from dgmmis.region import probability_in
 from dgmmis.runs import planned
 from dgmmis.selection import Ball, Box, Grid, HalfSpace, Injections
+from dgmmis.survey import Survey
 from fuzzing.commands import called
 from fuzzing.material import N_ROWS, copied, good, npz, run_arrays, write_model, write_store
 
@@ -745,6 +747,7 @@ def _density(function: Callable[[np.ndarray], Any]) -> Callable[[], object]:
     return lambda: FixedDensity(function, [0, 0], [1, 1])
 
 
+FOUND = Injections(X, X[:, 0] > 0, np.zeros(len(X)))
 LINE, PLANE = (GaussianMixture([1.0], np.zeros((1, d)), np.eye(d)[None]) for d in (1, 2))
 
 MODELS: list[tuple[str, Callable[[], object]]] = [
@@ -777,6 +780,16 @@ MODELS: list[tuple[str, Callable[[], object]]] = [
     ("conditional, with everything given", lambda: conditional(PLANE, X, given=[0, 1])),
     ("conditional on a feature that there is not", lambda: conditional(PLANE, X, given=[2])),
     ("tail probabilities from no draws", lambda: tail_probability(PLANE, X, n_draws=0)),
+    ("goodness of fit of points of another width", lambda: goodness_of_fit(PLANE, np.zeros((40, 3)))),
+    ("goodness of fit of what is no model", lambda: goodness_of_fit(I, X)),
+    ("goodness of fit of the path of nothing", lambda: goodness_of_fit(PLANE, "none.zarr")),
+    ("goodness of fit of points that are infinite", lambda: goodness_of_fit(PLANE, X * np.inf)),
+    ("goodness of fit of no rows", lambda: goodness_of_fit(PLANE, X[:0])),
+    ("goodness of fit at a level of 1", lambda: goodness_of_fit(PLANE, X, level=1)),
+    ("goodness of fit at a level of 'a'", lambda: goodness_of_fit(PLANE, X, level="a")),
+    ("goodness of fit under a selection", lambda: goodness_of_fit(PLANE, X, survey=Box([0, 0], [1, 1]))),
+    ("goodness of fit under injections", lambda: goodness_of_fit(PLANE, X, survey=Survey(FOUND))),
+    ("goodness of fit with a cutoff", lambda: goodness_of_fit(Model(PLANE, cutoff=3.0), X)),
     ("a divergence of models of different features", lambda: kl_divergence(PLANE, LINE)),
     ("an entropy with a cutoff", lambda: entropy(Model(PLANE, cutoff=3.0))),
     ("a region of another number of features", lambda: probability_in(PLANE, Box([0], [1]))),
