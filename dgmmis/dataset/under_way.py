@@ -29,6 +29,9 @@ from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
 
 JOURNAL, CHECKPOINTS, START = "journal", "checkpoints", "start.npz"
 
+ENDED, SO_FAR = "ended", "so_far.json"
+"""Of a selection instead of checkpoints (`selection_under_way`)."""
+
 KEPT = 3
 """Checkpoints."""
 
@@ -50,6 +53,7 @@ class Undertaking:
         n_sittings: how often it was begun.
         run_id: a short random word that it keeps for life.
         destination: URL of the run in a bucket, where it is not made in its own folder.
+        tried: models that it is to be the best of, as JSON text; empty: it is of one.
     """
 
     text: str
@@ -62,16 +66,27 @@ class Undertaking:
     n_sittings: int = 0
     run_id: str = ""
     destination: str = ""
+    tried: str = ""
 
     def __post_init__(self) -> None:
         # read from a file, they may be anything
-        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id, self.destination)
+        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id, self.destination, self.tried)
         if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
             raise TypeError("a value of another type")
 
+    @property
+    def kind(self) -> str:
+        """What people call it."""
+        return "selection" if self.tried else "fit"
+
+    @property
+    def command(self) -> str:
+        """What begins it."""
+        return "dgmmis select" if self.tried else "dgmmis fit"
+
     def difference(self, other: "Undertaking") -> str | None:
         """What another one has otherwise, in words."""
-        if self.essence != other.essence:
+        if (self.essence, self.tried) != (other.essence, other.tried):
             return "another job"
         if self.inputs != other.inputs:
             return "other files of its job (selection, noise, background or init)"
@@ -282,11 +297,10 @@ class UnderWay(Callback):
             if difference:
                 finishes = "" if difference == REPLACED else f"`dgmmis resume {self.out}` finishes it; "
                 raise JobError(
-                    f"in '{self.out}' a fit of {difference} is not finished",
-                    do=f"{finishes}choose another output, or give it up with `dgmmis fit --overwrite`",
+                    f"in '{self.out}' a {there.kind} of {difference} is not finished",
+                    do=f"{finishes}choose another output, or give it up with `{self.task.command} --overwrite`",
                 )
-            earlier = last_checkpoint(self.out, allow_code=self._allow_code)
-            self.seconds_before = 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
+            self.seconds_before = self._seconds_told()
             begun = there.n_sittings
             self.task = replace(self.task, starts_from=there.starts_from, n_sittings=begun, run_id=there.run_id)
         n_sittings, run_id = self.task.n_sittings + 1, self.task.run_id or self._sitting.run_id or new_run_id()
@@ -294,7 +308,8 @@ class UnderWay(Callback):
         self._write_task()
 
     def _write_task(self) -> None:
-        values = {name: value for name, value in asdict(self.task).items() if name != "destination" or value}
+        seldom = ("destination", "tried")
+        values = {name: value for name, value in asdict(self.task).items() if name not in seldom or value}
         replace_document(self.out / UNFINISHED, values)
 
     def _keep(self, error: BaseException) -> None:
@@ -303,8 +318,7 @@ class UnderWay(Callback):
             self._clear()
             error.add_note(f"The run is written: `dgmmis info {self.task.destination or self.out}`.")
             return
-        nothing = self.journal.n_answers == 0 and not self.replays and not self.task.starts_from
-        if nothing and not _checkpoints(self.out):
+        if self._has_nothing():
             with suppress(StoreError):
                 self.finish()
             return
@@ -318,6 +332,16 @@ class UnderWay(Callback):
         allowed = " --allow-code" if self._allow_code else ""
         goes_on = self._sitting.goes_on or f"dgmmis resume{allowed} {self.out}"
         error.add_note(f"What was found so far is kept: `{goes_on}` goes on from there.")
+
+    def _has_nothing(self) -> bool:
+        """Whether nothing was found that is worth to be kept."""
+        is_new = self.journal.n_answers == 0 and not self.replays and not self.task.starts_from
+        return is_new and not _checkpoints(self.out)
+
+    def _seconds_told(self) -> float:
+        """That the sittings before took, as far as they told."""
+        earlier = last_checkpoint(self.out, allow_code=self._allow_code)
+        return 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
 
     def _checkpoint(self) -> None:
         """Write the best model so far, and let go of all but the last few."""
@@ -356,7 +380,7 @@ class UnderWay(Callback):
         return False
 
     def _clear(self) -> None:
-        for name in (JOURNAL, START):
+        for name in (JOURNAL, START, ENDED, SO_FAR):
             (self.out / name).unlink(missing_ok=True)
         shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
 
