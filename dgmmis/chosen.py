@@ -105,8 +105,6 @@ def select_job(
         DgmmisError: as for `select` and `run_job`, with a note that says how to go on.
     """
     tried = tried.of(job)
-    if out is not None:
-        require_place_for_run(out)
     selection = _Selection.of(job, tried)
     account = Account(job.path.stem, sitting.run_id)
     follower = Callbacks([account, *callbacks])
@@ -126,16 +124,16 @@ def select_job(
                 shared = f", in {len(groups)} groups that share their readings" if len(groups) > 1 else ""
                 models = ("models", f"{len(selection.alternatives)}{shared}")
                 announce([*under_way.about(), models, *plan.lines(), *executor.about()])
-            follower.on_notice(selection.start(under_way, plan))
+            follower.on_notice(selection.start(under_way, groups, plan))
             plan.check()
             work = _Work(executor, under_way)
             with Telemetry(
                 executor, follower, account, schema=data.schema, replays=lambda: under_way.replays
             ) as telemetry:
                 choice = selection.choice(groups, work, [under_way, telemetry, *callbacks])
-            if out is None:
+            if isinstance(under_way, Unkept):
                 return choice, None
-            run = selection.run(choice, work, callbacks)
+            run = selection.run(choice, work, under_way, callbacks)
             follower.on_notice(doing("writing"))
             destination = under_way.task.destination or under_way.out
             write_run(destination, run)
@@ -190,7 +188,7 @@ class _Selection:
             raise RefusedError(what, do=f"start with one of {ways}")
         smallest = job.with_model(min(tried.components, default=0), tried.covariance_types[0])
         given = given_by(smallest)
-        search = replace(job.search(), n_starts=tried.n_starts)
+        search = job.search() if tried.n_starts is None else replace(job.search(), n_starts=tried.n_starts)
         fitting = Fitting(given.start, smallest.constraints(), job.stopping(), search)
         alternatives = check_alternatives(
             given.rows, tried.components, tried.covariance_types, fitting=fitting, survey=given.survey
@@ -226,6 +224,7 @@ class _Selection:
         if out is None:
             return Unkept(replace(task, run_id=sitting.run_id))
         destination, folder = places(out, job.path, overwrite=sitting.overwrite)
+        require_place_for_run(destination)
         return SelectionUnderWay(
             folder,
             task if destination == folder else replace(task, destination=str(destination)),
@@ -238,17 +237,20 @@ class _Selection:
             follower=follower,
         )
 
-    def start(self, under_way: "SelectionUnderWay | Unkept", plan: Plan) -> Notice:
-        """What is about to begin, for machines."""
+    def start(
+        self, under_way: "SelectionUnderWay | Unkept", groups: Sequence[Sequence[Alternative]], plan: Plan
+    ) -> Notice:
+        """What is about to begin, for machines; of the fits those that are left."""
         criterion, task = self.tried.criterion, under_way.task
         n_folds = criterion.n_folds if criterion.is_held_out else 0
+        parts = [len(group) for group in groups for _ in range(1 + n_folds)]
         values = {
             "run": task.run_id,
             "sitting": task.n_sittings,
             "goes_on": under_way.replays,
             "job_file": str(self.job.path),
             "models": list(map(str, self.alternatives)),
-            "n_fits": len(self.alternatives) * self.fitting.search.n_starts * (1 + n_folds),
+            "n_fits": self.fitting.search.n_starts * sum(parts[under_way.ended_before :]),
             "plan": asdict(plan),
             "software": software(),
         }
@@ -274,18 +276,18 @@ class _Selection:
         callback.on_end(choice.best.status.value)
         return choice
 
-    def run(self, choice: Choice, work: "_Work", callbacks: Sequence[Callback]) -> Run:
+    def run(self, choice: Choice, work: "_Work", under_way: SelectionUnderWay, callbacks: Sequence[Callback]) -> Run:
         """The best as a run, with its bootstrap if the job wants one."""
-        best, n, job, task = choice.best, self.job.fit.bootstrap, self.job, work.under_way.task
+        best, n, job, task = choice.best, self.job.fit.bootstrap, self.job, under_way.task
         options: dict[str, Any] = {"constraints": best.constraints, "stopping": job.stopping(), "seed": job.fit.seed}
         options |= {"survey": self.given.survey, "executor": work.executor, "callbacks": callbacks}
-        work.under_way.begin("bootstrap")
+        under_way.begin("bootstrap")
         replicates = bootstrap(self.given.rows, best.model, n, **options) if n else None
         costs = Costs.of_work(
             work.executor,
             work.spent,
             records=best.records,
-            seconds=work.under_way.seconds,
+            seconds=under_way.seconds,
             compile_seconds=best.compile_seconds,
         )
         chosen = job.with_model(choice.n_components, choice.covariance_type)
@@ -296,7 +298,7 @@ class _Selection:
 class Unkept(Callback):
     """A selection of which nothing is kept: what `SelectionUnderWay` is to one that has a folder."""
 
-    replays, seconds_before, n_parts = False, 0.0, 0
+    replays, seconds_before, n_parts, ended_before = False, 0.0, 0, 0
 
     def __init__(self, task: Undertaking) -> None:
         self.task = task
@@ -320,9 +322,9 @@ class _Work:
     """The parts of a selection on an executor, what they spent, and what those spent that had ended before."""
 
     def __init__(self, executor: Executor, under_way: SelectionUnderWay | Unkept) -> None:
-        self.under_way, self._earlier = under_way, Spent()
-        is_kept = isinstance(under_way, SelectionUnderWay)
-        self.executor: Executor = Remembered(executor, under_way.journal) if is_kept else executor
+        self.under_way, self._earlier, self.executor = under_way, Spent(), executor
+        if isinstance(under_way, SelectionUnderWay):
+            self.executor = Remembered(executor, under_way.journal)
 
     @property
     def spent(self) -> Spent:

@@ -58,10 +58,10 @@ class SoFar:
     def __str__(self) -> str:
         if not self.parts:
             return "nothing is kept yet"
-        said = f"{self.ended} of {counted(self.parts, 'part')} have ended"
+        said = f"{self.ended} of {counted(self.parts, 'part')} ended"
         if not self.now:
             return said
-        fits = f", {self.arrived} of {counted(self.fits, 'fit')} have arrived" if self.fits else ""
+        fits = f", {self.arrived} of {counted(self.fits, 'fit')} arrived" if self.fits else ""
         return f"{said}; {self.now}: {counted(self.passes, 'pass', 'passes')}{fits}"
 
     def document(self) -> dict[str, Any]:
@@ -94,6 +94,8 @@ class SelectionUnderWay(UnderWay):
         self._part, self._n_settled = _Part(), 0
         self.n_parts = 0
         """How many there will be, as soon as that is known."""
+        self.ended_before = 0
+        """In earlier sittings, as far as they told."""
 
     @property
     def ended(self) -> Journal:
@@ -159,15 +161,14 @@ class SelectionUnderWay(UnderWay):
     def settled(self, name: str, make: Callable[[], Any]) -> Any:
         """What was decided in the first sitting, which all others keep to: it counts for no part."""
         self._n_settled += 1
-        return self._answer(name, make)
+        return self._answer(f"{name} of {self.task.digest()}", make)  # a file from elsewhere is no answer
 
     def _answer(self, name: str, ask: Callable[[], Any]) -> Any:
         try:
             return self.ended.answer(name, ask)
         except DivergedError as error:
             raise StoreError(
-                f"'{self.ended.path}' has other parts than this selection",
-                expected=name,
+                f"'{self.ended.path}' is of another selection, or of another version of dgmmis",
                 do=f"begin anew with `{self.task.command} --overwrite`",
             ) from error
 
@@ -224,7 +225,9 @@ class SelectionUnderWay(UnderWay):
             replace_document(self.out / SO_FAR, self.so_far.document())
 
     def _seconds_told(self) -> float:
-        return SoFar.of(self.out).seconds
+        so_far = SoFar.of(self.out)
+        self.ended_before = so_far.ended
+        return so_far.seconds
 
     def _has_nothing(self) -> bool:
         return not self.replays and self._n_ended <= 0 and self.journal.n_answers <= 1

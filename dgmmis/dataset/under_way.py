@@ -4,6 +4,7 @@ RUN/job.json says what is fitted, RUN/journal holds what the workers answered (`
 to the same bits), and RUN/checkpoints the last few models, whole runs each. They go when the run is written.
 """
 
+import hashlib
 import json
 import math
 import secrets
@@ -83,6 +84,11 @@ class Undertaking:
     def command(self) -> str:
         """What begins it."""
         return "dgmmis select" if self.tried else "dgmmis fit"
+
+    def digest(self) -> str:
+        """What tells it from all others, wherever it is made."""
+        said = (self.essence, self.tried, self.inputs, self.data, self.segments)
+        return hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
 
     def difference(self, other: "Undertaking") -> str | None:
         """What another one has otherwise, in words."""

@@ -54,7 +54,7 @@ class HeldOut:
 
     Args:
         fold: the fold.
-        model: the model.
+        judge: scores its rows; has the model, and the survey with the noise law of its training part.
         status: why the fit ended.
         log_likelihood: mean over the fold's objects, normalised under selection.
         n_samples: sum of their weights.
@@ -62,7 +62,7 @@ class HeldOut:
     """
 
     fold: Fold
-    model: Model
+    judge: Judge
     status: Status
     log_likelihood: float
     n_samples: float
@@ -95,13 +95,13 @@ class HeldOut:
         judges = tuple(one[1] for one in found.ends if not isinstance(one, NumericalError))
         sums = iter(_group_sums(rows, judges, fold, executor))
         results: list[HeldOut | NumericalError] = []
-        for (model, status), one in zip(fitted, found.ends, strict=True):
+        for (_, status), one in zip(fitted, found.ends, strict=True):
             if isinstance(one, NumericalError):
                 results.append(one)
                 continue
-            last, groups = one[0], next(sums)
+            (last, judge), groups = one, next(sums)
             if np.all(np.isfinite(groups)):
-                results.append(cls(fold, model, status, last.log_likelihood, last.n_samples, groups))
+                results.append(cls(fold, judge, status, last.log_likelihood, last.n_samples, groups))
             else:
                 results.append(
                     NumericalError(
@@ -125,7 +125,7 @@ class CrossValidation:
     @property
     def models(self) -> tuple[Model, ...]:
         """Each fitted without its fold."""
-        return tuple(part.model for part in self.parts)
+        return tuple(part.judge.model for part in self.parts)
 
     @property
     def n_samples(self) -> float:

@@ -27,6 +27,7 @@ from dgmmis.model import Model
 from dgmmis.model_selection.comparison import Comparison
 from dgmmis.model_selection.cross_validation import HeldOut
 from dgmmis.model_selection.fitting import Fitting
+from dgmmis.model_selection.scores import Judge
 from dgmmis.moments import Moments
 from dgmmis.monte_carlo import MonteCarlo
 from dgmmis.noise import DiagonalNoise, FullNoise, NoNoise, SharedNoise
@@ -161,10 +162,14 @@ class KeptFit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptHeldOut:
-    """A fold under the model that was fitted without it."""
+    """A fold under the model that was fitted without it; the survey is that of the rows it was fitted to."""
 
     fold: Fold
     model: KeptModel
+    fill: np.ndarray
+    partition: Partition | None
+    classes: tuple[NoiseClass, ...]
+    log_z: np.ndarray
     status: str
     log_likelihood: float
     n_samples: float
@@ -172,12 +177,14 @@ class KeptHeldOut:
 
     @classmethod
     def of(cls, part: HeldOut) -> "KeptHeldOut":
-        numbers = (part.log_likelihood, part.n_samples, part.groups)
-        return cls(part.fold, KeptModel.of(part.model), part.status.name, *numbers)
+        judge, numbers = part.judge, (part.log_likelihood, part.n_samples, part.groups)
+        classes = (judge.partition, judge.classes, judge.log_z)
+        return cls(part.fold, KeptModel.of(judge.model), judge.observing.fill, *classes, part.status.name, *numbers)
 
     def restored(self, common: Common) -> HeldOut:
-        model, status = self.model.model(common.background), Status[self.status]
-        return HeldOut(self.fold, model, status, self.log_likelihood, self.n_samples, self.groups)
+        model, observing = self.model.model(common.background), Observing(common.observing.survey, self.fill)
+        judge = Judge(model, observing, self.partition, self.classes, self.log_z)
+        return HeldOut(self.fold, judge, Status[self.status], self.log_likelihood, self.n_samples, self.groups)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.callback import Callback, Callbacks, doing
 from dgmmis.criteria import aic, bic, n_parameters
 from dgmmis.dataset.arrays import Catalogue, CatalogueLike, as_catalogue
-from dgmmis.dataset.folds import Fold
+from dgmmis.dataset.folds import Fold, training
 from dgmmis.errors import JobError, NumericalError, RefusedError
 from dgmmis.execution.executor import Executor
 from dgmmis.fit import Fit, check_start
@@ -32,6 +32,7 @@ from dgmmis.model_selection.entry import Entry
 from dgmmis.model_selection.fitting import Fitting, Steps, abreast
 from dgmmis.model_selection.kept import Common, Kept
 from dgmmis.model_selection.scores import Judge, working
+from dgmmis.noise_law import FromCatalogue
 from dgmmis.plan import Work
 from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
@@ -189,7 +190,7 @@ class Selecting:
             self._steps.prefix = prefix
             return fit_side_by_side(part, some, executor=executor, callbacks=[self._steps], **self._way)
 
-        found = self._known(named, partial(fit_all, "", self._data, group), executor)
+        found = self._known(named, partial(fit_all, "", self._data, group), self._data, executor)
         self._fits += zip(group, found.ends, strict=True)
         self._n_passes += found.n_passes
         if not self._folds:
@@ -199,26 +200,35 @@ class Selecting:
         def judge(fold: Fold, some: Sequence[Alternative]) -> SideBySide[HeldOut]:
             fits = partial(fit_all, f"fold {fold.number}: ")
             do = partial(fitted_and_judged, self._data, fold, some, fit_all=fits, executor=executor)
-            return self._known(f"{named}, fold {fold.number}", do, executor)
+            return self._known(f"{named}, fold {fold.number}", do, training(self._data, fold), executor)
 
         judged = validated(group, self._folds, judge)
         self._validations += judged.ends
         self._n_passes += judged.n_passes
 
-    def _known(self, name: str, do: Callable[[], SideBySide[Any]], executor: Executor) -> SideBySide[Any]:
-        """What became of the models of a part."""
+    def _known(
+        self, name: str, do: Callable[[], SideBySide[Any]], rows: Catalogue, executor: Executor
+    ) -> SideBySide[Any]:
+        """What became of the models of a part, which are fitted to some rows."""
         found: list[SideBySide[Any]] = []
 
         def kept() -> Kept:
             found[:] = [do()]
             return Kept.of(found[0])
 
-        before = self._part(name, kept)
+        before: Kept = self._part(name, kept)
         if found:
             return found[0]
+        return before.restored(self._common_of(rows, executor))
+
+    def _common_of(self, rows: Catalogue, executor: Executor) -> Common:
+        """What fits of some rows share; all but a noise law that is learned from them is that of all rows."""
+        is_learned = self._survey is not None and isinstance(self._survey.noise_law, FromCatalogue)
+        if rows is not self._data and is_learned:
+            return Common.of(rows, self._fitting, self._survey, executor)
         if self._common is None:
             self._common = Common.of(self._data, self._fitting, self._survey, executor)
-        return before.restored(self._common)
+        return self._common
 
     def chosen(self, executor: Executor, started: float) -> Choice:
         """The best of them, and by how much it is."""
