@@ -17,7 +17,8 @@ from dgmmis.dataset.checkpoint import Run, require_place_for_run, write_beside, 
 from dgmmis.dataset.manifest import read_document
 from dgmmis.dataset.place import place_of
 from dgmmis.dataset.selection_under_way import SelectionUnderWay
-from dgmmis.dataset.under_way import SITTING, Sitting, Undertaking, places, unfinished
+from dgmmis.dataset.under_way import SITTING, Sitting, places, unfinished
+from dgmmis.dataset.undertaking import Undertaking
 from dgmmis.errors import RefusedError, StoreError, counted
 from dgmmis.execution.cluster import connect, foreseen, what_starts
 from dgmmis.execution.executor import Executor, Resources

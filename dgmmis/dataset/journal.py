@@ -95,11 +95,11 @@ class Journal:
 
     def clear(self) -> None:
         """Forget all answers: nothing will ask for them again."""
+        self._pending, self._end, self._last, self._replays, self.n_answers = [], 0, None, False, 0
         try:
             self._file.truncate(0)
         except OSError as error:
             raise refused(f"the journal '{self.path}' cannot be written", error) from error
-        self._pending, self._end, self._last, self._replays, self.n_answers = [], 0, None, False, 0
 
     def flush(self) -> None:
         """Bring every answer to the disk. One that was interrupted is done again from where the file was whole."""

@@ -10,7 +10,6 @@ together: the first answer in the journal names its part.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from dgmmis.callback import Notice, Step
@@ -107,23 +106,13 @@ class SelectionUnderWay(UnderWay):
         """Whether it goes on with an earlier one, and has not come to its end."""
         return self.ended.replays or self.journal.replays
 
-    def __enter__(self) -> "SelectionUnderWay":
-        super().__enter__()
-        try:
-            self._ended = Journal(self.out / ENDED, self._kept)  # what has ended does not wait
-        except BaseException:
-            self.journal.close()
-            self._release()
-            raise
-        return self
+    def _open(self) -> None:
+        super()._open()
+        self._ended = Journal(self.out / ENDED, self._kept)  # what has ended does not wait
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            super().__exit__(kind, error, traceback)
-        finally:
-            self.ended.close()
+    def _close(self) -> None:
+        super()._close()
+        self.ended.close()
 
     def part(self, name: str, do: Callable[[], Any]) -> Any:
         """What a part of the work came to: as it was kept, or else what `do` gives, which is kept.

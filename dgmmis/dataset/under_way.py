@@ -4,7 +4,6 @@ RUN/job.json says what is fitted, RUN/journal holds what the workers answered (`
 to the same bits), and RUN/checkpoints the last few models, whole runs each. They go when the run is written.
 """
 
-import hashlib
 import json
 import math
 import secrets
@@ -15,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.checkpoint import UNFINISHED, Run, read_file, run_bytes
@@ -26,6 +25,7 @@ from dgmmis.dataset.lock import Lock
 from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_document, replace_file
 from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.undertaking import REPLACED, Undertaking
 from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
 
 JOURNAL, CHECKPOINTS, START = "journal", "checkpoints", "start.npz"
@@ -35,72 +35,6 @@ ENDED, SO_FAR = "ended", "so_far.json"
 
 KEPT = 3
 """Checkpoints."""
-
-REPLACED = "rows that were replaced since"
-
-
-@dataclass(frozen=True, slots=True)
-class Undertaking:
-    """What is fitted to what.
-
-    Args:
-        text: of the job file.
-        path: of the job file, from which its relative paths go out.
-        essence: what of the job decides the answer, as JSON text: all but where the work runs.
-        inputs: a digest of what the job's files hold: selection, noise law, background, first mixture.
-        data: path of the survey store.
-        segments: name and identity of each of its segments when the fit began.
-        starts_from: whether the fit begins with the model in START, since its journal could not be gone on with.
-        n_sittings: how often it was begun.
-        run_id: a short random word that it keeps for life.
-        destination: URL of the run in a bucket, where it is not made in its own folder.
-        tried: models that it is to be the best of, as JSON text; empty: it is of one.
-    """
-
-    text: str
-    path: str
-    essence: str
-    inputs: str
-    data: str
-    segments: tuple[tuple[str, str], ...]
-    starts_from: bool = False
-    n_sittings: int = 0
-    run_id: str = ""
-    destination: str = ""
-    tried: str = ""
-
-    def __post_init__(self) -> None:
-        # read from a file, they may be anything
-        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id, self.destination, self.tried)
-        if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
-            raise TypeError("a value of another type")
-
-    @property
-    def kind(self) -> str:
-        """What people call it."""
-        return "selection" if self.tried else "fit"
-
-    @property
-    def command(self) -> str:
-        """What begins it."""
-        return "dgmmis select" if self.tried else "dgmmis fit"
-
-    def digest(self) -> str:
-        """What tells it from all others, wherever it is made."""
-        said = (self.essence, self.tried, self.inputs, self.data, self.segments)
-        return hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
-
-    def difference(self, other: "Undertaking") -> str | None:
-        """What another one has otherwise, in words."""
-        if (self.essence, self.tried) != (other.essence, other.tried):
-            return "another job"
-        if self.inputs != other.inputs:
-            return "other files of its job (selection, noise, background or init)"
-        if self.data != other.data:
-            return "another survey"
-        if self.segments != other.segments:
-            return "fewer rows" if other.segments[: len(self.segments)] == self.segments else REPLACED
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +156,14 @@ class UnderWay(Callback):
         """Whether the fit goes on with an earlier one."""
         return self.journal.replays
 
-    def __enter__(self) -> "UnderWay":
+    def __enter__(self) -> Self:
         with writing(f"the run '{self.out}'"):
             self.out.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.out)
         try:
             with writing(f"the run '{self.out}'"):
                 self._claim()
-            self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
+            self._open()
         except BaseException:
             if self._is_new:
                 with suppress(StoreError):
@@ -245,7 +179,7 @@ class UnderWay(Callback):
             if error is not None:
                 self._keep(error)
         finally:
-            self.journal.close()
+            self._close()
             self._release()
             with suppress(OSError):
                 self.out.rmdir()  # if nothing is there
@@ -292,6 +226,12 @@ class UnderWay(Callback):
         with writing(f"the run '{self.out}'"):
             (self.out / UNFINISHED).unlink(missing_ok=True)  # first: what is left without it is rubbish
             self._clear()
+
+    def _open(self) -> None:
+        self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
+
+    def _close(self) -> None:
+        self.journal.close()
 
     def _claim(self) -> None:
         there = unfinished(self.out) if not self._sitting.overwrite else None
