@@ -106,6 +106,10 @@ class SelectionUnderWay(UnderWay):
         """Whether it goes on with an earlier one, and has not come to its end."""
         return self.ended.replays or self.journal.replays
 
+    def __enter__(self) -> "SelectionUnderWay":
+        super().__enter__()
+        return self
+
     def _open(self) -> None:
         super()._open()
         self._ended = Journal(self.out / ENDED, self._kept)  # what has ended does not wait

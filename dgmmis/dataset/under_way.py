@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from dgmmis.callback import Callback, Notice, Record, Step
 from dgmmis.dataset.checkpoint import UNFINISHED, Run, read_file, run_bytes
@@ -156,7 +156,7 @@ class UnderWay(Callback):
         """Whether the fit goes on with an earlier one."""
         return self.journal.replays
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "UnderWay":
         with writing(f"the run '{self.out}'"):
             self.out.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.out)
