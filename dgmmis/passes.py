@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dgmmis.em import Outcome, Pass, Passing
-from dgmmis.errors import DgmmisError, NumericalError
+from dgmmis.errors import DgmmisError, NumericalError, StoreError
 from dgmmis.imputation import Completed, Unseen, closed_form, complete, unseen_within
 from dgmmis.invariants import InvariantError
 from dgmmis.latent_draw import Observing
@@ -207,7 +207,7 @@ def together(running: Sequence[tuple[Passes, Passing]]) -> list[Outcome | Dgmmis
                 wanted[m] = loop.throw(result)
         except StopIteration as end:
             ends[m] = end.value
-        except InvariantError:  # of no loop in particular
+        except (InvariantError, StoreError):  # of no loop in particular
             raise
         except DgmmisError as error:
             ends[m] = error

@@ -18,7 +18,8 @@ from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.encoding import encoded
 from dgmmis.dataset.folds import Fold, training
 from dgmmis.dataset.survey_store import SurveyRecord
-from dgmmis.dataset.under_way import SITTING, Sitting, Undertaking, UnderWay, places, unfinished
+from dgmmis.dataset.under_way import SITTING, Sitting, UnderWay, places, unfinished
+from dgmmis.dataset.undertaking import Undertaking
 from dgmmis.errors import DivergedError, StoreError
 from dgmmis.execution.cluster import connect, foreseen, what_starts
 from dgmmis.execution.executor import Executor

@@ -14,7 +14,8 @@ from dgmmis.dataset.lock import LOCK, Holder
 from dgmmis.dataset.manifest import DOCUMENT
 from dgmmis.dataset.model_store import ModelStore
 from dgmmis.dataset.place import BucketPath, place_of
-from dgmmis.dataset.under_way import CHECKPOINTS, JOURNAL, unfinished
+from dgmmis.dataset.selection_under_way import SoFar
+from dgmmis.dataset.under_way import CHECKPOINTS, ENDED, JOURNAL, unfinished
 from dgmmis.ending import FAILED, NOT_CONVERGED, RUN_AGAIN
 from dgmmis.errors import StoreError, counted, span_named
 
@@ -117,14 +118,20 @@ def _run(path: Path) -> _Seen:
         good = _changed(path / MODEL)
         return _Seen("run", "finished", (said,) if converged else (), numbers, complaints, good, "end of the fit")
     task = unfinished(path)
-    signs = [path / LOCK, path / JOURNAL, *(path / CHECKPOINTS).glob("[0-9]*.npz")]
+    signs = [path / LOCK, path / JOURNAL, path / ENDED, *(path / CHECKPOINTS).glob("[0-9]*.npz")]
     sign = max((_changed(file) for file in signs), default=0.0) or None
-    last = _last_checkpoint(path)
-    facts = {**_numbers(last), **_of_holder(holder), "sittings": 0 if task is None else task.n_sittings}
-    far = f"pass {last['n_passes'] - 1}, objective {last['objective']:.7f}" if last else "no checkpoint yet"
+    kind = "fit" if task is None else task.kind
+    if task is not None and task.tried:
+        so_far = SoFar.of(path)
+        far, numbers = f"{kind}: {so_far}", {"selection": so_far.document()}
+    else:
+        last = _last_checkpoint(path)
+        far = f"pass {last['n_passes'] - 1}, objective {last['objective']:.7f}" if last else "no checkpoint yet"
+        numbers = _numbers(last)
+    facts = {**numbers, **_of_holder(holder), "sittings": 0 if task is None else task.n_sittings}
     state, complaint = _writer(holder, f"`dgmmis resume {path}` goes on")
     by = () if complaint else (f"by {holder}",)
-    return _Seen("run", state, (far, *by), facts, complaint, sign, "last sign of the fit")
+    return _Seen("run", state, (far, *by), facts, complaint, sign, f"last sign of the {kind}")
 
 
 def _model_store(path: Path) -> _Seen:

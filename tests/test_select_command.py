@@ -74,12 +74,12 @@ def test_the_best_is_said_drawn_and_written(survey: Path) -> None:
     assert np.array_equal(read_run(survey / "survey.run").model.mixture.means, run.model.mixture.means)
 
 
-def test_the_help_says_what_is_lost_and_has_an_example(survey: Path) -> None:
+def test_the_help_says_what_is_kept_and_has_an_example(survey: Path) -> None:
     shown = select(survey, "--help")
     assert shown.returncode == 0
     for words in (
         "dgmmis select survey.toml --components 1:20",
-        "What was done by then is lost",
+        "Without --out nothing is kept",
         "bic, aic, icl, or held-out",
     ):
         assert words in " ".join(shown.stdout.split())
@@ -173,10 +173,10 @@ def test_one_that_has_not_settled_has_an_exit_code(survey: Path) -> None:
 
 
 @pytest.mark.parametrize("warning", [signal.SIGTERM, signal.SIGINT])
-def test_interrupted_it_leaves_nothing(survey: Path, warning: signal.Signals) -> None:
+def test_without_a_place_nothing_is_kept(survey: Path, warning: signal.Signals) -> None:
     text = (survey / "survey.toml").read_text().replace("tol = 1e-4", "tol = 1e-15")
     (survey / "long.toml").write_text(text)
-    arguments = ("long.toml", "--components", "2:9", "--starts", "8", "--out", "long.run")
+    arguments = ("long.toml", "--components", "2:9", "--starts", "8")
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=survey
     )
@@ -187,7 +187,7 @@ def test_interrupted_it_leaves_nothing(survey: Path, warning: signal.Signals) ->
     assert process.returncode == 75
     assert f"dgmmis: interrupted by {warning.name}" in said
     assert "Run again." in said
-    assert not (survey / "long.run").exists()
+    assert "resume" not in said
 
 
 @pytest.mark.slow

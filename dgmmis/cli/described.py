@@ -29,13 +29,15 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
     """
     from dgmmis.dataset.checkpoint import is_run, is_unfinished, latest_name, read_run
     from dgmmis.dataset.dataset import Dataset
-    from dgmmis.dataset.under_way import last_checkpoint
+    from dgmmis.dataset.under_way import last_checkpoint, unfinished
 
     if verify:
         _verified(path, as_json, quiet)
     elif is_unfinished(path):
-        last = last_checkpoint(path, allow_code=allow_code)
-        if last is None:
+        task, last = unfinished(path), last_checkpoint(path, allow_code=allow_code)
+        if task is not None and task.tried:
+            _describe_selection(path, as_json)
+        elif last is None:
             status = f"not finished, and without a checkpoint yet: `dgmmis resume {path}` goes on"
             tell({"status": status, "converged": False}, as_json)
         else:
@@ -46,6 +48,23 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
         _describe(read_run(path, allow_code=allow_code), path, as_json)
     else:
         tell(Dataset.open(path).describe(), as_json)
+
+
+def _describe_selection(path: Path, as_json: bool) -> None:
+    """How far a selection is, and what it tries."""
+    from dgmmis.chosen import tried_in
+    from dgmmis.dataset.selection_under_way import SoFar
+
+    tried, so_far = tried_in(path), SoFar.of(path)
+    status = f"not finished: {so_far}: `dgmmis resume {path}` goes on"
+    about = {"status": status, "converged": False, "seconds": so_far.seconds}
+    if tried is not None:
+        about |= {
+            "components": list(tried.components),
+            "covariance_types": list(tried.covariance_types),
+            "criterion": tried.criterion.name,
+        }
+    tell({**about, "selection": so_far.document()} if as_json else about, as_json)
 
 
 def _describe(run: "Run", path: Path, as_json: bool) -> None:

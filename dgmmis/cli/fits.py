@@ -10,6 +10,7 @@ import click
 from dgmmis.cli.operations import Operation, operators
 from dgmmis.cli.output import readable, show_rows
 from dgmmis.cli.program import PLACE, allow_code_option, common, program
+from dgmmis.cli.selecting import selected, show_choice
 
 if TYPE_CHECKING:
     from dgmmis.dataset.checkpoint import Run
@@ -75,7 +76,8 @@ def fit(
 @allow_code_option
 @common
 def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool, **files: Any) -> None:
-    """Go on with the fit in the folder RUN that was interrupted, to the same bits as if it had not been.
+    """Go on with the fit, or the selection, in the folder RUN that was interrupted, to the same bits as if it had not
+    been.
 
     What passes over the data found is taken from RUN/journal. Rows that were appended to the survey meanwhile are left
     out. A run that is finished is shown. Where another version or processor takes other steps, it says so, and begins
@@ -86,15 +88,22 @@ def resume(run: Path, allow_code: bool, as_json: bool, quiet: bool, **files: Any
       dgmmis resume survey.run
       dgmmis resume survey.run --log survey.jsonl
     """
+    from dgmmis.chosen import tried_in
     from dgmmis.dataset.checkpoint import read_run
     from dgmmis.runs import resumed
 
-    job = resumed(run, allow_code=allow_code)
+    job, tried = resumed(run, allow_code=allow_code), tried_in(run)
     if job is None:
         show_run(read_run(run, allow_code=allow_code), run, as_json)
         return
     with Operation(job.path.stem, as_json=as_json, quiet=quiet, **files) as operation:
-        _fit(job, run, operation, as_json=as_json)
+        if tried is None:
+            _fit(job, run, operation, as_json=as_json)
+            return
+        operation.doing("opening the survey")
+        choice = selected(job, tried, operation, out=run)
+        operation.done()
+        show_choice(choice, run, as_json)
 
 
 def _fit(job: "Job", out: Path, operation: Operation, *, as_json: bool, overwrite: bool = False) -> None:

@@ -13,6 +13,8 @@ from dgmmis.cli.program import PLACE, allow_code_option, common, program
 from dgmmis.cli.surveys import Names
 
 if TYPE_CHECKING:
+    from dgmmis.chosen import Tried
+    from dgmmis.job import Job
     from dgmmis.model_selection import Choice
 
 
@@ -24,7 +26,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if not isinstance(value, str):
             return tuple(value)
-        from dgmmis.model_selection.choice import MOST
+        from dgmmis.model_selection.selecting import MOST
 
         numbers: set[int] = set()
         try:
@@ -62,7 +64,8 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 )
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out rows.")
 @click.option("--starts", type=click.IntRange(min=1), help="First models of each; default: the job's.")
-@click.option("--out", type=PLACE, help="Write the best there as a run, and the table.")
+@click.option("--out", type=PLACE, help="Write the best there as a run, and the table; and what it takes to go on.")
+@click.option("--overwrite", is_flag=True, help="Give up what was interrupted there.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the criterion there: png, pdf, svg."
 )
@@ -77,6 +80,7 @@ def select(
     folds: int,
     starts: int | None,
     out: Path | None,
+    overwrite: bool,
     plot: Path | None,
     allow_code: bool,
     as_json: bool,
@@ -91,8 +95,10 @@ def select(
     error of the difference over the objects; fits that did not settle, and those with components that collapsed or
     starved, are marked, and recommended after all others.
 
-    SIGTERM, SIGUSR1 and Ctrl-C end it with exit code 75. What was done by then is lost: the same command begins again.
-    Exit code 3: the best has not settled.
+    With --out, what it has found is kept there while it runs. SIGTERM, SIGUSR1 and Ctrl-C end it in order, with exit
+    code 75; whatever ends it, `dgmmis resume` goes on from there and ends with the same bits, and so does the same
+    command: models that have ended are not fitted again. Without --out nothing is kept. Exit code 3: the best has not
+    settled.
 
     \b
     Example:
@@ -100,7 +106,7 @@ def select(
       dgmmis select survey.toml --components 2,4,8 --covariance-types full,diag --out survey.run --plot select.png
       dgmmis select survey.toml --components 1:8 --criterion held-out --folds 10 --json
     """
-    from dgmmis.chosen import Tried, select_job
+    from dgmmis.chosen import Tried
     from dgmmis.job import read_job
     from dgmmis.model_selection import Criterion
 
@@ -110,20 +116,31 @@ def select(
     tried = Tried(components, covariance_types or (), Criterion(criterion, folds), starts)
     with Operation(job.stem, as_json=as_json, quiet=quiet, **files) as operation:
         operation.doing("opening the survey")
-        parsed = read_job(job, allow_code=allow_code)
-        parsed = operation.follows(parsed)
-        options: dict[str, Any] = {"callbacks": operation.callbacks, "run_id": operation.account.run}
-        choice, _ = select_job(parsed, tried, out=out, announce=operation.announce, **options)
+        choice = selected(read_job(job, allow_code=allow_code), tried, operation, out=out, overwrite=overwrite)
         if plot is not None:
             operation.doing("drawing")
             from dgmmis.plotting import write_choice_figure
 
             write_choice_figure(plot, choice)
         operation.done()
-        _show(choice, out, as_json)
+        show_choice(choice, out, as_json)
 
 
-def _show(choice: "Choice", out: Path | None, as_json: bool) -> None:
+def selected(
+    job: "Job", tried: "Tried", operation: Operation, *, out: Path | None, overwrite: bool = False
+) -> "Choice":
+    """The choice of some models, which the operation follows."""
+    from dgmmis.chosen import select_job
+    from dgmmis.dataset.under_way import Sitting
+
+    job = operation.follows(job)
+    sitting = Sitting(overwrite=overwrite, run_id=operation.account.run)
+    options: dict[str, Any] = {"callbacks": operation.callbacks, "announce": operation.announce, "sitting": sitting}
+    return select_job(job, tried, out=out, **options)[0]
+
+
+def show_choice(choice: "Choice", out: Path | None, as_json: bool) -> None:
+    """A choice, and the exit code that it stands for."""
     from dgmmis.ending import NOT_CONVERGED
 
     if as_json:

@@ -93,6 +93,14 @@ class Journal:
             return
         self.n_answers -= 1
 
+    def clear(self) -> None:
+        """Forget all answers: nothing will ask for them again."""
+        self._pending, self._end, self._last, self._replays, self.n_answers = [], 0, None, False, 0
+        try:
+            self._file.truncate(0)
+        except OSError as error:
+            raise refused(f"the journal '{self.path}' cannot be written", error) from error
+
     def flush(self) -> None:
         """Bring every answer to the disk. One that was interrupted is done again from where the file was whole."""
         if self._pending and not self._replays:

@@ -22,62 +22,17 @@ from dgmmis.dataset.lock import Lock
 from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import replace_document, replace_file
 from dgmmis.dataset.schema import Schema
+from dgmmis.dataset.undertaking import REPLACED, Undertaking
 from dgmmis.errors import DgmmisError, JobError, NumericalError, StoreError
 from dgmmis.plain import as_plain
 
 JOURNAL, CHECKPOINTS, START = "journal", "checkpoints", "start.npz"
 
+ENDED, SO_FAR = "ended", "so_far.json"
+"""Of a selection instead of checkpoints (`selection_under_way`)."""
+
 KEPT = 3
 """Checkpoints."""
-
-REPLACED = "rows that were replaced since"
-
-
-@dataclass(frozen=True, slots=True)
-class Undertaking:
-    """What is fitted to what.
-
-    Args:
-        text: of the job file.
-        path: of the job file, from which its relative paths go out.
-        essence: what of the job decides the answer, as JSON text: all but where the work runs.
-        inputs: a digest of what the job's files hold: selection, noise law, background, first mixture.
-        data: path of the survey store.
-        segments: name and identity of each of its segments when the fit began.
-        starts_from: whether the fit begins with the model in START, since its journal could not be gone on with.
-        n_sittings: how often it was begun.
-        run_id: a short random word that it keeps for life.
-        destination: URL of the run in a bucket, where it is not made in its own folder.
-    """
-
-    text: str
-    path: str
-    essence: str
-    inputs: str
-    data: str
-    segments: tuple[tuple[str, str], ...]
-    starts_from: bool = False
-    n_sittings: int = 0
-    run_id: str = ""
-    destination: str = ""
-
-    def __post_init__(self) -> None:
-        # read from a file, they may be anything
-        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id, self.destination)
-        if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
-            raise TypeError("a value of another type")
-
-    def difference(self, other: "Undertaking") -> str | None:
-        """What another one has otherwise, in words."""
-        if self.essence != other.essence:
-            return "another job"
-        if self.inputs != other.inputs:
-            return "other files of its job (selection, noise, background or init)"
-        if self.data != other.data:
-            return "another survey"
-        if self.segments != other.segments:
-            return "fewer rows" if other.segments[: len(self.segments)] == self.segments else REPLACED
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +161,7 @@ class UnderWay(Callback):
         try:
             with writing(f"the run '{self.out}'"):
                 self._claim()
-            self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
+            self._open()
         except BaseException:
             if self._is_new:
                 with suppress(StoreError):
@@ -222,7 +177,7 @@ class UnderWay(Callback):
             if error is not None:
                 self._keep(error)
         finally:
-            self.journal.close()
+            self._close()
             self._release()
             with suppress(OSError):
                 self.out.rmdir()  # if nothing is there
@@ -270,6 +225,12 @@ class UnderWay(Callback):
             (self.out / UNFINISHED).unlink(missing_ok=True)  # first: what is left without it is rubbish
             self._clear()
 
+    def _open(self) -> None:
+        self._journal = Journal(self.out / JOURNAL, self._classes, self._interval)
+
+    def _close(self) -> None:
+        self.journal.close()
+
     def _claim(self) -> None:
         there = unfinished(self.out) if not self._sitting.overwrite else None
         if there is None:
@@ -280,11 +241,10 @@ class UnderWay(Callback):
             if difference:
                 finishes = "" if difference == REPLACED else f"`dgmmis resume {self.out}` finishes it; "
                 raise JobError(
-                    f"in '{self.out}' a fit of {difference} is not finished",
-                    do=f"{finishes}choose another output, or give it up with `dgmmis fit --overwrite`",
+                    f"in '{self.out}' a {there.kind} of {difference} is not finished",
+                    do=f"{finishes}choose another output, or give it up with `{self.task.command} --overwrite`",
                 )
-            earlier = last_checkpoint(self.out, allow_code=self._allow_code)
-            self.seconds_before = 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
+            self.seconds_before = self._seconds_told()
             begun = there.n_sittings
             self.task = replace(self.task, starts_from=there.starts_from, n_sittings=begun, run_id=there.run_id)
         n_sittings, run_id = self.task.n_sittings + 1, self.task.run_id or self._sitting.run_id or new_run_id()
@@ -292,7 +252,8 @@ class UnderWay(Callback):
         self._write_task()
 
     def _write_task(self) -> None:
-        values = {name: value for name, value in asdict(self.task).items() if name != "destination" or value}
+        seldom = ("destination", "tried")
+        values = {name: value for name, value in asdict(self.task).items() if name not in seldom or value}
         replace_document(self.out / UNFINISHED, values)
 
     def _keep(self, error: BaseException) -> None:
@@ -301,8 +262,7 @@ class UnderWay(Callback):
             self._clear()
             error.add_note(f"The run is written: `dgmmis info {self.task.destination or self.out}`.")
             return
-        nothing = self.journal.n_answers == 0 and not self.replays and not self.task.starts_from
-        if nothing and not _checkpoints(self.out):
+        if self._has_nothing():
             with suppress(StoreError):
                 self.finish()
             return
@@ -316,6 +276,16 @@ class UnderWay(Callback):
         allowed = " --allow-code" if self._allow_code else ""
         goes_on = self._sitting.goes_on or f"dgmmis resume{allowed} {self.out}"
         error.add_note(f"What was found so far is kept: `{goes_on}` goes on from there.")
+
+    def _has_nothing(self) -> bool:
+        """Whether nothing was found that is worth to be kept."""
+        is_new = self.journal.n_answers == 0 and not self.replays and not self.task.starts_from
+        return is_new and not _checkpoints(self.out)
+
+    def _seconds_told(self) -> float:
+        """That the sittings before took, as far as they told."""
+        earlier = last_checkpoint(self.out, allow_code=self._allow_code)
+        return 0.0 if earlier is None else float(earlier.document.get("seconds", 0.0))
 
     def _checkpoint(self) -> None:
         """Write the best model so far, and let go of all but the last few."""
@@ -354,7 +324,7 @@ class UnderWay(Callback):
         return False
 
     def _clear(self) -> None:
-        for name in (JOURNAL, START):
+        for name in (JOURNAL, START, ENDED, SO_FAR):
             (self.out / name).unlink(missing_ok=True)
         shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
 

@@ -200,21 +200,20 @@ def cross_validate(
     with working(data, start.n_components, survey, executor) as executor:
         way: dict[str, Any] = {"survey": survey, "constraints": constraints, "stopping": stopping, "search": search}
         fit_all = partial(fit_side_by_side, seed=seed, executor=executor, **way)
-        folds = Fold.all(n_folds, seed)
-        return validated(data, alternatives, fit_all, folds=folds, executor=executor).only
+        judge = partial(fitted_and_judged, data, fit_all=fit_all, executor=executor)
+        return validated(alternatives, Fold.all(n_folds, seed), judge).only
 
 
 FitAll = Callable[[Catalogue, Sequence[Alternative]], SideBySide[Fit]]
 """(data, alternatives) -> their fits: `fit_side_by_side` but for what is the same for all folds."""
 
 
+JudgeFold = Callable[[Fold, Sequence[Alternative]], SideBySide[HeldOut]]
+"""(fold, alternatives) -> the fold under each of them: `fitted_and_judged` but for what is the same for all folds."""
+
+
 def validated(
-    data: Catalogue,
-    alternatives: Sequence[Alternative],
-    fit_all: FitAll,
-    *,
-    folds: Sequence[Fold],
-    executor: Executor,
+    alternatives: Sequence[Alternative], folds: Sequence[Fold], judge: JudgeFold
 ) -> SideBySide[CrossValidation]:
     """Cross-validations of several models: those that are fitted to the same rows, or judged by them, share readings.
     The first error of one ends it."""
@@ -223,27 +222,33 @@ def validated(
     n_passes = 0
     for fold in folds:
         alive = [m for m in range(len(alternatives)) if m not in errors]
-        fits: dict[int, Fit] = {}
-        fitted = fit_all(training(data, fold), [alternatives[m] for m in alive])
-        n_passes += fitted.n_passes
-        for m, found in zip(alive, fitted.ends, strict=True):
-            if isinstance(found, NumericalError):
-                errors[m] = found
-            else:
-                fits[m] = found
-        if not fits:
+        if not alive:
             break
-        survey = next(iter(fits.values())).survey  # with the noise law of the training part: the same for all
-        models = [(result.model, result.status) for result in fits.values()]
-        judged = HeldOut.of_each(held_out(data, fold), fold, models, survey=survey, executor=executor)
+        judged = judge(fold, [alternatives[m] for m in alive])
         n_passes += judged.n_passes
-        for m, part in zip(fits, judged.ends, strict=True):
+        for m, part in zip(alive, judged.ends, strict=True):
             if isinstance(part, NumericalError):
                 errors[m] = part
             else:
                 parts[m].append(part)
     ends = [errors[m] if m in errors else CrossValidation(tuple(of)) for m, of in enumerate(parts)]
     return SideBySide(ends, n_passes)
+
+
+def fitted_and_judged(
+    data: Catalogue, fold: Fold, alternatives: Sequence[Alternative], *, fit_all: FitAll, executor: Executor
+) -> SideBySide[HeldOut]:
+    """A fold of a catalogue under models that are fitted to all other rows; an error where one cannot be."""
+    fitted = fit_all(training(data, fold), alternatives)
+    fits = [found for found in fitted.ends if not isinstance(found, NumericalError)]
+    if not fits:
+        return SideBySide([end for end in fitted.ends if isinstance(end, NumericalError)], fitted.n_passes)
+    survey = fits[0].survey  # with the noise law of the training part: the same for all
+    models = [(result.model, result.status) for result in fits]
+    judged = HeldOut.of_each(held_out(data, fold), fold, models, survey=survey, executor=executor)
+    of_fits = iter(judged.ends)
+    ends = [end if isinstance(end, NumericalError) else next(of_fits) for end in fitted.ends]
+    return SideBySide(ends, fitted.n_passes + judged.n_passes)
 
 
 @dataclass(frozen=True, slots=True)

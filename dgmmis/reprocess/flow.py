@@ -17,7 +17,8 @@ from dgmmis.costs import peak_bytes
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.folds import Fold, held_out
 from dgmmis.dataset.model_store import ModelStore, Version
-from dgmmis.dataset.under_way import Sitting, Undertaking, new_run_id, unfinished
+from dgmmis.dataset.under_way import Sitting, new_run_id, unfinished
+from dgmmis.dataset.undertaking import Undertaking
 from dgmmis.em import Status
 from dgmmis.errors import JobError, StoreError, counted
 from dgmmis.execution.cluster import connect, what_starts
