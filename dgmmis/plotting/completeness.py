@@ -75,9 +75,9 @@ def completeness_figure(
     figure, panels = triangle.panels(face="white", least=2)
     for (i, j), ax in panels.items():
         if i == j:
-            _against(ax, triangle.middles(i), along.of(i), named=i == 0)
+            _against(ax, triangle.cells.middles(i), along.of(i), named=i == 0)
         else:
-            image = _map(ax, triangle, (i, j), over.of(triangle.pairs.index((i, j))))
+            image = _map(ax, triangle, (i, j), over.of(triangle.cells.pairs.index((i, j))))
     f = len(chosen)
     grid = panels[0, 0].get_gridspec()
     assert grid is not None
@@ -125,13 +125,13 @@ class Averages:
 def averages(triangle: Triangle, *, seed: int) -> tuple[Averages, Averages, Averages]:
     """Along each feature, over each pair, and of each component, the background and all of them (k + 2,)."""
     k = triangle.shown.model.mixture.n_components
-    (f, edges), m = triangle.edges.shape, len(triangle.pairs)
+    (f, edges), m = triangle.edges.shape, len(triangle.cells.pairs)
     along, over, own = np.zeros((f, edges - 1, 5)), np.zeros((m, edges - 1, edges - 1, 5)), np.zeros((k + 2, 5))
     for x, q, omega, w in _population(triangle.shown, seed):
         first, second = np.stack([w, w * omega]), np.stack([w**2, w**2 * omega, w**2 * omega**2])
         terms = np.stack([first[0], second[0], first[1], second[1], second[2]], axis=1)
-        along += triangle.along(x, terms)
-        over += triangle.over(x, terms)
+        along += triangle.cells.along(triangle.points(x), terms)
+        over += triangle.cells.over(triangle.points(x), terms)
         shares = np.column_stack([q, np.ones(len(x))])
         own[:, [0, 2]] += (first @ shares).T
         own[:, [1, 3, 4]] += (second @ shares**2).T

@@ -82,7 +82,7 @@ def membership_figure(
         if i == j:
             _along(ax, triangle.edges[i], members.along[i], colours)
         else:
-            image = _faded(members.over[triangle.pairs.index((i, j))], colours)
+            image = _faded(members.over[triangle.cells.pairs.index((i, j))], colours)
             box = triangle.extent(i, j).box
             ax.imshow(image, origin="lower", extent=box, aspect="auto", interpolation="nearest")
             component_numbers(shown.model.mixture, ax, features=(chosen[j], chosen[i]))
@@ -111,7 +111,7 @@ class Members:
         assert shown.typical is not None
         observing = Observing(shown.survey.completed(shown.typical, data.n_features), mean_noise(shown.typical))
         (f, edges), k = triangle.edges.shape, shown.model.mixture.n_components
-        total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.pairs), edges - 1, edges - 1, k + 1)))
+        total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.cells.pairs), edges - 1, edges - 1, k + 1)))
         done, n_rows = 0, sum(one.n_rows for one in data.references)
         for reference in data.references:
             chunk = reference.load()
@@ -131,8 +131,8 @@ class Members:
         q[np.isneginf(scores.log_density)] = 0.0  # which could not have been selected, and belong nowhere
         if leaf.weights is not None:
             q *= np.asarray(leaf.weights)[:, None]
-        self.along[:] += triangle.along(leaf.points, q)
-        self.over[:] += triangle.over(leaf.points, q)
+        self.along[:] += triangle.cells.along(triangle.points(leaf.points), q)
+        self.over[:] += triangle.cells.over(triangle.points(leaf.points), q)
 
 
 def _faded(members: Float[np.ndarray, "b b v"], colours: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "b b 4"]:
