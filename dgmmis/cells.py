@@ -66,6 +66,6 @@ def _summed(numbers: Int[np.ndarray, " n"], values: Float[np.ndarray, "n v"], n_
     """Sums (c, v) over the rows of each cell, in their order; those of cell -1 are in none."""
     rows = np.flatnonzero(numbers >= 0)
     if values.shape[1] == 1:
-        return np.bincount(numbers[rows], weights=values[rows, 0], minlength=n_cells)[:, None]
+        return np.bincount(numbers[rows], weights=values[rows, 0], minlength=n_cells)[:, None].astype(float)
     where = csr_array((np.ones(len(rows)), (numbers[rows], rows)), shape=(n_cells, len(numbers)))
     return np.asarray(where @ values)

@@ -34,6 +34,7 @@ from dgmmis.goodness.verdict import Judge, Verdict, of_cells, of_density, of_fea
 from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
+from dgmmis.noise_classes import mean_noise
 from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.read_once import Reader, read_once
 from dgmmis.redrawn import redrawn, require_redrawable
@@ -187,7 +188,10 @@ def judging(run: Run, data: Dataset, sample: Chunk, *, survey: Survey, seed: int
     require_redrawable(survey, "goodness of fit")
     measured, d = Measured.of(data), run.model.mixture.n_features
     measured.require_features(d)
-    named, observing = _named(run, data, measured), observing_of(survey, measured, d)
+    named = _named(run, data, measured)
+    on_observed = survey.is_partial and survey.selection_on == "observed"
+    # which is what `observing_of` looks for in a sample of its own
+    observing = Observing(survey, mean_noise(sample)) if on_observed else observing_of(survey, measured, d)
     found = yield from _judging(run.model, observing, sample, data, named=named, level=LEVEL, seed=seed)
     return found
 

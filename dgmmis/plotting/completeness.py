@@ -11,8 +11,10 @@ from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.errors import RefusedError
 from dgmmis.plotting.layers import component_numbers, confidence_ellipses, require_matplotlib
 from dgmmis.plotting.palette import BACKGROUND, LINE, LOSS, NIGHT, QUIET
+from dgmmis.plotting.section import draw_edges
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.plotting.triangle import Triangle
+from dgmmis.read_once import Reader, read_once
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
@@ -45,8 +47,8 @@ def completeness_figure(
     Below the diagonal, in cells of two features, and on it, against one: Omega averaged under the noise and over the
     other features, as they are distributed there. Bands on the diagonal are one and two Monte-Carlo errors. At the
     upper right: the completeness of each component and of the background, with its Monte-Carlo error; the line is that
-    of the whole population. White cells hold next to nothing of
-    the population, which says nothing there.
+    of the whole population. White cells hold next to nothing of the population, which says nothing there. Dashed lines
+    are the survey's edges, where Omega has any in the two features.
 
     Args:
         fitted: a run, a fit, a model or a mixture.
@@ -65,6 +67,14 @@ def completeness_figure(
     """
     require_matplotlib()
     shown = Shown.of(fitted, None if data is None else as_catalogue(data), survey)
+    return read_once(None, [completeness_drawing(shown, features=features, seed=seed)])[0]
+
+
+def completeness_drawing(
+    shown: Shown, *, features: Sequence[str | int] | None = None, seed: int = 0
+) -> Reader["Figure"]:
+    """Draw the same beside others who read the data along: this needs none of them."""
+    yield from ()
     chosen = shown.chosen(features)
     if shown.survey.selection is None:
         raise RefusedError("this survey sees everything: its completeness is 1", do="give the survey that it has")
@@ -179,6 +189,7 @@ def _map(ax: "Axes", triangle: Triangle, pair: tuple[int, int], averages: Averag
     style: dict[str, Any] = {"vmin": 0.0, "vmax": 1.0, "cmap": "cividis", "aspect": "auto", "interpolation": "nearest"}
     image = ax.imshow(averages.values, origin="lower", extent=box, **style)
     features = (triangle.chosen[pair[1]], triangle.chosen[pair[0]])
+    draw_edges(triangle.shown, ax, triangle.extent(*pair), features=features)
     mixture = triangle.shown.model.mixture
     for drawn in confidence_ellipses(mixture, ax, features=features, levels=[0.68]):
         drawn.set_path_effects([withStroke(linewidth=2.0, foreground=NIGHT)])

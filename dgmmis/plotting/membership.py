@@ -13,8 +13,10 @@ from dgmmis.latent_draw import Observing
 from dgmmis.noise_classes import mean_noise
 from dgmmis.plotting.layers import component_numbers, require_matplotlib
 from dgmmis.plotting.palette import BACKGROUND, COMPONENTS, INK, QUIET, colour_numbers, rgb
+from dgmmis.plotting.section import draw_edges
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.plotting.triangle import Triangle
+from dgmmis.read_once import Reader, read_once
 from dgmmis.scoring import score_rows
 from dgmmis.survey import Survey
 
@@ -48,7 +50,8 @@ def membership_figure(
     Below the diagonal, in cells of two features: the colour is that of the component to which most of the objects there
     belong by their responsibilities (their noise, gaps and selection included), and fades with its share of them. Dark
     cells hold no object. On the diagonal: the objects of each component along one feature, on top of one another.
-    Numbers are those of the components, at their means. Responsibilities are summed chunk by chunk.
+    Numbers are those of the components, at their means, the heavier first where there is no room for all; dashed lines
+    the survey's edges, where Omega has any in the two features. Responsibilities are summed chunk by chunk.
 
     Args:
         fitted: a run, a fit, a model or a mixture.
@@ -70,10 +73,9 @@ def membership_figure(
     catalogue = as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
-    n_rows = sum(reference.n_rows for reference in catalogue.references)
     k, f = shown.model.mixture.n_components, len(chosen)
     room = np.sqrt(MOST_NUMBERS / ((k + 1) * max(1, f * (f - 1) // 2)))
-    n_cells = int(min(np.clip(np.sqrt(n_rows / PER_CELL), FEWEST, MOST), room))
+    n_cells = int(min(np.clip(np.sqrt(shown.n_rows / PER_CELL), FEWEST, MOST), room))
     triangle = Triangle.of(shown, chosen, shown.core_window(chosen), n_cells)
     members = Members.of(catalogue, triangle, on_rows)
     figure, panels = triangle.panels()
@@ -85,6 +87,7 @@ def membership_figure(
             image = _faded(members.over[triangle.cells.pairs.index((i, j))], colours)
             box = triangle.extent(i, j).box
             ax.imshow(image, origin="lower", extent=box, aspect="auto", interpolation="nearest")
+            draw_edges(shown, ax, triangle.extent(i, j), features=(chosen[j], chosen[i]))
             component_numbers(shown.model.mixture, ax, features=(chosen[j], chosen[i]))
     _legend(figure, list(panels.values()), colours, shown)
     return figure
@@ -107,19 +110,21 @@ class Members:
         cls, data: Catalogue, triangle: Triangle, on_rows: Callable[[int, int | None], None] | None = None
     ) -> "Members":
         """Of the rows of a catalogue, chunk by chunk."""
+        return read_once(data, [cls.reading(triangle)], on_rows=on_rows)[0]
+
+    @classmethod
+    def reading(cls, triangle: Triangle) -> Reader["Members"]:
+        """The same of a reading that others share."""
         shown = triangle.shown
         assert shown.typical is not None
-        observing = Observing(shown.survey.completed(shown.typical, data.n_features), mean_noise(shown.typical))
+        observing = Observing(
+            shown.survey.completed(shown.typical, shown.model.mixture.n_features), mean_noise(shown.typical)
+        )
         (f, edges), k = triangle.edges.shape, shown.model.mixture.n_components
         total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.cells.pairs), edges - 1, edges - 1, k + 1)))
-        done, n_rows = 0, sum(one.n_rows for one in data.references)
-        for reference in data.references:
-            chunk = reference.load()
-            for leaf in chunk.leaf_chunks():
+        while (part := (yield)) is not None:
+            for leaf in part[1].leaf_chunks():
                 total._add(triangle, leaf, observing)
-            done += chunk.n_samples
-            if on_rows is not None:
-                on_rows(done, n_rows)
         return total
 
     def _add(self, triangle: Triangle, leaf: Chunk, observing: Observing) -> None:
