@@ -117,6 +117,11 @@ def corner_drawing(
     for (row, column), ax in np.ndenumerate(figure.subplots(f, f, squeeze=False)):
         corner.draw(ax, row, column)
         corner.dress(ax, row, column)
+    first = figure.axes[0]
+    place, alpha = (figure, 1.0) if f > 1 else (first, 0.7)  # beside the title there is room, but for a single panel's
+    handles, labels = first.get_legend_handles_labels()
+    legend = place.legend(handles, labels, fontsize=6, labelcolor=INK, loc="upper right")
+    legend.get_frame().set(facecolor=NIGHT, edgecolor="none", alpha=alpha)
     figure.suptitle(corner.title, x=0.01, ha="left", fontsize=8, color=QUIET)
     return figure
 
@@ -241,9 +246,6 @@ class _Corner:
                 ax.yaxis.tick_right()
         else:
             ax.tick_params(labelleft=False)
-        if row == column == 0:
-            shown = ax.legend(fontsize=6, labelcolor=INK, loc="best")
-            shown.get_frame().set(facecolor=NIGHT, edgecolor="none", alpha=0.7)
 
 
 def _extent(edges: Float[np.ndarray, "f edges"], row: int, column: int) -> Extent:

@@ -32,6 +32,9 @@ GREY = "#8a8a8a"
 PIXELS = 300
 """Of a density image along each axis."""
 
+CROWD = 24
+"""Components, from which on their ellipses are paler: they would hide what they lie on."""
+
 NUMBER = 6
 """Points of a component's number."""
 
@@ -101,7 +104,7 @@ def confidence_ellipses(
     part = mixture.marginal(features)
     lengths, axes = np.linalg.eigh(part.covariances)
     angles = np.degrees(np.arctan2(axes[:, 1, 1], axes[:, 0, 1]))
-    drawn = []
+    drawn, crowd = [], min(1.0, (CROWD / mixture.n_components) ** 0.5)
     for sigma in sorted(sigmas):
         diameters = 2 * sigma * np.sqrt(lengths)
         drawn.append(
@@ -114,8 +117,8 @@ def confidence_ellipses(
                 offset_transform=ax.transData,
                 facecolors="none",
                 edgecolors=colour,
-                linewidths=1.0 / max(sigma, 1.0) ** 0.5,
-                alpha=0.9 / max(sigma, 1.0) ** 0.5,
+                linewidths=crowd / max(sigma, 1.0) ** 0.5,
+                alpha=0.9 * crowd / max(sigma, 1.0) ** 0.5,
             )
         )
         ax.add_collection(drawn[-1], autolim=False)

@@ -12,7 +12,7 @@ from dgmmis.goodness.counts import counting
 from dgmmis.goodness.residuals import Residuals
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import require_matplotlib
-from dgmmis.plotting.palette import DUSK, NIGHT, POPULATION, QUIET, SEEN, dress
+from dgmmis.plotting.palette import NIGHT, NOTHING, POPULATION, QUIET, SEEN, dress
 from dgmmis.plotting.section import draw_edges
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.read_once import Reader, read_once
@@ -43,7 +43,7 @@ def residuals_figure(
     on_rows: Callable[[int, int | None], None] | None = None,
 ) -> "Figure":
     """Observed minus expected objects in cells of each pair of features, in units of their errors: orange where there
-    are more, teal where there are fewer than expected.
+    are more, teal where there are fewer than expected, grey where there are none and none is expected.
 
     What is expected is counted among objects that are drawn from the model, measured with the survey's noise, and
     selected, four for each that was seen (from 2^18 to 2^21); data are counted chunk by chunk. Written over a panel:
@@ -127,6 +127,6 @@ def _draw(ax: "Axes", residuals: Residuals, extent: Extent, colours: "Colormap")
         aspect="auto",
         interpolation="nearest",
     )
-    dress(ax, face=DUSK)
+    dress(ax, face=NOTHING)
     chi_square = f"chi² {residuals.chi_square:,.0f} in {np.sum(residuals.judged):,} cells"
     ax.set_title(chi_square, loc="left", fontsize=7, color=QUIET)
