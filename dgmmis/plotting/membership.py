@@ -186,7 +186,15 @@ def _legend(figure: "Figure", panels: "Sequence[Axes]", colours: Float[np.ndarra
         return
     figure.legend(handles=handles, fontsize=6, frameon=False, loc="upper right", labelcolor=QUIET)
     fading = ScalarMappable(cmap=LinearSegmentedColormap.from_list("fading", [UNSURE, tuple(colours[0])]))
-    bar = figure.colorbar(fading, ax=list(panels), pad=0.02, shrink=0.5, anchor=(0.0, 0.2), ticks=[0.0, 1.0])
+    bar = figure.colorbar(
+        fading,
+        ax=list(panels),
+        pad=0.02,
+        shrink=0.5,
+        anchor=(0.0, 0.2),
+        aspect=max(20, 2 * len(panels)),
+        ticks=[0.0, 1.0],
+    )
     bar.ax.set_yticklabels([f"{_least(shown.model.background_fraction > 0, k):.2g}", "1"])
     bar.set_label("share of the most probable component", fontsize=7, color=QUIET)
     bar.ax.tick_params(labelsize=6, length=2, color=QUIET, labelcolor=QUIET)
