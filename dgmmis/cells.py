@@ -28,7 +28,7 @@ class Cells:
     @property
     def b(self) -> int:
         """Along a feature."""
-        return self.edges.shape[1] - 1
+        return int(self.edges.shape[1]) - 1
 
     @property
     def pairs(self) -> list[tuple[int, int]]:

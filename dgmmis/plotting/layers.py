@@ -141,7 +141,7 @@ def component_numbers(mixture: GaussianMixture, ax: "Axes", *, features: tuple[i
         if np.any((mean < low) | (mean > high)) or np.any(np.all(np.abs(placed - place) < room, axis=1)):
             continue
         placed = np.vstack([placed, place])
-        drawn.append(ax.text(*mean.tolist(), str(number), path_effects=around, **style))
+        drawn.append(ax.text(float(mean[0]), float(mean[1]), str(number), path_effects=around, **style))
     return drawn
 
 
