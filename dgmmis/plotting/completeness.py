@@ -91,7 +91,10 @@ def completeness_drawing(
     f = len(chosen)
     grid = panels[0, 0].get_gridspec()
     assert grid is not None
-    beside = figure.add_subplot(grid[: min(max(1, f // 2), 2), max((f + 1) // 2, f - 2) :])
+    room = grid[: min(max(1, f // 2), 2), max((f + 1) // 2, f - 2) :]
+    if f > 2:  # its words are within its room, for the layout does not know of them
+        room = room.subgridspec(6, 8)[:5, 1:]
+    beside = figure.add_subplot(room)
     beside.set_in_layout(f < 3)  # otherwise there is nothing but room around it
     _components(beside, own, shown)
     if f > 1:
