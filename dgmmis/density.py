@@ -1,10 +1,10 @@
 """Density: how many rows of a sample are where, in pairs of features; small enough to be shown somewhere else."""
 
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from dgmmis.cells import Cells
 from dgmmis.chunk import Chunk
 
 MOST_FEATURES = 6
@@ -34,11 +34,8 @@ def pair_counts(sample: Chunk) -> dict[str, Any] | None:
     margin = 0.05 * (ends[1] - ends[0])
     margin[margin <= 0] = 0.5
     lower, upper = ends[0] - margin, ends[1] + margin
-    counts = {}
-    for x, y in combinations(range(points.shape[1]), 2):
-        both = np.isfinite(points[:, x]) & np.isfinite(points[:, y])
-        edges = [np.linspace(lower[of], upper[of], BINS + 1) for of in (y, x)]
-        found = np.histogram2d(points[both, y], points[both, x], bins=edges, weights=weights[both])[0]
+    cells, counts = Cells.even(np.stack([lower, upper], axis=1), BINS), {}
+    for (y, x), found in zip(cells.pairs, cells.over(points, weights[:, None])[..., 0], strict=True):
         # a row alone must not vanish beside a peak
         counts[f"{x} {y}"] = np.ceil(255 * found / max(found.max(), 1e-300)).astype(np.uint8).tobytes()
     return {"lower": lower.tolist(), "upper": upper.tolist(), "bins": BINS, "counts": counts}

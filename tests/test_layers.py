@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "dgmmis"
 
 LAYERS = """
 types errors address interruption compilation
-linalg nets npz ordering patterns reals asking ending software portrait spent plain
+linalg nets npz ordering cells patterns reals asking ending software portrait spent plain
 truncation
 noise selection
 mixture box_integral chunk noise_law
@@ -30,7 +30,7 @@ initialize normaliser boundary
 monte_carlo invariants
 dataset em dashboard
 execution
-quasi_newton split_merge observed subsample
+quasi_newton split_merge observed subsample read_once
 plan costs
 account density
 metrics event_log

@@ -80,11 +80,44 @@ def test_a_map_shows_where_is_seen() -> None:
     assert len(rows) == 40  # of 48, a tenth of the box beyond each edge
     assert max(rows.values()) == pytest.approx(150, abs=0.2)  # the box, of 180 pixels
     assert min(rows.values()) == pytest.approx(150 - 4 * 15, abs=8)  # less the ball
-    # what has no edge on a side, or more features, has no map, and functions are not called for one
-    assert html(Box([0, 0], [np.inf, 1])).find(".//svg") is None
+    # what has more features has no map, and functions are not called for one
     assert html(Box([0] * 3, [1] * 3)).find(".//svg") is None
     assert html(FromFunction(uncallable)).find(".//svg") is None
     assert html(Box([0, 0], [1, 1]) & FromFunction(uncallable)).find(".//svg") is None
+
+
+def _dark(selection: dgmmis.selection.Selection) -> tuple[float, list[str]]:
+    """The share of a map that is dark, and what is written beside it."""
+    drawn = html(selection).find(".//svg")
+    assert drawn is not None
+    rects = [rect for rect in drawn.iterfind("rect") if rect.get("fill") != "none"]
+    area = sum(
+        float(rect.attrib["width"]) * float(rect.attrib["height"]) * float(rect.attrib["fill-opacity"])
+        for rect in rects
+    )
+    return area / (0.75 * 180**2), ["".join(text.itertext()) for text in drawn.iterfind("text")]
+
+
+def test_lines_and_grids_have_maps_too() -> None:
+    # x + 2 y < 4, from where it meets one axis to where it meets the other: half of that window
+    share, words = _dark(HalfSpace([1, 2], 4))
+    assert share == pytest.approx(0.5, abs=0.03)
+    assert words == ["-0.4", "4.4", "feature 0", "-0.2", "2.2", "feature 1"]
+    # a grid that refuses what is beyond it ends where its map does
+    steps = Grid([[0, 1, 2], [0, 1]], [[1.0], [0.25]], features=(3, 1))
+    share, words = _dark(steps)
+    assert share == pytest.approx(0.625, abs=0.02)
+    assert words == ["0", "1", "feature 1", "0", "2", "feature 3"]
+    # of one feature it is the area below Omega
+    share, words = _dark(HalfSpace([0, 1, 0], 3.0, softness=0.1))
+    assert share == pytest.approx(0.5, abs=0.02)
+    assert words == ["2.28", "3.72", "feature 1", "0", "1", "Omega"]
+    assert _dark(Box([0, -np.inf], [np.inf, np.inf]))[0] == pytest.approx(0.5, abs=0.02)
+    # a line does not take a map beyond what encloses it
+    _, words = _dark(Box([0, 0], [10, 10]) & HalfSpace([1, 0.001], 5))
+    assert words == ["-1", "11", "feature 0", "-1", "11", "feature 1"]
+    assert html(HalfSpace([1, 1, 1], 0)).find(".//svg") is None
+    assert html(HalfSpace([1, 1], np.inf)).find(".//svg") is None
 
 
 def uncallable(points: np.ndarray) -> np.ndarray:

@@ -15,9 +15,11 @@ from interrupted import Interrupts
 
 from dgmmis.background import Uniform
 from dgmmis.chosen import Tried, select_job
+from dgmmis.chunk import Chunk
 from dgmmis.cli import program
 from dgmmis.dataset.checkpoint import Run, read_run, write_run
 from dgmmis.dataset.model_store import ModelStore
+from dgmmis.dataset.reference import ChunkReference
 from dgmmis.dataset.schema import Schema
 from dgmmis.dataset.under_way import CHECKPOINTS
 from dgmmis.dataset.writer import SurveyWriter
@@ -121,6 +123,22 @@ def test_it_says_all_that_there_is_to_say(folder: Path, page: str) -> None:
     mean, error = run.model.mixture.means[0, 0], run.document["standard_errors"]["means"][0][0]
     assert with_error(mean, error) in text
     assert with_error(run.document["n_samples"] / run.completeness, run.document["n_objects_error"]) in text
+
+
+def test_the_survey_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For goodness of fit and for all pictures, after a look at some of its rows."""
+    loads: list[str] = []
+    load = ChunkReference.load
+
+    def noting(reference: ChunkReference) -> Chunk:
+        loads.append(reference.key)
+        return load(reference)
+
+    monkeypatch.setattr(ChunkReference, "load", noting)
+    _, short = report_page(folder / "hole.run")
+    assert short["pictures"] == 6
+    assert len(loads) == 2
+    assert len(set(loads)) == 1
 
 
 def test_flags_come_first(folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from dgmmis.cells import Cells
 from dgmmis.dataset.arrays import Catalogue
+from dgmmis.read_once import Reader, read_once
 from dgmmis.types import Vector
 
 
@@ -41,17 +43,11 @@ class Counts:
         """Count some objects, NaN where a feature is not known."""
         f, b = len(edges), edges.shape[1] - 1
         w = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=float)
+        cells, over = Cells(edges), np.zeros((f, f, b, b))
+        along = cells.along(points, w[:, None])[..., 0]
+        for (i, j), counts in zip(cells.pairs, cells.over(points, w[:, None]), strict=True):
+            over[i, j] = counts[..., 0]
         known = ~np.isnan(points)
-        along, over = np.zeros((f, b)), np.zeros((f, f, b, b))
-        # b and more: outside; as numpy's histograms have it, the last cell holds its upper edge
-        cell = np.stack([np.searchsorted(e, y, "right") - 1 for e, y in zip(edges, points.T, strict=True)])
-        cell[edges[:, -1:] == points.T] = b - 1
-        cell[(cell < 0) | (cell >= b) | ~known.T] = b
-        for i in range(f):
-            along[i] = np.bincount(cell[i], weights=w, minlength=b + 1)[:b]
-            for j in range(i):
-                numbers = cell[i] * (b + 1) + cell[j]
-                over[i, j] = np.bincount(numbers, weights=w, minlength=(b + 1) ** 2).reshape(b + 1, b + 1)[:b, :b]
         measured = (known * w[:, None]).T @ known
         return cls(edges, along, over, measured, float(w.sum()), float(w @ w))
 
@@ -85,6 +81,20 @@ class Counts:
         return np.asarray(self.over[i, j] * (self.weight / max(self.measured[i, j], 1e-300) / area))
 
 
+def counting(edges: Float[np.ndarray, "f edges"], *, features: Sequence[int]) -> Reader[Counts]:
+    """Read along, and count the rows of a catalogue without projections along some features.
+
+    Args:
+        edges: of the cells along each of the features.
+        features: their numbers.
+    """
+    total = Counts.of(np.zeros((0, len(edges))), edges)
+    while (part := (yield)) is not None:
+        _, chunk = part
+        total = total + Counts.of(chunk.points[:, list(features)], edges, chunk.weights)
+    return total
+
+
 def counted(
     data: Catalogue,
     edges: Float[np.ndarray, "f edges"],
@@ -92,18 +102,5 @@ def counted(
     features: Sequence[int],
     on_rows: Callable[[int, int | None], None] | None = None,
 ) -> Counts:
-    """Count the rows of a catalogue along some features, chunk by chunk: memory holds one of them.
-
-    Args:
-        data: the catalogue, without projections.
-        edges: of the cells along each of the features.
-        features: their numbers.
-        on_rows: called with the rows done, and the rows in all.
-    """
-    total, done, n_rows = Counts.of(np.zeros((0, len(edges))), edges), 0, data.n_rows
-    for reference in data.references:
-        chunk = reference.load()
-        total, done = total + Counts.of(chunk.points[:, list(features)], edges, chunk.weights), done + chunk.n_samples
-        if on_rows is not None:
-            on_rows(done, n_rows)
-    return total
+    """The same in a reading of its own; `on_rows` is called with the rows done, and the rows in all."""
+    return read_once(data, [counting(edges, features=features)], on_rows=on_rows)[0]

@@ -34,7 +34,9 @@ from dgmmis.goodness.verdict import Judge, Verdict, of_cells, of_density, of_fea
 from dgmmis.latent_draw import Observing
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model, as_model
+from dgmmis.noise_classes import mean_noise
 from dgmmis.portrait import Portrait, Portrayed
+from dgmmis.read_once import Reader, read_once
 from dgmmis.reals import real
 from dgmmis.redrawn import redrawn, require_redrawable
 from dgmmis.rows import Measured, observing_of, require_survey
@@ -161,35 +163,68 @@ def goodness_of_fit(
     else:
         measured = Measured.of(points, noise_covariance, projection)
     measured.require_features(of.mixture.n_features)
-    with tempfile.TemporaryDirectory() as folder, closing(Threads()) as executor:
+    with tempfile.TemporaryDirectory() as folder:
         catalogue = measured.catalogue(Path(folder))
-        names, units = _named(model, catalogue, measured)
-        references = catalogue.references
-        n_rows = catalogue.n_rows
-        sample = draw_sample(references, executor)
+        with closing(Threads()) as executor:
+            sample = draw_sample(catalogue.references, executor)
+        named = _named(model, catalogue, measured)
         stored = Measured(catalogue) if isinstance(catalogue, Dataset) else measured
         observing = observing_of(survey, stored, of.mixture.n_features)
-        n_drawn = float(np.clip(DRAWN * n_rows, FEWEST_DRAWN, MOST_DRAWN))
-        summing = Summing(
-            of,
-            observing,
-            _edges(of, observing, sample, n_rows, seed),
-            ranked_share=RANKED_ROWS / n_rows,
-            drawn_share=n_drawn / n_rows,
-            drawn=max(1, round(n_drawn / n_rows)),
-            seed=seed,
-        )
-        total, done = Sums.zero(summing.edges), 0
-        for reference in references:
-            leaves = [*enumerate(reference.load().leaf_chunks(), reference.first_leaf)]
-            size = executor.resources.n_workers
-            for start in range(0, len(leaves), size):
-                some = leaves[start : start + size]
-                for sums in executor.map(summing, some):
-                    total = total + sums
-                done += sum(leaf.n_samples for _, leaf in some)
-                if on_rows is not None:
-                    on_rows(done, n_rows)
+        reader = _judging(of, observing, sample, catalogue, named=named, level=level, seed=seed)
+        return read_once(catalogue, [reader], on_rows=on_rows)[0]
+
+
+def judging(run: Run, data: Dataset, sample: Chunk, *, survey: Survey, seed: int) -> Reader[GoodnessOfFit]:
+    """Read the survey of a run along, and judge the run by it as `goodness_of_fit` does, at the usual level.
+
+    Args:
+        run: of the same features.
+        data: its survey.
+        sample: some rows, by `draw_sample`.
+        survey: how its objects came into it.
+        seed: of everything random.
+    """
+    require_survey(survey)
+    require_density(run.model)
+    require_redrawable(survey, "goodness of fit")
+    measured, d = Measured.of(data), run.model.mixture.n_features
+    measured.require_features(d)
+    named = _named(run, data, measured)
+    on_observed = survey.is_partial and survey.selection_on == "observed"
+    # which is what `observing_of` looks for in a sample of its own
+    observing = Observing(survey, mean_noise(sample)) if on_observed else observing_of(survey, measured, d)
+    found = yield from _judging(run.model, observing, sample, data, named=named, level=LEVEL, seed=seed)
+    return found
+
+
+def _judging(
+    model: Model,
+    observing: Observing,
+    sample: Chunk,
+    catalogue: Catalogue,
+    *,
+    named: tuple[tuple[str, ...], tuple[str, ...]],
+    level: float,
+    seed: int,
+) -> Reader[GoodnessOfFit]:
+    n_rows = catalogue.n_rows
+    n_drawn = float(np.clip(DRAWN * n_rows, FEWEST_DRAWN, MOST_DRAWN))
+    summing = Summing(
+        model,
+        observing,
+        _edges(model, observing, sample, n_rows, seed),
+        ranked_share=RANKED_ROWS / n_rows,
+        drawn_share=n_drawn / n_rows,
+        drawn=max(1, round(n_drawn / n_rows)),
+        seed=seed,
+    )
+    total = Sums.zero(summing.edges)
+    with closing(Threads()) as executor:
+        while (part := (yield)) is not None:
+            reference, chunk = part
+            for sums in executor.map(summing, [*enumerate(chunk.leaf_chunks(), reference.first_leaf)]):
+                total = total + sums
+    names, units = named
     return judged(total, names, n_rows, level, units=units)
 
 

@@ -67,8 +67,8 @@ def expected_slopes(triangle: Triangle, *, seed: int) -> Float[np.ndarray, "f b 
         scores = density_slopes(shown.model, part.positions) / np.maximum(density, 1e-300)[:, None]
         of = np.zeros(len(part), dtype=int) if part.noise_class is None else part.noise_class
         classes = np.eye(n_classes)[of]
-        inside += triangle.along(part.points, scores)
-        held += triangle.along(part.points, classes)
+        inside += triangle.cells.along(triangle.points(part.points), scores)
+        held += triangle.cells.along(triangle.points(part.points), classes)
         known = ~np.isnan(part.points[:, list(triangle.chosen)])
         for i in range(f):
             scores_of[i] += classes[known[:, i]].T @ scores[known[:, i]]

@@ -11,8 +11,10 @@ from dgmmis.dataset.arrays import Catalogue, as_catalogue
 from dgmmis.errors import RefusedError
 from dgmmis.plotting.layers import component_numbers, confidence_ellipses, require_matplotlib
 from dgmmis.plotting.palette import BACKGROUND, LINE, LOSS, NIGHT, QUIET
+from dgmmis.plotting.section import draw_edges
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.plotting.triangle import Triangle
+from dgmmis.read_once import Reader, read_once
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 from dgmmis.types import Points, Vector
@@ -45,8 +47,8 @@ def completeness_figure(
     Below the diagonal, in cells of two features, and on it, against one: Omega averaged under the noise and over the
     other features, as they are distributed there. Bands on the diagonal are one and two Monte-Carlo errors. At the
     upper right: the completeness of each component and of the background, with its Monte-Carlo error; the line is that
-    of the whole population. White cells hold next to nothing of
-    the population, which says nothing there.
+    of the whole population. White cells hold next to nothing of the population, which says nothing there. Dashed lines
+    are the survey's edges, where Omega has any in the two features.
 
     Args:
         fitted: a run, a fit, a model or a mixture.
@@ -65,6 +67,14 @@ def completeness_figure(
     """
     require_matplotlib()
     shown = Shown.of(fitted, None if data is None else as_catalogue(data), survey)
+    return read_once(None, [completeness_drawing(shown, features=features, seed=seed)])[0]
+
+
+def completeness_drawing(
+    shown: Shown, *, features: Sequence[str | int] | None = None, seed: int = 0
+) -> Reader["Figure"]:
+    """Draw the same beside others who read the data along: this needs none of them."""
+    yield from ()
     chosen = shown.chosen(features)
     if shown.survey.selection is None:
         raise RefusedError("this survey sees everything: its completeness is 1", do="give the survey that it has")
@@ -75,13 +85,16 @@ def completeness_figure(
     figure, panels = triangle.panels(face="white", least=2)
     for (i, j), ax in panels.items():
         if i == j:
-            _against(ax, triangle.middles(i), along.of(i), named=i == 0)
+            _against(ax, triangle.cells.middles(i), along.of(i), named=i == 0)
         else:
-            image = _map(ax, triangle, (i, j), over.of(triangle.pairs.index((i, j))))
+            image = _map(ax, triangle, (i, j), over.of(triangle.cells.pairs.index((i, j))))
     f = len(chosen)
     grid = panels[0, 0].get_gridspec()
     assert grid is not None
-    beside = figure.add_subplot(grid[: min(max(1, f // 2), 2), max((f + 1) // 2, f - 2) :])
+    room = grid[: min(max(1, f // 2), 2), max((f + 1) // 2, f - 2) :]
+    if f > 2:  # its words are within its room, for the layout does not know of them
+        room = room.subgridspec(6, 8)[:5, 1:]
+    beside = figure.add_subplot(room)
     beside.set_in_layout(f < 3)  # otherwise there is nothing but room around it
     _components(beside, own, shown)
     if f > 1:
@@ -125,13 +138,13 @@ class Averages:
 def averages(triangle: Triangle, *, seed: int) -> tuple[Averages, Averages, Averages]:
     """Along each feature, over each pair, and of each component, the background and all of them (k + 2,)."""
     k = triangle.shown.model.mixture.n_components
-    (f, edges), m = triangle.edges.shape, len(triangle.pairs)
+    (f, edges), m = triangle.edges.shape, len(triangle.cells.pairs)
     along, over, own = np.zeros((f, edges - 1, 5)), np.zeros((m, edges - 1, edges - 1, 5)), np.zeros((k + 2, 5))
     for x, q, omega, w in _population(triangle.shown, seed):
         first, second = np.stack([w, w * omega]), np.stack([w**2, w**2 * omega, w**2 * omega**2])
         terms = np.stack([first[0], second[0], first[1], second[1], second[2]], axis=1)
-        along += triangle.along(x, terms)
-        over += triangle.over(x, terms)
+        along += triangle.cells.along(triangle.points(x), terms)
+        over += triangle.cells.over(triangle.points(x), terms)
         shares = np.column_stack([q, np.ones(len(x))])
         own[:, [0, 2]] += (first @ shares).T
         own[:, [1, 3, 4]] += (second @ shares**2).T
@@ -179,6 +192,7 @@ def _map(ax: "Axes", triangle: Triangle, pair: tuple[int, int], averages: Averag
     style: dict[str, Any] = {"vmin": 0.0, "vmax": 1.0, "cmap": "cividis", "aspect": "auto", "interpolation": "nearest"}
     image = ax.imshow(averages.values, origin="lower", extent=box, **style)
     features = (triangle.chosen[pair[1]], triangle.chosen[pair[0]])
+    draw_edges(triangle.shown, ax, triangle.extent(*pair), features=features)
     mixture = triangle.shown.model.mixture
     for drawn in confidence_ellipses(mixture, ax, features=features, levels=[0.68]):
         drawn.set_path_effects([withStroke(linewidth=2.0, foreground=NIGHT)])

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
+from dgmmis.cells import Cells
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
-from dgmmis.goodness.counts import Counts, counted
+from dgmmis.goodness.counts import Counts, counting
 from dgmmis.plotting.contours import curves
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import (
@@ -20,11 +21,11 @@ from dgmmis.plotting.layers import (
     require_matplotlib,
     shares_checked,
     square_root,
-    survey_edges,
 )
 from dgmmis.plotting.palette import COUNTED, INK, NIGHT, POPULATION, QUIET, SEEN, dress
-from dgmmis.plotting.section import section_of
+from dgmmis.plotting.section import draw_edges
 from dgmmis.plotting.shown import Fitted, Shown
+from dgmmis.read_once import Reader, read_once
 from dgmmis.survey import Survey
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def corner_figure(
     pair. On the diagonal: the data, the model as the survey would see it (teal), and the population (orange).
     Ellipses are the components, and hold given shares of their objects; curves of equal density hold shares of what is
     seen, or of the population: 39 % and 86 %, as one and two sigma do, if no others are asked for. The survey's edges
-    are there where Omega depends on the two features alone.
+    are there where Omega has any in the two features.
 
     Where neither the data nor what the survey would see is known, the population is below, and nothing above.
 
@@ -81,18 +82,29 @@ def corner_figure(
         ShapeError: a model that does not fit the data.
     """
     require_matplotlib()
-    from matplotlib.figure import Figure
-
+    catalogue = None if data is None else as_catalogue(data)
     shares = tuple(shares_checked(levels))
     held = shares if contours is None else tuple(shares_checked(contours))
-    catalogue = None if data is None else as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
+    drawing = corner_drawing(shown, features=features, levels=shares, contours=held, seed=seed)
+    return read_once(catalogue, [drawing], on_rows=on_rows)[0]
+
+
+def corner_drawing(
+    shown: Shown,
+    *,
+    features: Sequence[str | int] | None = None,
+    levels: tuple[float, ...] = ONE_AND_TWO_SIGMA,
+    contours: tuple[float, ...] = ONE_AND_TWO_SIGMA,
+    seed: int = 0,
+) -> Reader["Figure"]:
+    """Read the data along, if there are any, and draw the same."""
+    from matplotlib.figure import Figure
+
     chosen = shown.chosen(features)
     window = shown.wide_window(chosen, seed=seed)
-    edges = np.linspace(window[:, 0], window[:, 1], CELLS + 1, axis=1)
-    counts = None
-    if catalogue is not None:
-        counts = counted(catalogue, _coarser(edges, catalogue), features=chosen, on_rows=on_rows)
+    edges = Cells.even(window, CELLS).edges
+    counts = (yield from counting(_coarser(window, shown.n_rows), features=chosen)) if shown.n_rows else None
     expected = shown.expected(edges, features=chosen, n=DRAWN, seed=seed) if shown.is_foreseen else None
     f = len(chosen)
     populations = {
@@ -100,11 +112,16 @@ def corner_figure(
         for i in range(f)
         for j in range(i)
     }
-    corner = _Corner(shown, chosen, edges, counts, expected, populations, shares, held)
+    corner = _Corner(shown, chosen, edges, counts, expected, populations, levels, contours)
     figure = Figure(figsize=(1.2 + 2.0 * f, 1.5 + 1.9 * f), dpi=160, layout="constrained")
     for (row, column), ax in np.ndenumerate(figure.subplots(f, f, squeeze=False)):
         corner.draw(ax, row, column)
         corner.dress(ax, row, column)
+    first = figure.axes[0]
+    place, alpha = (figure, 1.0) if f > 1 else (first, 0.7)  # beside the title there is room, but for a single panel's
+    handles, labels = first.get_legend_handles_labels()
+    legend = place.legend(handles, labels, fontsize=6, labelcolor=INK, loc="upper right")
+    legend.get_frame().set(facecolor=NIGHT, edgecolor="none", alpha=alpha)
     figure.suptitle(corner.title, x=0.01, ha="left", fontsize=8, color=QUIET)
     return figure
 
@@ -204,9 +221,7 @@ class _Corner:
                 smooth = gaussian_filter(self.expected.density_over(row, column), 1.0, mode="constant")
                 self._curves(ax, smooth, extent, self.expected.weight, SEEN)
         confidence_ellipses(self.shown.model.mixture, ax, features=pair, levels=self.levels)
-        section = section_of(self.shown, pair, extent)
-        if section is not None:
-            survey_edges(section, ax, extent, features=pair)
+        draw_edges(self.shown, ax, extent, features=pair)
 
     def _curves(self, ax: "Axes", values: np.ndarray, extent: Extent, n: float, colour: str) -> None:
         """Of densities (b, b) of n objects."""
@@ -231,20 +246,15 @@ class _Corner:
                 ax.yaxis.tick_right()
         else:
             ax.tick_params(labelleft=False)
-        if row == column == 0:
-            shown = ax.legend(fontsize=6, labelcolor=INK, loc="best")
-            shown.get_frame().set(facecolor=NIGHT, edgecolor="none", alpha=0.7)
 
 
 def _extent(edges: Float[np.ndarray, "f edges"], row: int, column: int) -> Extent:
     return Extent(*edges[column, [0, -1]].tolist(), *edges[row, [0, -1]].tolist())
 
 
-def _coarser(edges: Float[np.ndarray, "f edges"], catalogue: Catalogue) -> Float[np.ndarray, "f coarse"]:
+def _coarser(window: Float[np.ndarray, "f 2"], n_rows: int) -> Float[np.ndarray, "f coarse"]:
     """Of cells in the same window that hold some eight of a catalogue's objects, where these fill it."""
-    n_rows = catalogue.n_rows
-    n_cells = int(np.clip(np.sqrt(n_rows / 8), 12, CELLS))
-    return np.linspace(edges[:, 0], edges[:, -1], n_cells + 1, axis=1)
+    return Cells.even(window, int(np.clip(np.sqrt(n_rows / 8), 12, CELLS))).edges
 
 
 def _middles(edges: np.ndarray) -> np.ndarray:

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgmmis.background import FixedMixture
 from dgmmis.errors import DataError, DgmmisError
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
+from dgmmis.noise import NoNoise
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.palette import INK, NIGHT
+from dgmmis.plotting.pixels import mixture_pixels
 from dgmmis.selection import Selection, as_selection
-from dgmmis.types import Points
+from dgmmis.types import Points, Vector
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +31,12 @@ EDGE = "#9fc9ff"
 GREY = "#8a8a8a"
 PIXELS = 300
 """Of a density image along each axis."""
+
+CROWD = 24
+"""Components, from which on their ellipses are paler: they would hide what they lie on."""
+
+NUMBER = 6
+"""Points of a component's number."""
 
 BLIND = 1e-3
 """Omega below which nothing is seen."""
@@ -95,7 +104,7 @@ def confidence_ellipses(
     part = mixture.marginal(features)
     lengths, axes = np.linalg.eigh(part.covariances)
     angles = np.degrees(np.arctan2(axes[:, 1, 1], axes[:, 0, 1]))
-    drawn = []
+    drawn, crowd = [], min(1.0, (CROWD / mixture.n_components) ** 0.5)
     for sigma in sorted(sigmas):
         diameters = 2 * sigma * np.sqrt(lengths)
         drawn.append(
@@ -108,8 +117,8 @@ def confidence_ellipses(
                 offset_transform=ax.transData,
                 facecolors="none",
                 edgecolors=colour,
-                linewidths=1.0 / max(sigma, 1.0) ** 0.5,
-                alpha=0.9 / max(sigma, 1.0) ** 0.5,
+                linewidths=crowd / max(sigma, 1.0) ** 0.5,
+                alpha=0.9 * crowd / max(sigma, 1.0) ** 0.5,
             )
         )
         ax.add_collection(drawn[-1], autolim=False)
@@ -117,18 +126,23 @@ def confidence_ellipses(
 
 
 def component_numbers(mixture: GaussianMixture, ax: "Axes", *, features: tuple[int, int] = (0, 1)) -> "list[Text]":
-    """The number of each component at its mean in two features, of those within the limits of the axes."""
+    """The number of each component at its mean in two features, of those within the limits of the axes; where numbers
+    would lie over one another the heavier component has its own."""
     require_matplotlib()
     from matplotlib.patheffects import withStroke
 
-    (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
-    style: dict[str, Any] = {"color": INK, "fontsize": 6, "ha": "center", "va": "center"}
-    around = [withStroke(linewidth=1.6, foreground=NIGHT)]
-    return [
-        ax.text(x, y, str(number), path_effects=around, **style)
-        for number, (x, y) in enumerate(mixture.means[:, list(features)].tolist())
-        if left <= x <= right and bottom <= y <= top
-    ]
+    low, high = np.sort([ax.get_xlim(), ax.get_ylim()], axis=1).T
+    size = np.array(ax.get_window_extent().size) * 72 / ax.figure.dpi
+    style: dict[str, Any] = {"color": INK, "fontsize": NUMBER, "ha": "center", "va": "center", "in_layout": False}
+    around, placed, drawn = [withStroke(linewidth=1.6, foreground=NIGHT)], np.empty((0, 2)), []
+    for number in np.argsort(-mixture.weights, kind="stable").tolist():
+        mean = mixture.means[number, list(features)]
+        place, room = (mean - low) / (high - low) * size, NUMBER * np.array([0.35 + 0.6 * len(str(number)), 1.0])
+        if np.any((mean < low) | (mean > high)) or np.any(np.all(np.abs(placed - place) < room, axis=1)):
+            continue
+        placed = np.vstack([placed, place])
+        drawn.append(ax.text(float(mean[0]), float(mean[1]), str(number), path_effects=around, **style))
+    return drawn
 
 
 def survey_edges(
@@ -154,15 +168,25 @@ def survey_edges(
         matplotlib's contour set of the lines, or None where Omega is the same all over the window.
     """
     require_matplotlib()
-    x, y, points = extent.grid(2 * PIXELS)
-    omega = as_selection(selection)(points[:, list(np.argsort(features))]).reshape(len(y), len(x))
-    if shade and omega.min() < BLIND:
+    _, _, points = extent.grid(2 * PIXELS)
+    omega = as_selection(selection)(points[:, list(np.argsort(features))])
+    return omega_lines(omega, ax, extent, shade=shade, colour=colour)
+
+
+def omega_lines(
+    omega: Vector, ax: "Axes", extent: Extent, *, shade: bool = False, colour: str = EDGE
+) -> "ContourSet | None":
+    """The same of Omega at the points of a grid (n n,), NaN where it is not known."""
+    known, side = omega[~np.isnan(omega)], round(len(omega) ** 0.5)
+    (x, y, _), omega = extent.grid(side), omega.reshape(side, side)
+    least, most = known.min(initial=1.0), known.max(initial=0.0)
+    if shade and least < BLIND:
         ax.contourf(x, y, omega, levels=[-1.0, BLIND], colors=[GREY], alpha=0.28)
         hatched = ax.contourf(x, y, omega, levels=[-1.0, BLIND], colors="none", hatches=["////"])
         hatched.set_edgecolor(f"{GREY}90")
         hatched.set_linewidth(0.0)
     graded = np.mean((omega > 0.02) & (omega < 0.98)) > 0.02
-    levels = [level for level in ((0.1, 0.5, 0.9) if graded else (0.5,)) if omega.min() < level < omega.max()]
+    levels = [level for level in ((0.1, 0.5, 0.9) if graded else (0.5,)) if least < level < most]
     if not levels:
         return None
     lines = ax.contour(x, y, omega, levels=levels, colors=colour, linewidths=0.8, linestyles="--")
@@ -218,10 +242,20 @@ def square_root(top: float) -> "Normalize":
 
 def density_grid(model: Model, extent: Extent, features: tuple[int, int]) -> np.ndarray:
     """Marginal density (PIXELS, PIXELS) of two features, rows from bottom to top."""
-    _, _, pixels = extent.grid(PIXELS)
+    x, y, pixels = extent.grid(PIXELS)
+    if model.cutoff is None:
+        values = (1 - model.background_fraction) * mixture_pixels(model.mixture.marginal(features), x, y)
+        if model.background is None or model.background_fraction == 0:
+            return values
+        if isinstance(model.background, FixedMixture):
+            behind = mixture_pixels(model.background.mixture.marginal(features), x, y)
+            return values + model.background_fraction * behind
     points = np.full((len(pixels), model.mixture.n_features), np.nan)  # what is not measured is marginalised
     points[:, list(features)] = pixels
-    return np.asarray(np.exp(model.log_density(points))).reshape(PIXELS, PIXELS)
+    if model.background is None or model.cutoff is not None:  # which decides pixel by pixel who takes part
+        return np.asarray(np.exp(model.log_density(points))).reshape(PIXELS, PIXELS)
+    behind = np.exp(model.background.log_density(points, NoNoise())).reshape(PIXELS, PIXELS)
+    return np.asarray(values + model.background_fraction * behind)
 
 
 def draw_image(ax: "Axes", values: np.ndarray, extent: Extent, norm: "Normalize") -> "AxesImage":

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
-from dgmmis.goodness.counts import Counts, counted
+from dgmmis.goodness.counts import Counts, counting
 from dgmmis.information import StandardErrors, n_directions
 from dgmmis.plotting.band import errors_of_shown, expected_slopes, population_band
 from dgmmis.plotting.layers import PIXELS, require_matplotlib
@@ -16,6 +16,7 @@ from dgmmis.plotting.lettering import literal
 from dgmmis.plotting.palette import DUSK, LINE, LOSS, QUIET
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.plotting.triangle import Triangle
+from dgmmis.read_once import Reader, read_once
 from dgmmis.survey import Survey
 from dgmmis.types import Vector
 
@@ -66,16 +67,28 @@ def marginals_figure(
         ShapeError: a model that does not fit the data.
     """
     require_matplotlib()
-    from matplotlib.figure import Figure
-
     catalogue = as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
+    drawing = marginals_drawing(fitted, shown, features=features, errors=errors, seed=seed)
+    return read_once(catalogue, [drawing], on_rows=on_rows)[0]
+
+
+def marginals_drawing(
+    fitted: Fitted,
+    shown: Shown,
+    *,
+    features: Sequence[str | int] | None = None,
+    errors: StandardErrors | None = None,
+    seed: int = 0,
+) -> Reader["Figure"]:
+    """Read the data along, and draw the same."""
+    from matplotlib.figure import Figure
+
     chosen = shown.chosen(features)
     shown.require_foreseen()
-    n_rows = catalogue.n_rows
-    n_cells = int(np.clip(n_rows / PER_CELL, FEWEST, MOST))
+    n_cells = int(np.clip(shown.n_rows / PER_CELL, FEWEST, MOST))
     triangle = Triangle.of(shown, chosen, shown.core_window(chosen), n_cells)
-    counts = counted(catalogue, triangle.edges, features=chosen, on_rows=on_rows)
+    counts = yield from counting(triangle.edges, features=chosen)
     drawn = shown.expected(triangle.edges, features=chosen, n=DRAWN, seed=seed)
     errors = errors or errors_of_shown(fitted, shown, counts.weight, seed=seed)
     slopes = None if errors is None else expected_slopes(triangle, seed=seed)

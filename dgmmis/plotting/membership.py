@@ -13,8 +13,10 @@ from dgmmis.latent_draw import Observing
 from dgmmis.noise_classes import mean_noise
 from dgmmis.plotting.layers import component_numbers, require_matplotlib
 from dgmmis.plotting.palette import BACKGROUND, COMPONENTS, INK, QUIET, colour_numbers, rgb
+from dgmmis.plotting.section import draw_edges
 from dgmmis.plotting.shown import Fitted, Shown
 from dgmmis.plotting.triangle import Triangle
+from dgmmis.read_once import Reader, read_once
 from dgmmis.scoring import score_rows
 from dgmmis.survey import Survey
 
@@ -48,7 +50,8 @@ def membership_figure(
     Below the diagonal, in cells of two features: the colour is that of the component to which most of the objects there
     belong by their responsibilities (their noise, gaps and selection included), and fades with its share of them. Dark
     cells hold no object. On the diagonal: the objects of each component along one feature, on top of one another.
-    Numbers are those of the components, at their means. Responsibilities are summed chunk by chunk.
+    Numbers are those of the components, at their means, the heavier first where there is no room for all; dashed lines
+    the survey's edges, where Omega has any in the two features. Responsibilities are summed chunk by chunk.
 
     Args:
         fitted: a run, a fit, a model or a mixture.
@@ -70,10 +73,9 @@ def membership_figure(
     catalogue = as_catalogue(data)
     shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features)
-    n_rows = catalogue.n_rows
     k, f = shown.model.mixture.n_components, len(chosen)
     room = np.sqrt(MOST_NUMBERS / ((k + 1) * max(1, f * (f - 1) // 2)))
-    n_cells = int(min(np.clip(np.sqrt(n_rows / PER_CELL), FEWEST, MOST), room))
+    n_cells = int(min(np.clip(np.sqrt(shown.n_rows / PER_CELL), FEWEST, MOST), room))
     triangle = Triangle.of(shown, chosen, shown.core_window(chosen), n_cells)
     members = Members.of(catalogue, triangle, on_rows)
     figure, panels = triangle.panels()
@@ -82,9 +84,10 @@ def membership_figure(
         if i == j:
             _along(ax, triangle.edges[i], members.along[i], colours)
         else:
-            image = _faded(members.over[triangle.pairs.index((i, j))], colours)
+            image = _faded(members.over[triangle.cells.pairs.index((i, j))], colours)
             box = triangle.extent(i, j).box
             ax.imshow(image, origin="lower", extent=box, aspect="auto", interpolation="nearest")
+            draw_edges(shown, ax, triangle.extent(i, j), features=(chosen[j], chosen[i]))
             component_numbers(shown.model.mixture, ax, features=(chosen[j], chosen[i]))
     _legend(figure, list(panels.values()), colours, shown)
     return figure
@@ -107,19 +110,21 @@ class Members:
         cls, data: Catalogue, triangle: Triangle, on_rows: Callable[[int, int | None], None] | None = None
     ) -> "Members":
         """Of the rows of a catalogue, chunk by chunk."""
+        return read_once(data, [cls.reading(triangle)], on_rows=on_rows)[0]
+
+    @classmethod
+    def reading(cls, triangle: Triangle) -> Reader["Members"]:
+        """The same of a reading that others share."""
         shown = triangle.shown
         assert shown.typical is not None
-        observing = Observing(shown.survey.completed(shown.typical, data.n_features), mean_noise(shown.typical))
+        observing = Observing(
+            shown.survey.completed(shown.typical, shown.model.mixture.n_features), mean_noise(shown.typical)
+        )
         (f, edges), k = triangle.edges.shape, shown.model.mixture.n_components
-        total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.pairs), edges - 1, edges - 1, k + 1)))
-        done, n_rows = 0, data.n_rows
-        for reference in data.references:
-            chunk = reference.load()
-            for leaf in chunk.leaf_chunks():
+        total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.cells.pairs), edges - 1, edges - 1, k + 1)))
+        while (part := (yield)) is not None:
+            for leaf in part[1].leaf_chunks():
                 total._add(triangle, leaf, observing)
-            done += chunk.n_samples
-            if on_rows is not None:
-                on_rows(done, n_rows)
         return total
 
     def _add(self, triangle: Triangle, leaf: Chunk, observing: Observing) -> None:
@@ -131,8 +136,8 @@ class Members:
         q[np.isneginf(scores.log_density)] = 0.0  # which could not have been selected, and belong nowhere
         if leaf.weights is not None:
             q *= np.asarray(leaf.weights)[:, None]
-        self.along[:] += triangle.along(leaf.points, q)
-        self.over[:] += triangle.over(leaf.points, q)
+        self.along[:] += triangle.cells.along(triangle.points(leaf.points), q)
+        self.over[:] += triangle.cells.over(triangle.points(leaf.points), q)
 
 
 def _faded(members: Float[np.ndarray, "b b v"], colours: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "b b 4"]:
@@ -181,7 +186,15 @@ def _legend(figure: "Figure", panels: "Sequence[Axes]", colours: Float[np.ndarra
         return
     figure.legend(handles=handles, fontsize=6, frameon=False, loc="upper right", labelcolor=QUIET)
     fading = ScalarMappable(cmap=LinearSegmentedColormap.from_list("fading", [UNSURE, tuple(colours[0])]))
-    bar = figure.colorbar(fading, ax=list(panels), pad=0.02, shrink=0.5, anchor=(0.0, 0.2), ticks=[0.0, 1.0])
+    bar = figure.colorbar(
+        fading,
+        ax=list(panels),
+        pad=0.02,
+        shrink=0.5,
+        anchor=(0.0, 0.2),
+        aspect=max(20, 2 * len(panels)),
+        ticks=[0.0, 1.0],
+    )
     bar.ax.set_yticklabels([f"{_least(shown.model.background_fraction > 0, k):.2g}", "1"])
     bar.set_label("share of the most probable component", fontsize=7, color=QUIET)
     bar.ax.tick_params(labelsize=6, length=2, color=QUIET, labelcolor=QUIET)

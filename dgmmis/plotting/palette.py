@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 NIGHT, DUSK, INK, QUIET = "#0b0710", "#26232e", "#f4f1ea", "#6b6b6b"
 """Behind a picture; where nothing is known; on a picture; words beside it."""
 
+NOTHING = "#7b7884"
+"""Where nothing is, and nothing is expected: not to be taken for what is as it should be."""
+
 SEEN, POPULATION, COUNTED = "#5fe3d0", "#ff8a4c", "#8683a0"
 """The model as the survey sees it; as it is; the data."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.errors import ShapeError
 from dgmmis.execution.serial import Threads
+from dgmmis.goodness.counts import counted
 from dgmmis.model import Model
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import (
@@ -116,17 +117,8 @@ def recovery_figure(
 def _counts(dataset: Dataset, extent: Extent, features: tuple[int, int]) -> np.ndarray:
     """Objects per unit area (b, b), those that lack one of the features shared out among the others."""
     n_bins = int(np.clip(np.sqrt(dataset.n_rows / 8), 16, 110))
-    edges = extent.edges(n_bins)
-    total, measured, counts = 0.0, 0.0, np.zeros((n_bins, n_bins))
-    for reference in dataset.references:
-        chunk = reference.load()
-        pair = chunk.points[:, list(features)]
-        weights = chunk.w_n
-        seen = ~np.isnan(pair).any(axis=1)
-        total, measured = total + float(weights.sum()), measured + float(weights[seen].sum())
-        counts += np.histogram2d(pair[seen, 1], pair[seen, 0], bins=edges[::-1], weights=weights[seen])[0]
-    area = (extent.right - extent.left) * (extent.top - extent.bottom) / n_bins**2
-    return counts * (total / max(measured, 1.0) / area)
+    edges = np.stack(extent.edges(n_bins))
+    return counted(dataset, edges, features=features).density_over(1, 0)
 
 
 def _dress(ax: "Axes", dataset: Dataset, features: tuple[int, int], title: tuple[str, str]) -> None:

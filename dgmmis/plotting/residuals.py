@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from dgmmis.cells import Cells
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
-from dgmmis.goodness.counts import counted
+from dgmmis.goodness.counts import counting
 from dgmmis.goodness.residuals import Residuals
 from dgmmis.plotting.extent import Extent
 from dgmmis.plotting.layers import require_matplotlib
-from dgmmis.plotting.palette import DUSK, NIGHT, POPULATION, QUIET, SEEN, dress
+from dgmmis.plotting.palette import NIGHT, NOTHING, POPULATION, QUIET, SEEN, dress
+from dgmmis.plotting.section import draw_edges
 from dgmmis.plotting.shown import Fitted, Shown
+from dgmmis.read_once import Reader, read_once
 from dgmmis.survey import Survey
 
 if TYPE_CHECKING:
@@ -40,12 +43,13 @@ def residuals_figure(
     on_rows: Callable[[int, int | None], None] | None = None,
 ) -> "Figure":
     """Observed minus expected objects in cells of each pair of features, in units of their errors: orange where there
-    are more, teal where there are fewer than expected.
+    are more, teal where there are fewer than expected, grey where there are none and none is expected.
 
     What is expected is counted among objects that are drawn from the model, measured with the survey's noise, and
     selected, four for each that was seen (from 2^18 to 2^21); data are counted chunk by chunk. Written over a panel:
     chi^2, and the number of cells in it, those where five objects are expected at least. About as large as their number
-    says that the model describes what was seen.
+    says that the model describes what was seen. Dashed lines are the survey's edges, where Omega has any in the two
+    features; what is drawn ends there as the data do, so that a cell that an edge crosses is judged by its seen part.
 
     Args:
         fitted: a run, a fit, a model or a mixture.
@@ -65,17 +69,21 @@ def residuals_figure(
         ShapeError: a model that does not fit the data.
     """
     require_matplotlib()
+    catalogue = as_catalogue(data)
+    drawing = residuals_drawing(Shown.of(fitted, catalogue, survey), features=features, seed=seed)
+    return read_once(catalogue, [drawing], on_rows=on_rows)[0]
+
+
+def residuals_drawing(shown: Shown, *, features: Sequence[str | int] | None = None, seed: int = 0) -> Reader["Figure"]:
+    """Read the data along, and draw the same."""
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-    catalogue = as_catalogue(data)
-    shown = Shown.of(fitted, catalogue, survey)
     chosen = shown.chosen(features, least=2)
     shown.require_foreseen()
-    n_rows = catalogue.n_rows
-    edges = _edges(shown, chosen, n_rows)
-    counts = counted(catalogue, edges, features=chosen, on_rows=on_rows)
-    n = int(np.clip(DRAWS * n_rows, FEWEST_DRAWN, MOST_DRAWN))
+    edges = _edges(shown, chosen)
+    counts = yield from counting(edges, features=chosen)
+    n = int(np.clip(DRAWS * shown.n_rows, FEWEST_DRAWN, MOST_DRAWN))
     drawn = shown.expected(edges, features=chosen, n=n, seed=seed)
 
     f = len(chosen) - 1
@@ -89,6 +97,7 @@ def residuals_figure(
         residuals = Residuals.between(counts, drawn, (row + 1, column))
         extent = Extent(*edges[column, [0, -1]].tolist(), *edges[row + 1, [0, -1]].tolist())
         _draw(ax, residuals, extent, colours)
+        draw_edges(shown, ax, extent, features=(chosen[column], chosen[row + 1]))
         if row == f - 1:
             ax.set_xlabel(shown.label(chosen[column]), fontsize=8)
         if column == 0:
@@ -101,10 +110,10 @@ def residuals_figure(
     return figure
 
 
-def _edges(shown: Shown, chosen: Sequence[int], n_rows: int) -> Float[np.ndarray, "f edges"]:
+def _edges(shown: Shown, chosen: Sequence[int]) -> Float[np.ndarray, "f edges"]:
     """Of cells (f, b + 1) in the window of the data."""
-    window = shown.measured_window(chosen)
-    return np.linspace(window[:, 0], window[:, 1], int(np.clip(np.sqrt(n_rows / PER_CELL), FEWEST, MOST)) + 1, axis=1)
+    n_cells = int(np.clip(np.sqrt(shown.n_rows / PER_CELL), FEWEST, MOST))
+    return Cells.even(shown.measured_window(chosen), n_cells).edges
 
 
 def _draw(ax: "Axes", residuals: Residuals, extent: Extent, colours: "Colormap") -> None:
@@ -118,6 +127,6 @@ def _draw(ax: "Axes", residuals: Residuals, extent: Extent, colours: "Colormap")
         aspect="auto",
         interpolation="nearest",
     )
-    dress(ax, face=DUSK)
+    dress(ax, face=NOTHING)
     chi_square = f"chi² {residuals.chi_square:,.0f} in {np.sum(residuals.judged):,} cells"
     ax.set_title(chi_square, loc="left", fontsize=7, color=QUIET)

@@ -56,6 +56,7 @@ class Shown:
         completeness: Z.
         names, units: of the model's features; "" for a unit that is not known.
         typical: some rows of the data; None: there are no data.
+        n_rows: of the data, in all.
     """
 
     model: Model
@@ -66,11 +67,14 @@ class Shown:
     names: tuple[str, ...]
     units: tuple[str, ...]
     typical: Chunk | None
+    n_rows: int
 
     @classmethod
-    def of(cls, fitted: Fitted, data: Catalogue | None, survey: Survey | None) -> "Shown":
+    def of(
+        cls, fitted: Fitted, data: Catalogue | None, survey: Survey | None, *, sample: Chunk | None = None
+    ) -> "Shown":
         """A run or a fit with the survey that it knows; a model with the one that is given, whose completeness is found
-        from some rows of the data.
+        from some rows of the data: `sample`, or those that `draw_sample` finds.
 
         Raises:
             JobError: the run's survey has a function to be imported; a store of other features than the run; or a
@@ -84,7 +88,7 @@ class Shown:
         if isinstance(fitted, Run) and isinstance(data, Dataset) and data.schema.features != fitted.features:
             got = data.schema.features
             raise JobError("the survey has other features than the run", expected=fitted.features, got=got)
-        typical = None if data is None else _typical(data, d)
+        typical = None if data is None else _typical(data, d, sample)
         classes: tuple[NoiseClass, ...] = ()
         by_class, completeness = np.ones(1), 1.0
         if of is not None:
@@ -105,7 +109,8 @@ class Shown:
             names, units = data.schema.features, data.schema.units
         else:
             names, units = tuple(f"x{i}" for i in range(d)), ("",) * d
-        return cls(model, survey, classes, by_class, completeness, names, units, typical)
+        n_rows = 0 if data is None else data.n_rows
+        return cls(model, survey, classes, by_class, completeness, names, units, typical, n_rows)
 
     def chosen(self, features: Sequence[str | int] | None, *, least: int = 1) -> tuple[int, ...]:
         """The numbers of some features, given by name or number; None: all of them.
@@ -227,11 +232,13 @@ class Shown:
         return total
 
 
-def _typical(data: Catalogue, d: int) -> Chunk:
+def _typical(data: Catalogue, d: int, sample: Chunk | None) -> Chunk:
     if data.n_features != d:
         raise ShapeError("the model does not fit the data", expected=f"{data.n_features} features", got=d)
-    with closing(Threads()) as executor:
-        typical = draw_sample(data.references, executor)
+    typical = sample
+    if typical is None:
+        with closing(Threads()) as executor:
+            typical = draw_sample(data.references, executor)
     if typical.projection is not None:
         raise RefusedError(
             "a picture of data with projections: their measured values are not the model's features",

@@ -39,7 +39,9 @@ def drawing(inside: str, lower: Feature, upper: Feature, names: Sequence[str], a
     )
 
 
-def map_drawing(values: Float[np.ndarray, "x y"], lower: Feature, upper: Feature, alt: str) -> str:
+def map_drawing(
+    values: Float[np.ndarray, "x y"], lower: Feature, upper: Feature, *, names: Sequence[str], alt: str
+) -> str:
     """Values between 0 and 1 in cells of two features, dark where they are 1; runs of a shade are one rectangle."""
     step = np.array([SIDE / n for n in values.shape])
     shades = np.rint(values * SHADES).astype(int)
@@ -55,4 +57,4 @@ def map_drawing(values: Float[np.ndarray, "x y"], lower: Feature, upper: Feature
                     f'fill-opacity="{0.75 * shade / SHADES:.2f}" shape-rendering="crispEdges"/>'
                 )
             i += n
-    return drawing("".join(parts), lower, upper, ("feature 0", "feature 1"), alt)
+    return drawing("".join(parts), lower, upper, names, alt)

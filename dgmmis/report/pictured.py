@@ -2,17 +2,19 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dgmmis.dataset.checkpoint import Run
 from dgmmis.errors import DgmmisError
+from dgmmis.read_once import Reader
 from dgmmis.report.section import Picture, Section
-from dgmmis.report.subject import Subject
-from dgmmis.survey import Survey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from dgmmis.plotting.shown import Shown
 
 MOST_FEATURES = 6
 """In a picture."""
@@ -37,68 +39,83 @@ def convergence_pictures(run: Run) -> Section:
     return Section("The passes", pictures=pictures)
 
 
-def survey_pictures(
-    subject: Subject, run: Run, survey: Survey | None, *, on_rows: Callable[[str], Callable[[int, int | None], None]]
-) -> Section:
-    """The model and its survey two features at a time, and what is left over."""
-    pictures, notes = [], []
-    if survey is None:
-        why = "The survey of the run is not known" if subject.is_finished else "The fit is not finished"
-        return Section("Pictures", notes=[f"{why}: nothing of the survey is drawn."])
-    if subject.data is None:
-        notes.append("Without the data the model is drawn alone.")
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """The pictures of a run and its survey, which read the survey along with others.
+
+    Args:
+        shown: the run with its survey, or why there is nothing to draw.
+        fitted: the run.
+    """
+
+    shown: "Shown | str"
+    fitted: Run
+
+    @property
+    def readers(self) -> list[Reader[Picture | str]]:
+        """One for each picture: it returns it, or why there is none."""
+        if isinstance(self.shown, str):
+            return []
+        return [_reading(*one) for one in _drawings(self.fitted, self.shown)]
+
+    def section(self, found: Sequence[Picture | str]) -> Section:
+        """The model and its survey two features at a time, and what is left over."""
+        if isinstance(self.shown, str):
+            return Section("Pictures", notes=[self.shown])
+        notes, n = [], len(self.fitted.features)
+        if self.shown.typical is None:
+            notes.append("Without the data the model is drawn alone.")
+        if n > MOST_FEATURES:
+            notes.append(f"Of {n} features the first {MOST_FEATURES} are drawn.")
+        notes += [one for one in found if isinstance(one, str)]
+        return Section("Pictures", pictures=[one for one in found if isinstance(one, Picture)], notes=notes)
+
+
+def _reading(what: str, caption: str, alt: str, drawing: Reader["Figure"]) -> Reader[Picture | str]:
+    try:
+        figure = yield from drawing
+        return Picture(caption, alt, _source(figure))
+    except (DgmmisError, ValueError) as error:  # matplotlib's, of a name that it takes for mathematics
+        return f"No picture of {what}: {error}"
+
+
+def _drawings(run: Run, shown: "Shown") -> Iterator[tuple[str, str, str, Reader["Figure"]]]:
+    """What is drawn: its name, caption, words for those who cannot see it, and who draws it."""
+    from dgmmis.plotting.completeness import completeness_drawing
+    from dgmmis.plotting.corner import corner_drawing
+    from dgmmis.plotting.marginals import marginals_drawing
+    from dgmmis.plotting.residuals import residuals_drawing
+
     features = run.features[:MOST_FEATURES]
-    if len(run.features) > MOST_FEATURES:
-        notes.append(f"Of {len(run.features)} features the first {MOST_FEATURES} are drawn.")
-    for what, caption, alt, draw in _drawings(subject, run, survey):
-        try:
-            drawn = draw(features=features, on_rows=on_rows(what))
-            pictures.append(Picture(caption, alt, _source(drawn)))
-        except (DgmmisError, ValueError) as error:  # matplotlib's, of a name that it takes for mathematics
-            notes.append(f"No picture of {what}: {error}")
-    return Section("Pictures", pictures=pictures, notes=notes)
-
-
-def _drawings(subject: Subject, run: Run, survey: Survey) -> Iterator[tuple[str, str, str, Callable[..., "Figure"]]]:
-    """What is drawn: its name, caption, words for those who cannot see it, and how."""
-    from dgmmis import plotting
-
-    k, names, data = run.model.mixture.n_components, ", ".join(run.features[:MOST_FEATURES]), subject.data
-
-    def with_data(draw: Callable[..., "Figure"]) -> Callable[..., "Figure"]:
-        def drawing(**options: Any) -> "Figure":
-            return draw(run, data, survey=survey, **options)
-
-        return drawing
-
+    k, names = run.model.mixture.n_components, ", ".join(features)
     yield (
         "the population",
         "Two features at a time: below the diagonal the data, and the model as the survey sees it; above it the "
         "population, corrected for selection and noise. Ellipses are components.",
         f"Corner plot of {names}, with {k} components as ellipses",
-        with_data(plotting.corner_figure),
+        corner_drawing(shown, features=features),
     )
-    if data is not None:
+    if shown.n_rows:
         yield (
             "the marginals",
             "Each feature for itself: objects seen, with Poisson errors, and what the model lets expect; beside it the "
             "population. Bands are one and two standard errors.",
             f"Histograms of {names}, each beside the density of the population",
-            with_data(plotting.marginals_figure),
+            marginals_drawing(run, shown, features=features),
         )
-    if data is not None and len(run.features) > 1:
+    if shown.n_rows and len(run.features) > 1:
         yield (
             "the residuals",
             "Observed minus expected objects, in units of their errors: without pattern if the model holds.",
             f"Residuals in cells of each pair of {names}",
-            with_data(plotting.residuals_figure),
+            residuals_drawing(shown, features=features),
         )
     if run.completeness < 1:
         yield (
             "the completeness",
             "What share of the population the survey sees, over two features, against each, and of each component.",
             f"Maps and curves of completeness over {names}",
-            lambda features, on_rows: plotting.completeness_figure(run, data, survey=survey, features=features),
+            completeness_drawing(shown, features=features),
         )
 
 

@@ -1,23 +1,32 @@
 """report_page(), write_report(): all that there is to say of a run."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dgmmis import __version__
+from dgmmis.chunk import Chunk
 from dgmmis.dataset.checkpoint import Run
+from dgmmis.dataset.dataset import Dataset
 from dgmmis.dataset.disk import writing
 from dgmmis.dataset.publish import replace_file
 from dgmmis.errors import DgmmisError, StoreError
-from dgmmis.goodness import GoodnessOfFit, goodness_of_fit
+from dgmmis.execution.serial import Threads
+from dgmmis.goodness import GoodnessOfFit
+from dgmmis.goodness.fitness import judging
+from dgmmis.plotting import require_matplotlib
+from dgmmis.plotting.shown import Shown
+from dgmmis.read_once import Reader, read_once
 from dgmmis.report.fitted import choice_section, convergence_section, data_section, model_section, parameter_section
 from dgmmis.report.judged import goodness_section
 from dgmmis.report.page import page
-from dgmmis.report.pictured import convergence_pictures, survey_pictures
+from dgmmis.report.pictured import Pictures, convergence_pictures
 from dgmmis.report.remade import again_section, costs_section, meaning_section
 from dgmmis.report.section import Section
 from dgmmis.report.subject import Subject
+from dgmmis.subsample import draw_sample
 from dgmmis.survey import Survey
 
 OnRows = Callable[[str], Callable[[int, int | None], None]]
@@ -49,8 +58,7 @@ def report_page(
     run, on_rows = subject.run, on_rows or (lambda what: lambda done, total: None)
     seen = None
     if run is not None:
-        survey, found, why_not = _judged(subject, run, seed, allow_code, on_rows)
-        seen = _Seen(found, why_not, survey_pictures(subject, run, survey, on_rows=on_rows))
+        seen = _seen(subject, run, seed, allow_code=allow_code, on_rows=on_rows("checking"))
     try:
         return _page(subject, seen)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -95,23 +103,52 @@ def _page(subject: Subject, seen: _Seen | None) -> tuple[str, dict[str, Any]]:
     return page(f"Report: {name}", said, sections, footer=footer), short
 
 
-def _judged(
-    subject: Subject, run: Run, seed: int, allow_code: bool, on_rows: OnRows
-) -> tuple[Survey | None, GoodnessOfFit | None, str]:
-    """The survey, goodness of fit, and why there is none."""
+def _seen(
+    subject: Subject, run: Run, seed: int, *, allow_code: bool, on_rows: Callable[[int, int | None], None]
+) -> _Seen:
+    """What a run and its survey show, in one reading of the survey after a look at some of its rows."""
     if not subject.is_finished:
-        return None, None, "The fit is not finished: it is judged when it is."
+        nothing = "The fit is not finished: nothing of the survey is drawn."
+        return _Seen(None, "The fit is not finished: it is judged when it is.", Pictures(nothing, run).section([]))
     try:
         survey = run.survey(allow_code=allow_code)
     except DgmmisError as error:
-        return None, None, f"Not judged: {error}"
-    if subject.data is None:
-        return survey, None, f"Not judged. {subject.without_data}"
+        nothing = "The survey of the run is not known: nothing of the survey is drawn."
+        return _Seen(None, f"Not judged: {error}", Pictures(nothing, run).section([]))
+    data, sample = subject.data, None
     try:
-        found = goodness_of_fit(run, subject.data, survey=survey, seed=seed, on_rows=on_rows("checking"))
+        if data is not None:
+            with closing(Threads()) as executor:
+                sample = draw_sample(data.references, executor)
     except DgmmisError as error:
-        return survey, None, f"Not judged: {error}"
-    return survey, found, ""
+        return _Seen(None, f"Not judged: {error}", Pictures(f"Nothing is drawn: {error}", run).section([]))
+    pictures = Pictures(_shown(run, data, survey, sample), run)
+    first = _judging(run, data, sample, survey=survey, seed=seed, without=subject.without_data)
+    readers: list[Reader[Any]] = [first, *pictures.readers]
+    found, *drawn = read_once(data, readers, on_rows=on_rows)
+    judged, why_not = (None, found) if isinstance(found, str) else (found, "")
+    return _Seen(judged, why_not, pictures.section(drawn))
+
+
+def _shown(run: Run, data: Dataset | None, survey: Survey, sample: Chunk | None) -> "Shown | str":
+    try:
+        require_matplotlib()
+        return Shown.of(run, data, survey, sample=sample)
+    except DgmmisError as error:
+        return f"Nothing is drawn: {error}"
+
+
+def _judging(
+    run: Run, data: Dataset | None, sample: Chunk | None, *, survey: Survey, seed: int, without: str
+) -> Reader[GoodnessOfFit | str]:
+    """Goodness of fit, or why there is none."""
+    if data is None or sample is None:
+        return f"Not judged. {without}"
+    try:
+        found = yield from judging(run, data, sample, survey=survey, seed=seed)
+    except DgmmisError as error:
+        return f"Not judged: {error}"
+    return found
 
 
 def write_report(out: Path, text: str) -> None:
