@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dgmmis.errors import DgmmisError as DgmmisError
     from dgmmis.errors import NotConvergedWarning as NotConvergedWarning
     from dgmmis.errors import RepairWarning as RepairWarning
+    from dgmmis.errors import RunawayWarning as RunawayWarning
     from dgmmis.estimate import Estimate as Estimate
     from dgmmis.estimate import expectation as expectation
     from dgmmis.estimator import GMMis as GMMis
@@ -161,6 +162,7 @@ _HOMES = {
     "Record": "dgmmis.callback",
     "Reduction": "dgmmis.reduction",
     "RepairWarning": "dgmmis.errors",
+    "RunawayWarning": "dgmmis.errors",
     "SavedModel": "dgmmis.interchange",
     "Run": "dgmmis.dataset.checkpoint",
     "Search": "dgmmis.search",

@@ -13,7 +13,7 @@ from dgmmis.em import Outcome, Status, Stopping
 from dgmmis.errors import NumericalError
 from dgmmis.execution.executor import Executor
 from dgmmis.fit_result import Fit
-from dgmmis.information import n_directions
+from dgmmis.information import Information, n_directions, standard_errors
 from dgmmis.initialize import Start, first_models
 from dgmmis.model import Model
 from dgmmis.mstep import constrained, with_frozen
@@ -22,7 +22,9 @@ from dgmmis.passes import FIRST_PASS, Passes
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
 from dgmmis.quasi_newton import LARGEST
-from dgmmis.rounds import Known
+from dgmmis.rounds import FEW_LATENT, Known
+from dgmmis.runaway import Runaway, hidden, runaways
+from dgmmis.scoring import score_products
 from dgmmis.search import Runner, Search, Searching, follow
 from dgmmis.side_by_side import SideBySide
 from dgmmis.survey import Survey
@@ -102,7 +104,7 @@ def fit_side_by_side(
                 continue
             callback.on_end(outcome.status.value)
             callback.on_notice(doing("looking at what was found"))
-            edges = _edges(passes, sample, outcome)
+            edges, lost = _edges(passes, sample, outcome), _runaways(passes, sample, outcome)
             compile_seconds = readings.compile_seconds
             ends.append(
                 Fit(
@@ -125,6 +127,7 @@ def fit_side_by_side(
                     compile_seconds=compile_seconds,
                     candidates=tuple(searching.candidates),
                     at_boundary=edges,
+                    runaways=lost,
                 )
             )
         return SideBySide(ends, readings.count)
@@ -137,3 +140,20 @@ def _edges(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[AtBoundary,
         return ()
     known = Known(passes, sample).information(outcome.model, outcome.last)
     return boundary(outcome.model, outcome.last.moments, known, passes.constraints)
+
+
+def _runaways(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[Runaway, ...]:
+    """Looked for only where a component is mostly out of sight. On a ridge a fit may go on until max_iter."""
+    model, last, points_of = outcome.model, outcome.last, passes.points_of
+    if points_of is None or not hidden(model, last.unseen, points_of.classes) or n_directions(model) > LARGEST:
+        return ()
+    found = score_products(model, sample, passes.observing, points_of, last, latent_points=FEW_LATENT)
+    known = Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
+    return runaways(
+        model,
+        last.unseen,
+        points_of.classes,
+        errors=standard_errors(known, model, passes.constraints),
+        n_samples=last.n_samples,
+        n_looked_at=found.n_samples,
+    )

@@ -24,6 +24,7 @@ __all__ = [
     "PlanError",
     "RefusedError",
     "RepairWarning",
+    "RunawayWarning",
     "ShapeError",
     "StoreError",
     "TaskError",
@@ -156,6 +157,10 @@ class NotConvergedWarning(UserWarning):
 
 class RepairWarning(UserWarning):
     """A component collapsed or starved and was repaired; the message names it."""
+
+
+class RunawayWarning(UserWarning):
+    """A component went out of sight, where nothing bounds how many objects it has; the message names it."""
 
 
 def counted(n: int, what: str, many: str | None = None) -> str:

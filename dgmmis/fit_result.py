@@ -17,6 +17,7 @@ from dgmmis.plan import Plan
 from dgmmis.portrait import Portrait, Portrayed
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round
+from dgmmis.runaway import Runaway
 from dgmmis.scoring import information
 from dgmmis.search import Candidate
 from dgmmis.survey import Survey
@@ -46,6 +47,7 @@ class Fit(Portrayed):
         plan: of a pass.
         candidates: what became of each start and of each move.
         at_boundary: covariances that noise has left without a spread of their own, and along what.
+        runaways: components that went out of sight, where nothing bounds how many objects they have.
     """
 
     model: Model
@@ -67,6 +69,7 @@ class Fit(Portrayed):
     compile_seconds: float = 0.0
     candidates: tuple[Candidate, ...] = ()
     at_boundary: tuple[AtBoundary, ...] = ()
+    runaways: tuple[Runaway, ...] = ()
 
     def __repr__(self) -> str:
         k = self.model.mixture.n_components
@@ -88,7 +91,7 @@ class Fit(Portrayed):
             error = f"(at these parameters known to {self.completeness_error:.1g})"
             lines.append(("completeness", f"{self.completeness:.5g} {error}"))
             lines.append(("objects before selection", f"{self.n_samples / self.completeness:,.0f}"))
-        lines += [("note", sentence) for sentence in self.repairs]
+        lines += [("note", sentence) for sentence in (*map(str, self.runaways), *self.repairs)]
         return replace(model, title=model.title.replace("Model", "Fit", 1), lines=(*lines, *model.lines))
 
     @property

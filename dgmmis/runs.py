@@ -246,6 +246,7 @@ def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None
         "costs": made.costs.document(),
         "sittings": made.sittings,
         "repairs": list(result.repairs),
+        "runaways": [str(one) for one in result.runaways],
         "dropped_by_cutoff": result.dropped,
         "run_id": made.run_id,
         "data": str(data.path),

@@ -26,7 +26,7 @@ posterior
 latent quadrature
 latent_draw
 imputation information mstep criteria starts
-initialize normaliser boundary
+initialize normaliser boundary runaway
 monte_carlo invariants
 dataset em dashboard
 execution

@@ -133,7 +133,8 @@ def show_run(run: "Run", path: Path, as_json: bool) -> None:
         click.echo("\n" + table)
         click.echo(f"\nwritten to {path}")
     with readable(path):
-        notes, converged, status = [str(one) for one in document["repairs"]], document["converged"], document["status"]
+        notes = [str(one) for name in ("runaways", "repairs") for one in document.get(name, [])]
+        converged, status = document["converged"], document["status"]
     if not as_json:  # whose document has them
         for sentence in notes:
             click.echo(f"note: {sentence}", err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dgmmis.em import Stopping
-from dgmmis.errors import NotConvergedWarning, RepairWarning
+from dgmmis.errors import NotConvergedWarning, RepairWarning, RunawayWarning
 from dgmmis.estimator.asked import require_no_noise
 from dgmmis.estimator.fitted import FittedMixture
 from dgmmis.estimator.names import check_names
@@ -186,5 +186,6 @@ class GMMis(FittedMixture):
 
     def _complaints(self) -> list[tuple[type[Warning], str]]:
         """What a user should be warned of after a fit."""
-        said: list[tuple[type[Warning], str]] = [(RepairWarning, sentence) for sentence in self.result_.repairs]
+        said: list[tuple[type[Warning], str]] = [(RunawayWarning, str(one)) for one in self.result_.runaways]
+        said += [(RepairWarning, sentence) for sentence in self.result_.repairs]
         return said if self.converged_ else [(NotConvergedWarning, self.status_), *said]

@@ -28,6 +28,7 @@ class Entry:
         repairs: sentences about components that collapsed or starved.
         notes: sentences about covariances that noise has left without a spread of their own along something: such a
             maximum is as good as any, since noise bounds its likelihood, and has less freedom than is counted.
+            And about components that ran away behind an edge: what they say of the unseen is not to be trusted.
     """
 
     n_components: int

@@ -36,6 +36,7 @@ from dgmmis.plan import Plan
 from dgmmis.preparation import prepared
 from dgmmis.prior import Constraints
 from dgmmis.quadrature import Round, envelope
+from dgmmis.runaway import Runaway
 from dgmmis.search import Candidate
 from dgmmis.side_by_side import SideBySide
 from dgmmis.spent import Spent
@@ -128,6 +129,7 @@ SAME = (
     "compile_seconds",
     "candidates",
     "at_boundary",
+    "runaways",
 )
 """Of a fit, what is kept as it is."""
 
@@ -253,6 +255,7 @@ KEPT: Mapping[str, type] = MappingProxyType(
             Pass,
             Plan,
             Record,
+            Runaway,
             SharedNoise,
             Spent,
             Unseen,

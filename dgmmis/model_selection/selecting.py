@@ -281,7 +281,7 @@ def _entry(
         status=failed or found.status.value,
         converged=found.converged and failed is None,
         repairs=found.repairs[len(found.at_boundary) :],
-        notes=found.repairs[: len(found.at_boundary)],
+        notes=(*map(str, found.runaways), *found.repairs[: len(found.at_boundary)]),
     )
 
 

@@ -86,7 +86,7 @@ def convergence_section(subject: Subject, run: Run) -> Section:
     if subject.is_finished:
         facts = [(what, value) for what, value in fit_lines(run)]
     flags = [] if document.get("converged") else [str(document.get("status", "not converged"))]
-    flags += [str(sentence) for sentence in document.get("repairs", [])]
+    flags += [str(sentence) for name in ("runaways", "repairs") for sentence in document.get(name, [])]
     candidates = document.get("candidates", [])
     tables = []
     if len(candidates) > 1:
