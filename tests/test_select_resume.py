@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,15 @@ from dgmmis.fit import Fit
 from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.model_selection import Choice, Criterion, Fitting
-from dgmmis.model_selection.kept import KEPT, Common, Kept
+from dgmmis.model_selection.kept import KEPT, SAME, Common, Kept
+from dgmmis.runaway import Runaway
 from dgmmis.runs import given_by, resumed, run_job
 from dgmmis.side_by_side import SideBySide
 from dgmmis.status import status
 
 KEPT_WHILE_IT_RUNS = ["ended", "job.json", "journal", "so_far.json"]
 ABREAST = "dgmmis.model_selection.fitting.SIDE_BY_SIDE"
+COMMON = {"observing", "sample", "constraints"}
 LEFT_IN_THE_END = ["choice.json", "fit.json", "model.npz"]
 
 
@@ -169,6 +171,9 @@ def test_fits_that_have_ended_come_back_in_every_bit(tmp_path: Path) -> None:
     way: dict[str, Any] = {"survey": given.survey, "constraints": fitting.constraints, "stopping": fitting.stopping}
     models = [Alternative(replace(given.start, n_components=k), "diag") for k in (1, 2)]
     found = fit_side_by_side(given.rows, models, executor=executor, **way)
+    assert isinstance(found.ends[0], Fit)
+    found.ends[0] = replace(found.ends[0], runaways=(Runaway(0, 1e-9, 30.0, 12.5, 0.9),))
+    assert {field.name for field in fields(Fit)} == {*SAME, *COMMON, "model", "status", "points_of"}
     failed = SideBySide([*found.ends, NumericalError("x" * 500, expected="y" * 200, got="z" * 200)], found.n_passes)
     content = encoded(Kept.of(failed))
     again = decoded(content, KEPT).restored(Common.of(given.rows, fitting, given.survey, executor))
