@@ -31,6 +31,7 @@ monte_carlo invariants
 dataset em dashboard
 execution
 quasi_newton split_merge observed subsample
+allotment
 plan costs
 account density
 metrics event_log
