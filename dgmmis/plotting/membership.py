@@ -1,15 +1,21 @@
 """membership_figure(): which component the objects belong to, and how surely."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
+from scipy.sparse import csr_array
 
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.execution.executor import in_order
+from dgmmis.execution.serial import Threads
 from dgmmis.latent_draw import Observing
+from dgmmis.model import Model
 from dgmmis.noise_classes import mean_noise
 from dgmmis.plotting.layers import component_numbers, require_matplotlib
 from dgmmis.plotting.palette import BACKGROUND, COMPONENTS, INK, QUIET, colour_numbers, rgb
@@ -106,33 +112,51 @@ class Members:
     def of(
         cls, data: Catalogue, triangle: Triangle, on_rows: Callable[[int, int | None], None] | None = None
     ) -> "Members":
-        """Of the rows of a catalogue, chunk by chunk."""
+        """Of the rows of a catalogue, chunk by chunk, by all cores of this machine."""
         shown = triangle.shown
         assert shown.typical is not None
         observing = Observing(shown.survey.completed(shown.typical, data.n_features), mean_noise(shown.typical))
         (f, edges), k = triangle.edges.shape, shown.model.mixture.n_components
         total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.pairs), edges - 1, edges - 1, k + 1)))
         done, n_rows = 0, sum(one.n_rows for one in data.references)
-        for reference in data.references:
-            chunk = reference.load()
-            for leaf in chunk.leaf_chunks():
-                total._add(triangle, leaf, observing)
-            done += chunk.n_samples
-            if on_rows is not None:
-                on_rows(done, n_rows)
+        with closing(Threads()) as executor:
+            for reference in data.references:
+                chunk = reference.load()
+                shares = in_order(executor, partial(_shares, shown.model, observing), chunk.leaf_chunks())
+                for leaf, q in zip(chunk.leaf_chunks(), shares, strict=True):
+                    executor.map(lambda panel, q=q: _add(*panel, q), list(total._panels(triangle, leaf)))
+                done += chunk.n_samples
+                if on_rows is not None:
+                    on_rows(done, n_rows)
         return total
 
-    def _add(self, triangle: Triangle, leaf: Chunk, observing: Observing) -> None:
-        """In place: the sums are larger than the leaf."""
-        scores = score_rows(triangle.shown.model, leaf, observing)
-        q = np.column_stack([scores.responsibilities, np.maximum(1 - scores.responsibilities.sum(axis=1), 0.0)])
-        if triangle.shown.model.background_fraction == 0:
-            q[:, -1] = 0.0  # rounding
-        q[np.isneginf(scores.log_density)] = 0.0  # which could not have been selected, and belong nowhere
-        if leaf.weights is not None:
-            q *= np.asarray(leaf.weights)[:, None]
-        self.along[:] += triangle.along(leaf.points, q)
-        self.over[:] += triangle.over(leaf.points, q)
+    def _panels(self, triangle: Triangle, leaf: Chunk) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The sums (c, k + 1) of each panel, in place, and the cell there of each row; -1: none."""
+        cells, (b, v) = triangle.cells(leaf.points), self.along.shape[1:]
+        yield from zip(self.along, cells, strict=True)
+        for sums, (i, j) in zip(self.over, triangle.pairs, strict=True):
+            both = np.where((cells[i] < 0) | (cells[j] < 0), -1, cells[i] * b + cells[j])
+            yield sums.reshape(b * b, v), both
+
+
+def _shares(model: Model, observing: Observing, leaf: Chunk) -> Float[np.ndarray, "n v"]:
+    """Of each row in the components, and in the background, by its weight."""
+    scores = score_rows(model, leaf, observing)
+    q = np.column_stack([scores.responsibilities, np.maximum(1 - scores.responsibilities.sum(axis=1), 0.0)])
+    if model.background_fraction == 0:
+        q[:, -1] = 0.0  # rounding
+    q[np.isneginf(scores.log_density)] = 0.0  # which could not have been selected, and belong nowhere
+    if leaf.weights is not None:
+        q *= np.asarray(leaf.weights)[:, None]
+    return q
+
+
+def _add(sums: Float[np.ndarray, "c v"], cells: np.ndarray, values: Float[np.ndarray, "n v"]) -> None:
+    """In place, and only where rows are: there may be far more cells than a leaf has rows."""
+    rows = np.flatnonzero(cells >= 0)
+    found, which = np.unique(cells[rows], return_inverse=True)
+    where = csr_array((np.ones(len(rows)), (which, rows)), shape=(len(found), len(cells)))
+    sums[found] += where @ values
 
 
 def _faded(members: Float[np.ndarray, "b b v"], colours: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "b b 4"]:
