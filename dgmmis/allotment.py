@@ -17,8 +17,8 @@ from dgmmis.quadrature import BLOCK_POINTS, most_drawn, most_points
 from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 
-DRAWING, LATENT_DRAWING = 400, 3000
-"""Nanoseconds of one core for a point, imputed or latent, whatever the number of components."""
+WEIGHING, DRAWING, LATENT_DRAWING = 60, 300, 3000
+"""Nanoseconds of one core to weigh a point, to draw an imputed and a latent one, whatever the number of components."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,13 @@ class Imputing:
         else:
             n_classes = min(self.n_classes, n_objects)
             n_points = most_drawn(most_points(n_objects), n_strata=n_components + self.n_behind, n_classes=n_classes)
-        pair = n_components * (4 + 0.1 * self.numbers**2)
+        pair = n_components * (4 + 0.1 * (self.numbers - 4) ** 2)
         block = 2 * BLOCK_POINTS * (2 * self.drawn + 5 * self.numbers) + BLOCK_POINTS * self.law
         return Allotment(
             n_points,
             8 * self.numbers * n_points,
             8 * block,
-            1e-9 * n_points * (30 + pair),
+            1e-9 * n_points * (WEIGHING + pair),
             1e-9 * n_points * (DRAWING + pair),
         )
 
