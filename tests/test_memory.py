@@ -22,7 +22,7 @@ from dgmmis.execution.serial import Threads
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
-from dgmmis.selection import Ball
+from dgmmis.selection import HalfSpace
 from dgmmis.survey import Survey
 from tests.benchmarks.memory import Case, mixture, written
 from tests.benchmarks.overhead import Value
@@ -78,7 +78,7 @@ def test_many_components_stay_within_the_plan(tmp_path: Path) -> None:
 
 def peaks_under_a_selection(path: Path) -> dict[str, Any]:
     """Of a fit that is never content with its points, and takes as many as there may be."""
-    survey = Survey(~Ball([2.0, 0.0, 0.0], 2.0, softness=3.0))  # nowhere is all seen: no point is left out
+    survey = Survey(HalfSpace([1.0, 0.0, 0.0], 2.0, softness=3.0))  # nowhere is all seen: no point is left out
     executor = connect(ClusterSpec("local", workers=2, memory_limit="1GB"), small=False)
     assert isinstance(executor, Distributed)
     try:
