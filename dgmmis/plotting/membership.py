@@ -124,7 +124,7 @@ class Members:
                 chunk = reference.load()
                 shares = in_order(executor, partial(_shares, shown.model, observing), chunk.leaf_chunks())
                 for leaf, q in zip(chunk.leaf_chunks(), shares, strict=True):
-                    executor.map(lambda panel, q=q: _add(*panel, q), list(total._panels(triangle, leaf)))
+                    executor.map(partial(_add, q), list(total._panels(triangle, leaf)))
                 done += chunk.n_samples
                 if on_rows is not None:
                     on_rows(done, n_rows)
@@ -151,8 +151,9 @@ def _shares(model: Model, observing: Observing, leaf: Chunk) -> Float[np.ndarray
     return q
 
 
-def _add(sums: Float[np.ndarray, "c v"], cells: np.ndarray, values: Float[np.ndarray, "n v"]) -> None:
+def _add(values: Float[np.ndarray, "n v"], panel: tuple[np.ndarray, np.ndarray]) -> None:
     """In place, and only where rows are: there may be far more cells than a leaf has rows."""
+    sums, cells = panel
     rows = np.flatnonzero(cells >= 0)
     found, which = np.unique(cells[rows], return_inverse=True)
     where = csr_array((np.ones(len(rows)), (which, rows)), shape=(len(found), len(cells)))
