@@ -44,17 +44,24 @@ class Cells:
             own[(own >= self.b) | np.isnan(y)] = -1
         return out
 
-    def along(self, points: Float[np.ndarray, "n f"], values: Float[np.ndarray, "n v"]) -> Float[np.ndarray, "f b v"]:
-        """Sums of what belongs to points, in the cells along each feature."""
-        return np.stack([_summed(numbers, values, self.b) for numbers in self.numbers(points)])
+    def along(
+        self, points: Float[np.ndarray, "n f"], values: Float[np.ndarray, "n v"], *, into: np.ndarray | None = None
+    ) -> Float[np.ndarray, "f b v"]:
+        """Sums of what belongs to points, in the cells along each feature; added to those in `into`, in place."""
+        out = np.zeros((len(self.edges), self.b, values.shape[1])) if into is None else into
+        for own, numbers in zip(out, self.numbers(points), strict=True):
+            _add(own, numbers, values)
+        return out
 
-    def over(self, points: Float[np.ndarray, "n f"], values: Float[np.ndarray, "n v"]) -> Float[np.ndarray, "m b b v"]:
+    def over(
+        self, points: Float[np.ndarray, "n f"], values: Float[np.ndarray, "n v"], *, into: np.ndarray | None = None
+    ) -> Float[np.ndarray, "m b b v"]:
         """The same over each of the pairs, rows along the later feature; points that lack either are in none."""
         numbers, b = self.numbers(points), self.b
-        out = np.zeros((len(self.pairs), b, b, values.shape[1]))
+        out = np.zeros((len(self.pairs), b, b, values.shape[1])) if into is None else into
         for own, (i, j) in zip(out, self.pairs, strict=True):
             both = np.where((numbers[i] < 0) | (numbers[j] < 0), -1, numbers[i] * b + numbers[j])
-            own[:] = _summed(both, values, b * b).reshape(b, b, -1)
+            _add(own.reshape(b * b, -1), both, values)
         return out
 
     def middles(self, i: int) -> Vector:
@@ -62,10 +69,15 @@ class Cells:
         return np.asarray((self.edges[i, 1:] + self.edges[i, :-1]) / 2)
 
 
-def _summed(numbers: Int[np.ndarray, " n"], values: Float[np.ndarray, "n v"], n_cells: int) -> np.ndarray:
-    """Sums (c, v) over the rows of each cell, in their order; those of cell -1 are in none."""
+def _add(sums: Float[np.ndarray, "c v"], numbers: Int[np.ndarray, " n"], values: Float[np.ndarray, "n v"]) -> None:
+    """Add the rows of each cell, in their order and in place; those of cell -1 go nowhere.
+
+    Only cells with rows are touched: there may be far more of the others.
+    """
     rows = np.flatnonzero(numbers >= 0)
     if values.shape[1] == 1:
-        return np.bincount(numbers[rows], weights=values[rows, 0], minlength=n_cells)[:, None].astype(float)
-    where = csr_array((np.ones(len(rows)), (numbers[rows], rows)), shape=(n_cells, len(numbers)))
-    return np.asarray(where @ values)
+        sums[:, 0] += np.bincount(numbers[rows], weights=values[rows, 0], minlength=len(sums))
+        return
+    found, which = np.unique(numbers[rows], return_inverse=True)
+    where = csr_array((np.ones(len(rows)), (which, rows)), shape=(len(found), len(numbers)))
+    sums[found] += where @ values

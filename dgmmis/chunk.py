@@ -96,6 +96,9 @@ class Chunk:
         for number, part in enumerate(self.leaf_chunks()):
             yield Leaf(first_leaf + number, tuple(blocks(part)))
 
+    def __str__(self) -> str:
+        return f"rows {self.first_row:,} to {self.first_row + self.n_samples - 1:,}"
+
     def leaf_chunks(self) -> "Iterator[Chunk]":
         """The rows of each leaf; `first_row` goes on counting."""
         for start in range(0, self.n_samples, LEAF_ROWS):

@@ -163,11 +163,17 @@ def unseen_here(model: Model, points_of: Round, survey: Survey) -> list[Unseen]:
 
 def closed_form(model: Model, survey: Survey, classes: Sequence[NoiseClass]) -> LinearBounds | None:
     """The bounds within which objects are seen, where the completeness within them has a closed form."""
-    by_position = survey.imputes_positions and survey.selection_on != "true"
-    if survey.selection is None or model.background is not None or model.cutoff is not None or by_position:
+    if model.background is not None or model.cutoff is not None:
         return None
-    bounds = linear_bounds(survey.selection, classes[0].width)
-    gaps = any(len(of.measured) < of.width for of in classes)
+    return closing_bounds(survey, classes[0].width, gaps=any(len(of.measured) < of.width for of in classes))
+
+
+def closing_bounds(survey: Survey, width: int, *, gaps: bool) -> LinearBounds | None:
+    """The bounds of a survey that leave a closed form to a mixture alone, on so many measured values, some of which
+    classes may lack."""
+    if survey.selection is None or (survey.imputes_positions and survey.selection_on != "true"):
+        return None
+    bounds = linear_bounds(survey.selection, width)
     if bounds is None or not 1 <= len(bounds.rows) <= CLOSED_FORM_ROWS:
         return None
     if gaps and np.any(np.count_nonzero(bounds.rows, axis=1) > 1):  # what is not there bounds nothing only on its own

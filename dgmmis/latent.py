@@ -25,6 +25,9 @@ from dgmmis.model import Model
 from dgmmis.moments import Moments
 from dgmmis.types import Vector
 
+MOST_LATENT = 2048
+"""Points of an object, at most."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Latent:

@@ -21,6 +21,9 @@ from dgmmis.selection import Injections
 from dgmmis.survey import Survey
 from dgmmis.types import Matrix
 
+MOST_DEPTH = 10
+"""Cuts one below the other, at most."""
+
 Key = tuple[tuple[bool, ...], int]
 """Which values were measured, and the cell of the tree."""
 

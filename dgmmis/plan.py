@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dgmmis.allotment import Allotment, Imputing, latent_allotment, latent_numbers
 from dgmmis.chunk import LEAF_ROWS
 from dgmmis.dataset.arrays import Catalogue, Reference
 from dgmmis.errors import PlanError, size_named
@@ -14,6 +15,7 @@ from dgmmis.estep.noisy_kernel import SMALLEST_LANE
 from dgmmis.estep.pruning import PANEL
 from dgmmis.execution.executor import FAN_IN, Resources, grouped
 from dgmmis.execution.tree import n_nodes
+from dgmmis.initialize import Start
 from dgmmis.linalg import packed_size
 from dgmmis.observed import PIECE_NUMBERS, PIECE_POINTS
 from dgmmis.quasi_newton import LARGEST, memory_for
@@ -68,6 +70,8 @@ class Work:
         row_bytes: of a row as it is laid out for the kernels, measured on some.
         noisy: whether each row has a covariance of its own, or a projection.
         latent_share: of the rows that need latent points, as far as the chunks looked at show.
+        latent_numbers: that are kept of such a point.
+        imputing: how the unseen are imputed; None: without points.
     """
 
     n_rows: int
@@ -76,10 +80,22 @@ class Work:
     row_bytes: int
     noisy: bool
     latent_share: float = 0.0
+    latent_numbers: int = 0
+    imputing: Imputing | None = None
 
     @classmethod
-    def of(cls, data: Catalogue, n_components: int, survey: Survey | None = None) -> "Work":
-        """The work on a catalogue; reads its first chunk, or some of an ordered one, whose first may have no gaps."""
+    def of(
+        cls, data: Catalogue, n_components: int, survey: Survey | None = None, *, start: Start | None = None
+    ) -> "Work":
+        """The work on a catalogue; reads its first chunk, or some of an ordered one, whose first may have no gaps.
+
+        Args:
+            data: the catalogue.
+            n_components: of the fit.
+            survey: selection and noise law; None: everything was seen.
+            start: the first model, which says whether points are needed for the unseen; None: that they may be.
+        """
+        survey = survey or Survey()
         wanted = LOOKED_AT if any(reference.is_ordered for reference in data.references) else 1
         places = np.unique(np.linspace(0, len(data.references) - 1, wanted).astype(int))
         row_bytes, noisy, shares, weights = 0, False, [], []
@@ -89,11 +105,13 @@ class Work:
             own = math.ceil(leaf.nbytes / leaf.n_samples) + 8  # the background's density
             row_bytes = max(row_bytes, own)
             noisy = not chunk.noise.is_shared or chunk.projection is not None
-            shares.append(0.0 if survey is None else float(np.mean(survey.tilts(chunk))))
+            shares.append(float(np.mean(survey.tilts(chunk))))
             weights.append(chunk.n_samples)
         n_rows = data.n_rows
         share = float(np.average(shares, weights=weights))
-        return cls(n_rows, data.n_features, n_components, row_bytes, noisy, share)
+        numbers = latent_numbers(survey, chunk) if share > 0 else 0
+        imputing = Imputing.of(survey, chunk, start)
+        return cls(n_rows, data.n_features, n_components, row_bytes, noisy, share, numbers, imputing)
 
     @property
     def seconds(self) -> float:
@@ -101,7 +119,7 @@ class Work:
         components are left out it takes less, and nobody knows beforehand how much."""
         d = self.n_features
         nanoseconds = 8 + 1.2 * d**2 + 0.1 * d**3 if self.noisy else 4 + 0.1 * d**2
-        latent = self.latent_share * LATENT_POINTS * (8 + 2 * d**2)
+        latent = self.latent_share * LATENT_POINTS * self._latent_nanoseconds
         return self.n_rows * (ROW_NANOSECONDS + self.n_components * (nanoseconds + latent)) * 1e-9
 
     def turns(self, n_workers: int) -> int:
@@ -113,6 +131,21 @@ class Work:
         """A task needs to make and to sum a piece of latent points."""
         d = self.n_features
         return 8 * PIECE_POINTS * (4 * d + 2 * packed_size(d) + 10) + 32 * PIECE_NUMBERS if self.latent_share else 0
+
+    @property
+    def unseen(self) -> Allotment:
+        """The imputed points."""
+        return Allotment() if self.imputing is None else self.imputing.allotment(self.n_rows, self.n_components)
+
+    @property
+    def latent(self) -> Allotment:
+        """The latent points."""
+        n_objects = math.ceil(self.latent_share * self.n_rows)
+        return latent_allotment(n_objects, self.latent_numbers, self.n_components * self._latent_nanoseconds)
+
+    @property
+    def _latent_nanoseconds(self) -> float:
+        return 8 + 2 * self.n_features**2
 
     @property
     def is_small(self) -> bool:
@@ -131,13 +164,17 @@ class Plan:
         n_workers, n_processes: that share them.
         pass_bytes: of all chunks as loaded: eight a number, however few the store has for it.
         resident: whether the processes keep the chunks between passes; else some are read again in each.
-        kept_bytes: that a process keeps, laid out for the kernels.
+        kept_bytes: that a process keeps, at most: rows laid out for the kernels, and points.
         budget_bytes: that it may keep.
         task_bytes: a process needs for its tasks: itself, and for each a chunk as read and as laid out, and the sums.
         process_bytes: it is allowed in all.
         driver_bytes: that the process needs which drives the fit, with the scheduler of a local cluster in it; on top
             of the others' where tasks run in it. Of the rows it holds a sample only.
-        seconds: of computing per pass on one core, roughly (from rates measured on one machine).
+        seconds: of computing per pass on one core, roughly (from rates measured on one machine), without
+            imputed points.
+        unseen, latent: points of a fit under a selection, at most.
+        points_kept: the part of them that is kept between passes where they are as many, 0 to 1; the rest is drawn anew
+            in each.
     """
 
     n_rows: int
@@ -155,18 +192,28 @@ class Plan:
     process_bytes: int
     driver_bytes: int
     seconds: float
+    unseen: Allotment
+    latent: Allotment
+    points_kept: float
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan in words, as (what, how much)."""
         keep = "kept between passes" if self.resident else "not all kept: read again in every pass"
+        points = [
+            (f"{kind} points", of.line(self.points_kept))
+            for kind, of in (("imputed", self.unseen), ("latent", self.latent))
+            if of.n_points
+        ]
         return [
             ("rows x features, components", f"{self.n_rows:,} x {self.n_features}, {self.n_components}"),
             ("chunks, tasks, workers", f"{self.n_chunks:,}, {self.n_tasks:,}, {self.n_workers}"),
             ("bytes per pass", f"{size_named(self.pass_bytes)} as loaded, {keep}"),
             (
                 "memory of a process",
-                f"{size_named(self.task_bytes)} for tasks, {size_named(self.kept_bytes)} for chunks it keeps",
+                f"{size_named(self.task_bytes)} for tasks, {size_named(self.kept_bytes)} for "
+                f"{'chunks and points' if points else 'chunks'} it keeps",
             ),
+            *points,
             ("allowed to a process", size_named(self.process_bytes)),
             ("memory of the driver", size_named(self.driver_bytes)),
             ("computing per pass", f"about {self.seconds:.2g} s on one core"),
@@ -209,10 +256,13 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
     n_tasks = max(1, min(len(references), turns * resources.n_workers))
     sums = 8 * k * (1 + d + packed_size(d))
     task = _reading_bytes(references, work) + _summing_bytes(references, n_tasks) * sums
-    task += KERNEL_COPIES * 8 * k * d**2 + _kernel_bytes(work) + (32 << 20) + work.latent_bytes
+    unseen, latent = work.unseen, work.latent
+    task += KERNEL_COPIES * 8 * k * d**2 + _kernel_bytes(work) + (32 << 20) + work.latent_bytes + unseen.task_bytes
     needed = PROCESS_BYTES + task * math.ceil(resources.n_workers / resources.n_processes)
     budget = max(0, int(USABLE * resources.process_bytes) - needed)
     share = math.ceil(work.n_rows * work.row_bytes / resources.n_processes)
+    points = math.ceil((unseen.nbytes + latent.nbytes) / resources.n_processes)
+    left = max(0, budget - share)
     return Plan(
         n_rows=work.n_rows,
         n_features=d,
@@ -223,12 +273,15 @@ def make_plan(references: Sequence[Reference], work: Work, resources: Resources)
         n_processes=resources.n_processes,
         pass_bytes=sum(reference.nbytes for reference in references),
         resident=share <= budget,
-        kept_bytes=min(share, budget),
+        kept_bytes=min(share + points, budget),
         budget_bytes=budget,
         task_bytes=needed,
         process_bytes=resources.process_bytes,
         driver_bytes=_driver_bytes(work, len(references)),
         seconds=work.seconds,
+        unseen=unseen,
+        latent=latent,
+        points_kept=min(1.0, left / points) if points else 1.0,
     )
 
 

@@ -22,6 +22,7 @@ from dgmmis.dataset.place import BucketPath, place_of
 from dgmmis.dataset.publish import sync, sync_tree, temporary_sibling
 from dgmmis.errors import JobError, RefusedError, StoreError
 from dgmmis.execution.blas import one_blas_thread
+from dgmmis.execution.executor import Executor, in_order
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import evaluate
 from dgmmis.interchange import SavedModel
@@ -94,7 +95,7 @@ def predict_run(
     on_batch: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, Any]:
     """Write a zarr group with arrays in the order of the catalogue, whatever that of the store; memory holds a chunk,
-    and the responsibilities of a leaf or of `catalogue_order.PART_BYTES`.
+    and the responsibilities of a leaf for each core, and of a leaf or of `catalogue_order.PART_BYTES`.
 
     `label` (n,): the most probable component, or -1 for the background and for an object that could not have been
     selected, whose log density is -inf; `log_density` (n,): log L_n - log Z, as a fit counts objects. If wanted,
@@ -141,7 +142,11 @@ def predict_run(
     try:
         with writing(f"'{out}'"):
             group = _Group(folder, data.n_rows, about)
-            with one_blas_thread(), closing(row_by_row(data.references, judged, folder)) as parts:
+            with (
+                one_blas_thread(),
+                closing(Threads()) as executor,
+                closing(row_by_row(data.references, partial(judged, executor), folder)) as parts,
+            ):
                 for arrays in parts:
                     group.append(arrays)
                     if on_batch is not None:
@@ -165,31 +170,34 @@ class Wanted:
     seed: int = 0
 
 
-def _judged(model: Model, observing: Observing, wanted: Wanted, chunk: Chunk) -> Iterator[Arrays]:
+def _judged(model: Model, observing: Observing, wanted: Wanted, executor: Executor, chunk: Chunk) -> Iterator[Arrays]:
     """What is written of a chunk's rows, found leaf by leaf, in parts of so many leaves as `part_rows` says."""
     log_z = log_normalisers(model, chunk, observing)
     found: list[Arrays] = []
     done = begun = 0
-    for leaf in chunk.leaf_chunks():
-        scores = score_rows(model, leaf, observing)
-        rows = slice(done, done + leaf.n_samples)
-        arrays = {
-            "label": labels(scores.responsibilities).astype(np.int32),
-            "log_density": scores.log_density - log_z[rows],
-        }
-        if wanted.responsibilities:
-            arrays["responsibilities"] = scores.responsibilities
-        if wanted.true_values:
-            moments = posterior_moments(model, leaf, observing, seed=wanted.seed)
-            arrays |= {"true_mean": moments.mean, "true_covariance": pack(moments.covariance)}
-        if wanted.tail_probability is not None:
-            arrays["tail_probability"] = wanted.tail_probability(leaf)
+    for arrays in in_order(executor, partial(_of_leaf, model, observing, wanted), chunk.leaf_chunks()):
+        rows = slice(done, done + len(arrays["label"]))
+        arrays["log_density"] = arrays["log_density"] - log_z[rows]
         found.append(arrays)
         done = rows.stop
         row_bytes = sum(values[:1].nbytes for values in arrays.values())
         if done == chunk.n_samples or done - begun + LEAF_ROWS > part_rows(row_bytes):
             yield {name: np.concatenate([part[name] for part in found]) for name in found[0]}
             found, begun = [], done
+
+
+def _of_leaf(model: Model, observing: Observing, wanted: Wanted, leaf: Chunk) -> Arrays:
+    """What is said of a leaf's rows, their log densities without the normaliser."""
+    scores = score_rows(model, leaf, observing)
+    arrays = {"label": labels(scores.responsibilities).astype(np.int32), "log_density": scores.log_density}
+    if wanted.responsibilities:
+        arrays["responsibilities"] = scores.responsibilities
+    if wanted.true_values:
+        moments = posterior_moments(model, leaf, observing, seed=wanted.seed)
+        arrays |= {"true_mean": moments.mean, "true_covariance": pack(moments.covariance)}
+    if wanted.tail_probability is not None:
+        arrays["tail_probability"] = wanted.tail_probability(leaf)
+    return arrays
 
 
 class _Group:

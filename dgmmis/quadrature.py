@@ -9,6 +9,7 @@ Where the noise of the unseen is known for a class, they are measured values y, 
 Where it is a function of the true position, they are positions x, each with a y that was drawn for it.
 """
 
+import math
 import uuid
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -33,8 +34,26 @@ REPLICATES = 8
 SMALLEST_STRATUM = 16
 """Points of a component in a replicate at least, over all noise classes together."""
 
+FIRST_POINTS = 1 << 13
+MOST_POINTS, WANTED = 1 << 20, 800
+"""Or WANTED N^(2/3) for N objects, where that is more: the error of points falls as n^-0.75 (CONVERGENCE), that of the
+parameters as N^-0.5; 10^6 objects behind hard edges want some 3 10^6 points."""
+
+CONVERGENCE = 0.75
+"""The error of scrambled nets falls about with this power of their number: between that of draws and that of grids."""
+
 BLOCK_POINTS = 1 << 14
 """Of a net, and about those of a task's block, at most: a task holds no more at a time."""
+
+
+def most_points(n_objects: float) -> int:
+    """Points that are wanted of a round, at most, for so many objects."""
+    return max(MOST_POINTS, 1 << math.ceil(math.log2(WANTED * n_objects ** (0.5 / CONVERGENCE) + 1)))
+
+
+def most_drawn(n_points: int, *, n_strata: int, n_classes: int) -> int:
+    """Points that are drawn, at most, where so many are wanted: each stratum has a power of two, and a few at least."""
+    return 2 * (n_points + REPLICATES * n_strata * max(SMALLEST_STRATUM, n_classes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

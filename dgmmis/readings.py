@@ -65,13 +65,14 @@ class UnseenItem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """What every task of a reading needs: the only broadcast."""
+    """What every task of a reading needs: the only broadcast. The rounds in `over` are those of no member any more."""
 
     run: str
     number: int
     members: tuple[Member, ...]
     observing: Observing
     resident_bytes: int
+    over: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """What tells a reading of these models from another, wherever it is made."""
@@ -97,6 +98,8 @@ class _Sums:
     def __call__(
         self, shared: Shared, item: Reference | UnseenItem, read: Callable[[], Chunk] | None = None
     ) -> Partial:
+        for name in shared.over:
+            RESIDENT.forget(shared.run, name)
         if isinstance(item, UnseenItem):
             block, points = item.block, _points(shared, item)
             return Partial.of(
@@ -197,12 +200,16 @@ class Readings:
         self._observing, self._executor, self._plan = observing, executor, plan
         self._run = uuid.uuid4().hex
         self._compiled = self._seconds_compiling()
+        self._rounds = frozenset[str]()
         self.count = 0
 
     def __call__(self, members: Sequence[Member]) -> list[Found]:
         """The sums of each member, from one reading."""
         groups = in_turns(self._groups, self._unseen_groups(members))
-        shared = Shared(self._run, self.count, tuple(members), self._observing, self._plan.budget_bytes)
+        rounds = frozenset(member.points_of.name for member in members if member.points_of is not None)
+        budget, over = self._plan.budget_bytes, tuple(sorted(self._rounds - rounds))
+        shared = Shared(self._run, self.count, tuple(members), self._observing, budget, over)
+        self._rounds = rounds
         self.count += 1
         partial = self._executor.map_reduce(sums, shared, groups)
         return [

@@ -11,34 +11,25 @@ from dgmmis.chunk import Chunk
 from dgmmis.em import Outcome, Pass, Passing, Status, Stopping, em, passed
 from dgmmis.errors import UnseenError
 from dgmmis.information import Information, ScoreProducts, n_directions, prior_curvature, resolved_covariance
+from dgmmis.latent import MOST_LATENT
 from dgmmis.model import Model
 from dgmmis.monte_carlo import MonteCarlo, monte_carlo
 from dgmmis.mstep import maximize
-from dgmmis.noise_classes import NoiseClass, Partition, single_class
+from dgmmis.noise_classes import MOST_DEPTH, NoiseClass, Partition, single_class
 from dgmmis.passes import Passes
-from dgmmis.quadrature import Round
+from dgmmis.quadrature import CONVERGENCE, FIRST_POINTS, MOST_POINTS, Round, most_points
 from dgmmis.quasi_newton import LARGEST, ascent_for
 from dgmmis.scoring import chunk_information, score_products
 from dgmmis.selection import Injections
 
-FIRST_POINTS = 1 << 13
-MOST_POINTS, WANTED = 1 << 20, 800
-"""Or WANTED N^(2/3) for N objects, where that is more: the error of points falls as n^-0.75 (CONVERGENCE), that of the
-parameters as N^-0.5; 10^6 objects behind hard edges want some 3 10^6 points."""
-
 FIRST_LATENT = 16
-MOST_LATENT = 2048
 """Latent points of an object."""
 
 FIRST_DEPTH = 4
-MOST_DEPTH = 10
 """Cuts one below the other that make noise classes."""
 
 GROWTH, MOST_GROWTH = 4, 64
 """So many times as many points, latent points or noise classes where there are too few; and points at most."""
-
-CONVERGENCE = 0.75
-"""The error of scrambled nets falls about with this power of their number: between that of draws and that of grids."""
 
 FALLEN = 5.0
 """So many Monte-Carlo errors lower than before, a round has shown that the one before led astray."""
@@ -179,7 +170,7 @@ class Resolution:
         """
         assert self._partition is not None
         effort, n = self._effort, last.n_samples
-        most = max(MOST_POINTS, 1 << math.ceil(math.log2(WANTED * n ** (0.5 / CONVERGENCE) + 1)))
+        most = most_points(n)
         fixed = isinstance(self._passes.observing.survey.selection, Injections)
         wanted, lacking = effort, False
         if fixed or imprecision is None:

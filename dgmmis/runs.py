@@ -332,7 +332,7 @@ class Given:
     @property
     def work(self) -> Work:
         """How much there is to do."""
-        return Work.of(self.rows, self.start.n_components, self.survey)
+        return Work.of(self.rows, self.start.n_components, self.survey, start=self.start)
 
     def undertaking(self, job: Job) -> Undertaking:
         """What a fit of it is about."""

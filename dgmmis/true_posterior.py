@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float
 
 from dgmmis.address import Purpose, generator
 from dgmmis.background import FixedMixture
-from dgmmis.chunk import Chunk
+from dgmmis.chunk import Block, Chunk
 from dgmmis.conditioned import BLOCK_NUMBERS, Conditioned, conditioned, conditioned_on
-from dgmmis.estep import leaf_posterior, responsibilities
+from dgmmis.estep import Located, leaf_posterior, located, locates, responsibilities
+from dgmmis.estep.kernel import log_background
 from dgmmis.latent import Latent, latent_posterior
 from dgmmis.latent_draw import Observing
 from dgmmis.linalg import unpack
@@ -61,7 +62,7 @@ class _Share:
 
     rows: np.ndarray
     weight: Vector
-    of: Mixed | Pointed
+    of: Mixed | Pointed | Located
     is_background: bool = False
 
 
@@ -105,6 +106,7 @@ def posterior_draws(
     weight, out = np.zeros(chunk.n_samples), np.full((chunk.n_samples, n_samples, d), np.nan)
     for part in _shares(model, chunk, observing, seed, n_samples):
         rows = part.rows
+        assert not isinstance(part.of, Located)  # of which there are moments only
         weight[rows] += part.weight
         # each part takes the place of those before it as often as its share of the weight so far says
         taken = rng.random((len(rows), n_samples)) < _share(part.weight, weight[rows])[:, None]
@@ -132,11 +134,19 @@ def _shares(model: Model, chunk: Chunk, observing: Observing, seed: int, n_sampl
         rng_of = partial(generator, seed, Purpose.TRUE_VALUES, chunk.first_row, number)
         some = chunk.take(part.rows)
         if part.leaf is not None:
-            q = leaf_posterior(model, part.leaf)[1]
-            behind = np.maximum(1 - q.sum(axis=1), 0.0) * (model.background_fraction > 0)
-            for of in _conditioned(model.mixture, some, n_samples):
-                mixed = Mixed(_normalised(q[of.rows]), of.means, of.covariances)
-                yield _Share(part.rows[of.rows], 1 - behind[of.rows], mixed)
+            behind, rest = np.zeros(len(part.rows)), np.ones(len(part.rows), dtype=bool)
+            if n_samples == 0:
+                for block in filter(partial(locates, model), part.leaf.blocks):
+                    of_block = located(model.signal, block)
+                    rest[block.rows], behind[block.rows] = False, _of_background(model, block, of_block)
+                    yield _Share(part.rows[block.rows], 1 - behind[block.rows], of_block)
+            if rest.any():
+                left = np.flatnonzero(rest)
+                q = leaf_posterior(model, part.leaf)[1][left]
+                behind[left] = np.maximum(1 - q.sum(axis=1), 0.0) * (model.background_fraction > 0)
+                for of in _conditioned(model.mixture, some.take(left), n_samples):
+                    mixed = Mixed(_normalised(q[of.rows]), of.means, of.covariances)
+                    yield _Share(part.rows[left[of.rows]], 1 - behind[left[of.rows]], mixed)
         else:
             assert part.latent is not None
             posterior = latent_posterior(model, part.latent)
@@ -144,6 +154,15 @@ def _shares(model: Model, chunk: Chunk, observing: Observing, seed: int, n_sampl
             yield _Share(part.rows, 1 - behind, _pointed(model, some, observing, part.latent, posterior.shares))
         for rows, of_background in _behind(model, some, observing, behind, n_samples, rng_of if part.latent else None):
             yield _Share(part.rows[rows], behind[rows], of_background, is_background=True)
+
+
+def _of_background(model: Model, block: Block, found: Located) -> Vector:
+    """Probability of the background for samples whose density under the components alone is known."""
+    log_behind = log_background(model, block)
+    if log_behind is None:
+        return np.zeros(block.n_samples)
+    log_signal = found.log_density + np.log1p(-model.background_fraction)
+    return np.asarray(np.exp(log_behind - np.logaddexp(log_behind, log_signal)))
 
 
 def _pointed(model: Model, chunk: Chunk, observing: Observing, latent: Latent, shares: np.ndarray) -> Pointed:

@@ -129,11 +129,17 @@ def test_resident_keeps_what_fits_and_streams_the_rest() -> None:
 
     for number in range(3):
         for key in range(5):
-            store.get("run", number, key, lambda key=key: load(key), budget=30)
+            store.get("run", number, (key, key % 2), lambda key=key: load(key), budget=30)
     assert store.nbytes == 30
     assert loads == [0, 1, 2, 3, 4, 3, 4, 3, 4]  # 0, 1, 2 stay: a cyclic scan must not push out what comes next
-    store.get("other", 0, 9, lambda: load(9), budget=30)  # another run makes room for itself
+    store.forget("other", 0)  # of another run: nothing
     assert store.nbytes == 30
+    store.forget("run", 0)  # 0 and 2
+    assert store.nbytes == 10
+    store.get("run", 3, (2, 0), lambda: load(2), budget=30)
+    assert loads[-1] == 2
+    store.get("other", 0, (9,), lambda: load(9), budget=20)  # another run makes room for itself
+    assert store.nbytes == 20
     store.drop()
     assert store.nbytes == 0
 

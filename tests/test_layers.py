@@ -31,6 +31,7 @@ monte_carlo invariants
 dataset em dashboard
 execution
 quasi_newton split_merge observed subsample read_once
+allotment
 plan costs
 account density
 metrics event_log

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from dgmmis.execution.serial import Threads
 from dgmmis.execution.tree import Partial
 from dgmmis.fit import fit
 from dgmmis.initialize import Start
+from dgmmis.selection import HalfSpace
+from dgmmis.survey import Survey
 from tests.benchmarks.memory import Case, mixture, written
 from tests.benchmarks.overhead import Value
 from tests.benchmarks.peaks import peak_bytes
@@ -71,6 +74,47 @@ def test_many_components_stay_within_the_plan(tmp_path: Path) -> None:
     one = in_a_fresh_process(fit_of(case, tmp_path))
     assert max(one["workers"]) < one["plan"]["task_bytes"] + one["plan"]["kept_bytes"]
     assert one["driver"] < one["plan"]["driver_bytes"]
+
+
+def peaks_under_a_selection(path: Path) -> dict[str, Any]:
+    """Of a fit that is never content with its points, and takes as many as there may be."""
+    survey = Survey(HalfSpace([1.0, 0.0, 0.0], 2.0, softness=3.0))  # nowhere is all seen: no point is left out
+    executor = connect(ClusterSpec("local", workers=2, memory_limit="1GB"), small=False)
+    assert isinstance(executor, Distributed)
+    try:
+        start = Start(3, mixture(3, 3))
+        stopping = Stopping(1e-5, imputation_error=1e-9)
+        idle = executor.client.run(peak_bytes)
+        found = fit(Dataset.open(path), start, survey=survey, stopping=stopping, executor=executor)
+        assert found.points_of is not None
+        workers = executor.client.run(peak_bytes)
+    finally:
+        executor.close()
+    return {
+        "drawn": found.points_of.n_points,
+        "plan": asdict(found.plan),
+        "idle": list(idle.values()),
+        "workers": list(workers.values()),
+        "driver": peak_bytes(),
+    }
+
+
+@pytest.mark.slow
+def test_the_points_of_a_selection_are_within_the_plan(tmp_path: Path) -> None:
+    """Some 100 MB of them against 1 MB of rows."""
+    path = tmp_path / "20000x3.zarr"
+    written(path, 20_000, 3)
+    one = in_a_fresh_process(
+        "import json, pathlib, sys; from tests.test_memory import peaks_under_a_selection\n"
+        f"sys.stdout.write(json.dumps(peaks_under_a_selection(pathlib.Path({str(path)!r}))))"
+    )
+    plan = one["plan"]
+    points = plan["unseen"]
+    assert points["n_points"] / 2 < one["drawn"] <= points["n_points"]
+    share = points["nbytes"] / points["n_points"] * one["drawn"] / 2
+    assert max(one["workers"]) - min(one["idle"]) > share / 2  # what the test is about
+    assert max(one["workers"]) < plan["task_bytes"] + plan["kept_bytes"]
+    assert one["driver"] < plan["driver_bytes"]
 
 
 class Spilled(Callback):

@@ -84,7 +84,7 @@ def test_what_converged_is_as_precise_as_asked_for() -> None:
 
 
 def test_what_is_not_as_precise_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgmmis.rounds.MOST_POINTS", 1 << 10)
+    monkeypatch.setattr("dgmmis.quadrature.MOST_POINTS", 1 << 10)
     data, survey = _catalogue(2000, _hole), Survey(FromFunction(_hole))
     result = fit(data, Start(2, TRUTH), survey=survey, stopping=Stopping(1e-5, imputation_error=1e-3))
     assert result.status is Status.IMPRECISE

@@ -29,6 +29,7 @@ from dgmmis.dataset.survey_store import SurveyRecord
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.deconvolution import true_values
 from dgmmis.errors import JobError, RefusedError, StoreError
+from dgmmis.execution.serial import Serial
 from dgmmis.latent_draw import Observing
 from dgmmis.linalg import unpack
 from dgmmis.mixture import GaussianMixture
@@ -243,10 +244,10 @@ def test_of_responsibilities_memory_holds_a_leaf() -> None:
 
     def highest(*, keep: bool) -> float:
         """Memory, in units of a leaf's responsibilities; those of the chunk are 16."""
-        for _ in _judged(Model(mixture), observing, Wanted(keep), chunk.take(slice(0, 10))):  # compiled
+        for _ in _judged(Model(mixture), observing, Wanted(keep), Serial(), chunk.take(slice(0, 10))):  # compiled
             pass
         tracemalloc.start()
-        for _ in _judged(Model(mixture), observing, Wanted(keep), chunk):
+        for _ in _judged(Model(mixture), observing, Wanted(keep), Serial(), chunk):
             pass
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

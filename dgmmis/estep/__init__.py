@@ -8,17 +8,21 @@ import numpy as np
 from dgmmis.chunk import Block, Leaf
 from dgmmis.estep import dense, empty, noisy
 from dgmmis.estep.kernel import Expectation, Kernel
+from dgmmis.estep.noisy import Located, located, locates
 from dgmmis.model import Model
 from dgmmis.moments import Moments
 
 __all__ = [
     "Expectation",
     "Kernel",
+    "Located",
     "expect",
     "leaf_log_density",
     "leaf_moments",
     "leaf_posterior",
     "leaf_responsibilities",
+    "located",
+    "locates",
     "log_density",
     "posterior",
     "responsibilities",

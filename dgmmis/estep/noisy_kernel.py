@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from dgmmis.estep.cutting import cut
+from dgmmis.estep.located_kernel import locate
 from dgmmis.estep.pruning import box_of, near_noisy, noise_between
 from dgmmis.estep.simd import FAST, PART, exp, log
 from dgmmis.linalg import LOG_TWO_PI
@@ -209,14 +210,15 @@ def _lane_width(likely, numbers, of_M):
 @njit(**FAST)
 @typing.no_type_check
 def noisy_kernel(
-    Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, numbers, panel, margin, cutoff, A, u, W, log_p, Q
+    Y, S, R, w, log_bg, log_ref, log_alpha, mu, C, of_M, of_D, numbers, panel, margin, cutoff, A, u, W, log_p, Q, own
 ):  # fmt: skip
     """Sums over samples Y (M, N) into A (K,), u (K, D), W (K, TD), log_p (N,).
 
     w (N,) weights; log_bg (N,) or (0,): log of background density times its fraction; log_ref (N,) or (0,):
     importance sampling; numbers: that fit into a core's cache; panel: samples for which the components that matter are
     looked for together; margin: see `near_noisy`, None: all components matter; cutoff: in sigmas, or None; Q (K, N) or
-    (0, 0) receives the responsibilities.
+    (0, 0) receives the responsibilities; own: what `locate` needs for the true values of the samples, which come in the
+    place of A, u and W, or None.
 
     Returns: the sums of background and log-likelihood, of samples, of what was cut, and of samples beyond the cutoff of
     everything.
@@ -323,12 +325,15 @@ def noisy_kernel(
                 if Q.shape[0]:
                     for v in range(n):
                         Q[k, start + v] = lp[a, v] * z[v]
-                total = 0.0
-                for v in range(V):
-                    q = lp[a, v] * z[v] * wv[v]
-                    lp[a, v] = q
-                    total += q
-                if total != 0.0:
-                    A[k] += total
-                    _add(lp[a], G[a], I[a], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
+                if own is None:
+                    total = 0.0
+                    for v in range(V):
+                        q = lp[a, v] * z[v] * wv[v]
+                        lp[a, v] = q
+                        total += q
+                    if total != 0.0:
+                        A[k] += total
+                        _add(lp[a], G[a], I[a], r, u[k], W[k], scratch, scratch_again, of_M, of_D, V)
+            if own is not None:
+                locate(lp, z, G, I, s, active, n_active, own, start, n, of_M, V)
     return behind, log_likelihood, n_samples, dropped, beyond

@@ -1,9 +1,9 @@
 """Executor: map a function over groups of items and join the sums on the canonical tree."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from dgmmis.execution.tree import Partial
@@ -109,3 +109,10 @@ def grouped(items: Sequence[Any], n_groups: int, sizes: Sequence[int] | None = N
     edges = [e - (e > 0 and 2 * ends[-1] * g / n_groups < ends[e - 1] + ends[e]) for g, e in enumerate(edges)]
     edges = [round(edge / step) * step for edge in edges]
     return [items[a:b] for a, b in pairwise([*edges, len(items)]) if b > a]
+
+
+def in_order(executor: Executor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """function(item) for each item, in order, however large what it gives: no more is held than there are workers."""
+    left = iter(items)
+    while some := list(islice(left, executor.resources.n_workers)):
+        yield from executor.map(function, some)

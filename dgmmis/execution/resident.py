@@ -1,13 +1,16 @@
 """What a process keeps between passes: loaded chunks, while they fit; the rest is streamed.
 
 A pass visits items in the same order again and again, so dropping the least recently used would drop exactly what is
-wanted next. Instead what came first stays, and only what the previous pass did not touch makes room.
+wanted next. Instead what came first stays, and only what the previous pass did not touch makes room. The points of a
+round that is over go at once: those of the next are as many, or four times as many.
 """
 
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
+
+Key = tuple[Hashable, ...]
 
 
 @dataclass(slots=True)
@@ -21,11 +24,11 @@ class Resident:
     """A bounded store of loaded items; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, Hashable], _Entry] = {}
+        self._entries: dict[tuple[str, Key], _Entry] = {}
         self._lock = threading.Lock()
         self.nbytes = 0
 
-    def get(self, run: str, number: int, key: Hashable, load: Callable[[], Any], budget: int) -> Any:
+    def get(self, run: str, number: int, key: Key, load: Callable[[], Any], budget: int) -> Any:
         """The item `key` of a run in its pass `number`: kept, or loaded, and kept from now on if the budget allows.
 
         The value must have `nbytes`.
@@ -44,10 +47,16 @@ class Resident:
                     self.nbytes += value.nbytes
         return value
 
-    def holds(self, run: str, key: Hashable) -> bool:
+    def holds(self, run: str, key: Key) -> bool:
         """Whether an item of a run is kept, and need not be loaded."""
         with self._lock:
             return (run, key) in self._entries
+
+    def forget(self, run: str, part: Hashable) -> None:
+        """Let go of a run's items that have this part in their keys."""
+        with self._lock:
+            for name in [name for name in self._entries if name[0] == run and part in name[1]]:
+                self.nbytes -= self._entries.pop(name).nbytes
 
     def drop(self, run: str | None = None) -> None:
         """Forget a run's items, or everything."""

@@ -1,7 +1,9 @@
 """membership_figure(): which component the objects belong to, and how surely."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +11,10 @@ from jaxtyping import Float
 
 from dgmmis.chunk import Chunk
 from dgmmis.dataset.arrays import Catalogue, as_catalogue
+from dgmmis.execution.executor import in_order
+from dgmmis.execution.serial import Threads
 from dgmmis.latent_draw import Observing
+from dgmmis.model import Model
 from dgmmis.noise_classes import mean_noise
 from dgmmis.plotting.layers import component_numbers, require_matplotlib
 from dgmmis.plotting.palette import BACKGROUND, COMPONENTS, INK, QUIET, colour_numbers, rgb
@@ -114,30 +119,34 @@ class Members:
 
     @classmethod
     def reading(cls, triangle: Triangle) -> Reader["Members"]:
-        """The same of a reading that others share."""
-        shown = triangle.shown
+        """The same of a reading that others share, by all cores of this machine."""
+        shown, cells = triangle.shown, triangle.cells
         assert shown.typical is not None
         observing = Observing(
             shown.survey.completed(shown.typical, shown.model.mixture.n_features), mean_noise(shown.typical)
         )
-        (f, edges), k = triangle.edges.shape, shown.model.mixture.n_components
-        total = cls(np.zeros((f, edges - 1, k + 1)), np.zeros((len(triangle.cells.pairs), edges - 1, edges - 1, k + 1)))
-        while (part := (yield)) is not None:
-            for leaf in part[1].leaf_chunks():
-                total._add(triangle, leaf, observing)
+        (f, edges), v = triangle.edges.shape, shown.model.mixture.n_components + 1
+        total = cls(np.zeros((f, edges - 1, v)), np.zeros((len(cells.pairs), edges - 1, edges - 1, v)))
+        with closing(Threads()) as executor:
+            while (part := (yield)) is not None:
+                leaves = part[1].leaf_chunks
+                shares = in_order(executor, partial(_shares, shown.model, observing), leaves())
+                for leaf, q in zip(leaves(), shares, strict=True):
+                    cells.along(triangle.points(leaf.points), q, into=total.along)
+                    cells.over(triangle.points(leaf.points), q, into=total.over)
         return total
 
-    def _add(self, triangle: Triangle, leaf: Chunk, observing: Observing) -> None:
-        """In place: the sums are larger than the leaf."""
-        scores = score_rows(triangle.shown.model, leaf, observing)
-        q = np.column_stack([scores.responsibilities, np.maximum(1 - scores.responsibilities.sum(axis=1), 0.0)])
-        if triangle.shown.model.background_fraction == 0:
-            q[:, -1] = 0.0  # rounding
-        q[np.isneginf(scores.log_density)] = 0.0  # which could not have been selected, and belong nowhere
-        if leaf.weights is not None:
-            q *= np.asarray(leaf.weights)[:, None]
-        self.along[:] += triangle.cells.along(triangle.points(leaf.points), q)
-        self.over[:] += triangle.cells.over(triangle.points(leaf.points), q)
+
+def _shares(model: Model, observing: Observing, leaf: Chunk) -> Float[np.ndarray, "n v"]:
+    """Of each row in the components, and in the background, by its weight."""
+    scores = score_rows(model, leaf, observing)
+    q = np.column_stack([scores.responsibilities, np.maximum(1 - scores.responsibilities.sum(axis=1), 0.0)])
+    if model.background_fraction == 0:
+        q[:, -1] = 0.0  # rounding
+    q[np.isneginf(scores.log_density)] = 0.0  # which could not have been selected, and belong nowhere
+    if leaf.weights is not None:
+        q *= np.asarray(leaf.weights)[:, None]
+    return q
 
 
 def _faded(members: Float[np.ndarray, "b b v"], colours: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "b b 4"]:

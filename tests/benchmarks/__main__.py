@@ -6,6 +6,7 @@ components [--quick]                the sweep over K
 tycho PATH [--components K] [--seconds S] [--unpruned S]    Tycho-2, from parquet to a model
 memory [--folder F] [--largest N]   the peak of every process against the plan, up to 1e8 rows
 overhead                            what a pass costs without work: chunks, sums, the driver
+predictions [--scale S]             what is said of rows with noise of their own, in passes over them: shown, not kept
 scaling [--folder F]                strong and weak scaling, and a model of a pass for more workers than there are
 show [--quick]                      table and pictures of the latest results, again
 readme                              the latest table into the README
@@ -14,10 +15,10 @@ readme                              the latest table into the README
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import components, everything, memory, overhead, readme, scaling, table, tycho
+from tests.benchmarks import components, everything, memory, overhead, predictions, readme, scaling, table, tycho
 from tests.benchmarks.results import latest
 
-ALONE = {"memory": memory.main, "overhead": overhead.main, "scaling": scaling.main}
+ALONE = {"memory": memory.main, "overhead": overhead.main, "predictions": predictions.main, "scaling": scaling.main}
 """Commands that read their own options, and keep their results for themselves."""
 
 

@@ -14,6 +14,7 @@ from tests.benchmarks.exactness import exactness, sentence
 from tests.benchmarks.floors import Rates, floor_of
 from tests.benchmarks.machine import Machine
 from tests.benchmarks.peers import TRUNCATED
+from tests.benchmarks.predictions import predictions
 from tests.benchmarks.results import FOLDER, Described, Run, latest
 from tests.benchmarks.truncated import arrivals
 from tests.benchmarks.works import WORKS, Work
@@ -41,6 +42,9 @@ def run_works(names: Sequence[str], *, quick: bool) -> Run:
     if local is not None:
         extras["exactness"] = exactness(local)
         sys.stderr.write(sentence(extras["exactness"]) + "\n")
+    noisy = next((work for work in reversed(works) if work.noisy), None)
+    if noisy is not None:
+        extras["predictions"] = predictions(noisy)
     if not names or TRUNCATED in names:
         survey, more, ends = arrivals(pace, quick=quick)
         described.append(survey)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tests.benchmarks import compilation, components, exactness, truncated, tycho
+from tests.benchmarks import compilation, components, exactness, predictions, truncated, tycho
 from tests.benchmarks.results import OURS, Described, Ratio, Run, Series
 
 PICTURES = "tests/benchmarks/results"
@@ -107,6 +107,13 @@ def _extras(extras: Mapping[str, Any]) -> list[str]:
         made += ["", "**Arriving** (W4), from starts that are off by 0.7:", "", *truncated.lines(extras["arrival"])]
     if "exactness" in extras:
         made += ["", f"**Exactness.** {exactness.sentence(extras['exactness'])}"]
+    if "predictions" in extras:
+        made += [
+            "",
+            "**Predictions** under noise per object, of one core:",
+            "",
+            *predictions.lines(extras["predictions"]),
+        ]
     if "compilation" in extras:
         made += ["", "**Compilation** of the kernels, 5,000 rows:", "", *compilation.lines(extras["compilation"])]
     return made
