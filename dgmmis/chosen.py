@@ -282,8 +282,8 @@ class _Selection:
         best, n, job, task = choice.best, self.job.fit.bootstrap, self.job, under_way.task
         options: dict[str, Any] = {"constraints": best.constraints, "stopping": job.stopping(), "seed": job.fit.seed}
         options |= {"survey": self.given.survey, "executor": work.executor, "callbacks": callbacks}
-        under_way.begin("bootstrap")
-        replicates = bootstrap(self.given.rows, best.model, n, **options) if n else None
+        again = partial(bootstrap, self.given.rows, best.model, n, **options)
+        replicates = under_way.carried_on("bootstrap", again) if n else None
         costs = Costs.of_work(
             work.executor,
             work.spent,

@@ -1,5 +1,6 @@
 """Ending: how a command ended, in the numbers that operators ask for, and the exit code of what ended it."""
 
+import select
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,17 @@ from dgmmis.interruption import Interrupted
 FAILED, USAGE, NOT_CONVERGED, BAD_DATA, INPUT_OUTPUT, RUN_AGAIN = 1, 2, 3, 65, 74, 75
 """Exit codes, beside those that errors have (`errors`)."""
 
+UNREAD = 128 + 13
+"""As a shell says it of the tools that SIGPIPE ends: whoever read the output has gone, `head` perhaps."""
+
+
+def is_unread() -> bool:
+    """Whether nobody reads the output any more."""
+    outputs = select.poll()
+    for output in (1, 2):
+        outputs.register(output, 0)
+    return bool(outputs.poll(0))
+
 
 def exit_code_of(error: BaseException) -> int:
     """What a command that ends with an error tells its caller."""
@@ -17,6 +29,8 @@ def exit_code_of(error: BaseException) -> int:
             return error.exit_code
         case Interrupted() | KeyboardInterrupt():
             return RUN_AGAIN
+        case BrokenPipeError() if is_unread():
+            return UNREAD
         case UnicodeDecodeError():
             return BAD_DATA
         case OSError():

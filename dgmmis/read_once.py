@@ -1,6 +1,7 @@
 """read_once(): one reading of a catalogue, which serves all who read along."""
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from typing import TypeVar
 
 from dgmmis.chunk import Chunk
@@ -22,7 +23,8 @@ def read_once(
 ) -> list[Found]:
     """Let readers read a catalogue side by side, chunk by chunk: memory holds one or two of them.
 
-    An error in reading is thrown into each of the readers; one of their own ends the reading.
+    An error in reading is thrown into each of the readers; one of their own ends the reading. Whatever ends it, none is
+    left waiting: they may hold threads.
 
     Args:
         data: the catalogue; None: there are no chunks.
@@ -42,18 +44,21 @@ def read_once(
                 except StopIteration as end:
                     ends[number] = end.value
 
-    all_do(next)
-    references = () if data is None or len(ends) == len(readers) else data.references
-    done, n_rows = 0, sum(reference.n_rows for reference in references)
-    for reference in references:
-        try:
-            chunk = reference.load()
-        except DgmmisError as error:
-            all_do(lambda reader, error=error: reader.throw(error))  # type: ignore[misc]
-            break
-        all_do(lambda reader, part=(reference, chunk): reader.send(part))  # type: ignore[misc]
-        done += chunk.n_samples
-        if on_rows is not None:
-            on_rows(done, n_rows)
-    all_do(lambda reader: reader.send(None))
+    with ExitStack() as all_readers:
+        for reader in readers:
+            all_readers.enter_context(closing(reader))
+        all_do(next)
+        references = () if data is None or len(ends) == len(readers) else data.references
+        done, n_rows = 0, sum(reference.n_rows for reference in references)
+        for reference in references:
+            try:
+                chunk = reference.load()
+            except DgmmisError as error:
+                all_do(lambda reader, error=error: reader.throw(error))  # type: ignore[misc]
+                break
+            all_do(lambda reader, part=(reference, chunk): reader.send(part))  # type: ignore[misc]
+            done += chunk.n_samples
+            if on_rows is not None:
+                on_rows(done, n_rows)
+        all_do(lambda reader: reader.send(None))
     return [ends[number] for number in range(len(readers))]

@@ -132,7 +132,7 @@ def _noise_words(table: Mapping[str, Any]) -> str:
 def model_table(run: Run, most: int = 30) -> str:
     """Components by weight: weight, mean and standard deviation of each feature."""
     mixture = run.model.mixture
-    names = [f"{name} [{unit}]" if unit else name for name, unit in zip(run.features, run.units, strict=True)]
+    names = run.labels
     width = max(20, *(len(name) + 2 for name in names))
     rows = ["component    weight" + "".join(f"  {name:>{width}}" for name in names)]
     sigma = np.sqrt(np.diagonal(mixture.covariances, axis1=1, axis2=2))

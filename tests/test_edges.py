@@ -16,6 +16,7 @@ from dgmmis.survey import Survey
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.contour import ContourSet  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 from dgmmis.plotting import (  # noqa: E402
     completeness_figure,
@@ -26,7 +27,7 @@ from dgmmis.plotting import (  # noqa: E402
 )
 from dgmmis.plotting.extent import Extent  # noqa: E402
 from dgmmis.plotting.layers import density_grid  # noqa: E402
-from dgmmis.plotting.section import section_of  # noqa: E402
+from dgmmis.plotting.section import draw_edges, section_of  # noqa: E402
 from dgmmis.plotting.shown import Shown  # noqa: E402
 
 HOLE = PRESETS["box-with-hole"]
@@ -115,6 +116,15 @@ def test_the_section_is_what_depends_on_two_features(selection: Selection, level
         np.testing.assert_array_equal(found, levels)
 
 
+def test_what_refuses_to_say_has_no_edges() -> None:
+    """It costs the lines, and not the picture."""
+    refuses = ~Grid([[-4, 0, 2]], [0.0, 1.0], features=(0,))
+    shown = replace(Shown.of(THREE, None, None), survey=Survey(refuses))
+    ax = Figure().add_subplot()
+    assert draw_edges(shown, ax, WINDOW, features=(0, 1)) is None
+    assert not ax.collections
+
+
 def test_a_grid_narrower_than_the_picture_is_drawn() -> None:
     edges = np.array([-2.0, 0.0, 2.0])
     grid = Grid([edges, edges], [[1.0, 0.2], [0.2, 0.2]], features=(0, 1))
@@ -147,7 +157,6 @@ def test_densities_on_pixels_are_those_of_the_model(background: Uniform | None) 
 
 def test_numbers_do_not_lie_over_one_another() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     rng = np.random.default_rng(4)
     weights = rng.dirichlet(np.full(120, 3.0))

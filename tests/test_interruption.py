@@ -1,5 +1,6 @@
 """Signals while children are started, and pipes whose reader has gone."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,33 @@ def test_a_reader_that_has_gone_ends_a_command_as_it_ends_other_tools() -> None:
         for words in (["--help"], ["info", "--help"]):
             done = subprocess.run([*PROGRAM, *words], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
             assert (done.returncode, done.stderr) == (141, "")
+
+
+FOR_MACHINES = """
+import click
+from dgmmis.cli.operations import Operation
+from dgmmis.cli.program import read_or_ended
+
+with read_or_ended(), Operation("a job", as_json=True, quiet=False) as operation:
+    operation.doing("something")
+    click.echo("{}")
+"""
+
+
+@pytest.mark.parametrize(("gone", "code"), [("stdout", 141), ("stderr", 0)])
+def test_machines_may_stop_reading_too(gone: str, code: int) -> None:
+    """Whoever lets go of the log alone has what was found all the same."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        outputs: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, gone: pipe}
+        done = subprocess.run([sys.executable, "-c", FOR_MACHINES], text=True, timeout=120, check=False, **outputs)
+    assert done.returncode == code
+    if gone == "stdout":
+        assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["doing", "error", "end"]
+        assert json.loads(done.stderr.splitlines()[-1])["exit_code"] == code
+    else:
+        assert done.stdout == "{}\n"
 
 
 def test_another_connection_is_no_reader() -> None:

@@ -1,13 +1,13 @@
 """One reading of a catalogue serves all who read along."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from dgmmis.chunk import Chunk
-from dgmmis.dataset.arrays import ArrayDataset, Reference
+from dgmmis.dataset.arrays import ArrayDataset
 from dgmmis.errors import DataError, StoreError
 from dgmmis.noise import NoNoise
 from dgmmis.read_once import Reader, read_once
@@ -39,7 +39,10 @@ class Parts:
     references: Sequence[Part]
     n_features: int = 1
     in_memory: bool = False
-    told: list[tuple[int, int | None]] = field(default_factory=list)
+
+    @property
+    def n_rows(self) -> int:
+        return sum(part.n_rows for part in self.references)
 
 
 def _sum() -> Reader[float | str]:
@@ -87,12 +90,22 @@ def test_all_hear_of_what_cannot_be_read() -> None:
     assert reads == [3]
 
 
-def test_an_error_of_a_reader_ends_the_reading() -> None:
+def test_an_error_of_a_reader_ends_the_reading_and_the_others() -> None:
+    ended = []
+
     def wrong() -> Reader[float]:
         yield
         raise DataError("no such rows")
 
-    data = ArrayDataset.of(np.zeros((5, 1)))
-    with pytest.raises(DataError, match="no such rows"):
-        read_once(data, [wrong()])
-    assert isinstance(data.references[0], Reference)
+    def holding() -> Reader[float]:
+        try:
+            yield
+        finally:
+            ended.append("closed")
+        return 0.0
+
+    readers = [holding(), wrong(), holding()]
+    with pytest.raises(DataError, match="no such rows") as caught:
+        read_once(ArrayDataset.of(np.zeros((5, 1))), [_none(), *readers])
+    del caught
+    assert ended == ["closed", "closed"]

@@ -24,7 +24,7 @@ from dgmmis.dataset.encoding import decoded, encoded
 from dgmmis.dataset.selection_under_way import SoFar
 from dgmmis.dataset.under_way import Sitting
 from dgmmis.em import Stopping
-from dgmmis.errors import JobError, NumericalError, StoreError
+from dgmmis.errors import DivergedError, JobError, NumericalError, StoreError
 from dgmmis.execution.serial import Serial
 from dgmmis.fit import Fit
 from dgmmis.interruption import Interrupted
@@ -35,6 +35,7 @@ from dgmmis.runaway import Runaway
 from dgmmis.runs import given_by, resumed, run_job
 from dgmmis.side_by_side import SideBySide
 from dgmmis.status import status
+from dgmmis.uncertainty import Bootstrap, bootstrap
 
 KEPT_WHILE_IT_RUNS = ["ended", "job.json", "journal", "so_far.json"]
 ABREAST = "dgmmis.model_selection.fitting.SIDE_BY_SIDE"
@@ -272,6 +273,25 @@ def test_where_steps_differ_the_part_begins_again(out: Path, job: Job, tmp_path:
     choice, _ = select_job(job, BIC, out=out, callbacks=[heard])
     assert heard.events.count("begins again") == 1
     assert table(choice) == table(select_job(job, BIC, out=tmp_path / "whole.run")[0])
+
+
+def test_where_steps_of_the_bootstrap_differ_it_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = read_job(job_at(tmp_path, "background", 1500, "bootstrap = 2"))
+    begun: list[str] = []
+
+    def diverging(*words: Any, **options: Any) -> Bootstrap:
+        begun.append("again" if begun else "once")
+        if len(begun) == 1:
+            raise DivergedError("other questions than are asked")
+        return bootstrap(*words, **options)
+
+    monkeypatch.setattr("dgmmis.chosen.bootstrap", diverging)
+    heard = Hears()
+    _, run = select_job(job, Tried((1,)), out=tmp_path / "survey.run", callbacks=[heard])
+    assert begun == ["once", "again"]
+    assert heard.events.count("begins again") == 1
+    assert run is not None
+    assert run.document["bootstrap"]["n_replicates"] == 2
 
 
 def test_a_selection_that_never_began_leaves_nothing(job: Job, tmp_path: Path) -> None:

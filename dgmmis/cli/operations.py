@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -195,7 +195,7 @@ class Operation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        from dgmmis.ending import exit_code_of
+        from dgmmis.ending import UNREAD, exit_code_of
 
         self.done()
         if self._others is not None:
@@ -214,10 +214,11 @@ class Operation:
                 log.ended(ending)
                 log.close()
         if self._workers is not None:
-            self._workers.stream.close()
+            with suppress(OSError):  # nobody reads it any more
+                self._workers.stream.close()
         if self._metrics is not None:
             self._metrics.ended(code)
         if not (self._quiet or self._as_json) and self.account.has_begun:  # else there is only the error to be said
             click.echo(f"dgmmis: {ending}", err=True)
-        if failed and self._told is not None and "--debug" not in sys.argv:
+        if failed and code != UNREAD and self._told is not None and "--debug" not in sys.argv:
             raise SystemExit(code) from error  # it has been said

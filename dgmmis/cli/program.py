@@ -1,7 +1,6 @@
 """The program: the options that its commands share, and errors as one message and an exit code."""
 
 import os
-import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +17,6 @@ Exit codes:
    3  stopped without convergence (the model is written)
   65  bad data
 """
-
-
-UNREAD = 128 + 13
-"""As a shell says it of the tools that SIGPIPE ends: whoever read the output has gone, `head` perhaps."""
 
 
 class PlaceType(click.Path):
@@ -48,10 +43,9 @@ def read_or_ended() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        outputs = select.poll()
-        for output in (1, 2):
-            outputs.register(output, 0)
-        if not outputs.poll(0):
+        from dgmmis.ending import UNREAD, is_unread
+
+        if not is_unread():
             raise ConnectionError(f"a connection was cut: {error}") from error
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written when Python ends
         sys.exit(UNREAD)

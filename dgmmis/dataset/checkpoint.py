@@ -97,6 +97,11 @@ class Run(Portrayed):
     def completeness(self) -> float:
         return float(self.document.get("completeness", 1.0))
 
+    @property
+    def labels(self) -> list[str]:
+        """Name and unit of each feature."""
+        return [f"{name} [{unit}]" if unit else name for name, unit in zip(self.features, self.units, strict=True)]
+
     def __repr__(self) -> str:
         components, features = counted(self.model.mixture.n_components, "component"), ", ".join(self.features)
         return f"Run({components} of {features}: {self.document.get('status', 'no status')})"
@@ -104,9 +109,8 @@ class Run(Portrayed):
     def portrait(self) -> Portrait:
         """What a notebook shows."""
         mixture, document = self.model.mixture, self.document
-        names = [f"{name} [{unit}]" if unit else name for name, unit in zip(self.features, self.units, strict=True)]
         parameters = (mixture.weights, mixture.means, mixture.covariances)
-        table, note = component_rows(*parameters, names=names, errors=document.get("standard_errors"))
+        table, note = component_rows(*parameters, names=self.labels, errors=document.get("standard_errors"))
         lines = [(what, str(document[key])) for what, key in TOLD if document.get(key) is not None]
         n, likelihood = document.get("n_samples"), document.get("log_likelihood")
         if n is not None and likelihood is not None:
@@ -120,7 +124,7 @@ class Run(Portrayed):
             f"Run: {counted(mixture.n_components, 'component')}",
             lines=(*lines, *self.model.portrait().lines),
             table=table,
-            drawing=components_drawing(*parameters, names=names),
+            drawing=components_drawing(*parameters, names=self.labels),
             note=note,
         )
 

@@ -123,8 +123,7 @@ class SelectionUnderWay(UnderWay):
 
         Args:
             name: of the part; the same ones come in the same order in every sitting.
-            do: asks the workers by way of the journal, and gives what can be encoded. Where the journal answers other
-                questions than it asks, it is done a second time with an empty one.
+            do: as for `carried_on`; what it gives can be encoded.
 
         Raises:
             StoreError: another version kept other parts, or the disk refuses.
@@ -134,15 +133,7 @@ class SelectionUnderWay(UnderWay):
         def asked() -> Any:
             nonlocal is_new
             is_new = True
-            self.begin(name)
-            try:
-                return do()
-            except DivergedError:
-                self.journal.clear()
-                self.begin(name)
-                why = f"{name}: another version, processor, or function takes other steps"
-                self._follower.on_notice(Notice("begins again", {"message": why}, "warning"))
-                return do()
+            return self.carried_on(name, do)
 
         value = self._answer(name, asked)
         if is_new:
@@ -165,7 +156,25 @@ class SelectionUnderWay(UnderWay):
                 do=f"begin anew with `{self.task.command} --overwrite`",
             ) from error
 
-    def begin(self, name: str) -> None:
+    def carried_on(self, name: str, do: Callable[[], Any]) -> Any:
+        """What `do` gives, which is not kept itself.
+
+        Args:
+            name: of what is done.
+            do: asks the workers by way of the journal. Where that answers other questions than it asks, it is done a
+                second time with an empty one.
+        """
+        self._begin(name)
+        try:
+            return do()
+        except DivergedError:
+            self.journal.clear()
+            self._begin(name)
+            why = f"{name}: another version, processor, or function takes other steps"
+            self._follower.on_notice(Notice("begins again", {"message": why}, "warning"))
+            return do()
+
+    def _begin(self, name: str) -> None:
         """From now on the journal is that of this part: one of another part, which has ended, is emptied."""
         self._part = _Part(name)
         try:

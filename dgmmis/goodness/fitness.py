@@ -25,6 +25,7 @@ from dgmmis.dataset.checkpoint import Run
 from dgmmis.dataset.dataset import Dataset
 from dgmmis.errors import JobError, ShapeError
 from dgmmis.estimate import require_density
+from dgmmis.execution.executor import in_order
 from dgmmis.execution.serial import Threads
 from dgmmis.fit import Fit
 from dgmmis.goodness.cell import Cell, worst_cells
@@ -222,7 +223,7 @@ def _judging(
     with closing(Threads()) as executor:
         while (part := (yield)) is not None:
             reference, chunk = part
-            for sums in executor.map(summing, [*enumerate(chunk.leaf_chunks(), reference.first_leaf)]):
+            for sums in in_order(executor, summing, enumerate(chunk.leaf_chunks(), reference.first_leaf)):
                 total = total + sums
     names, units = named
     return judged(total, names, n_rows, level, units=units)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dgmmis.allotment import Allotment
 from dgmmis.background import Background
 from dgmmis.boundary import AtBoundary
 from dgmmis.callback import Record
@@ -234,6 +235,7 @@ KEPT: Mapping[str, type] = MappingProxyType(
     {
         kind.__name__: kind
         for kind in (
+            Allotment,
             AtBoundary,
             Candidate,
             Comparison,

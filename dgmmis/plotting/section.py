@@ -27,14 +27,19 @@ EDGE_CELLS = 2 * PIXELS
 
 
 def draw_edges(shown: Shown, ax: "Axes", extent: Extent, *, features: tuple[int, int]) -> "ContourSet | None":
-    """The survey's edges in two features, visible on light and on dark; None where it has none there."""
+    """The survey's edges in two features, visible on light and on dark; None where it has none there, or refuses to say
+    all over the window."""
     from matplotlib.patheffects import withStroke
 
-    section = section_of(shown, features, extent)
-    if section is None:
-        return None
     _, _, points = extent.grid(EDGE_CELLS)
-    lines = omega_lines(section(points[:, list(np.argsort(features))]), ax, extent)
+    try:
+        section = section_of(shown, features, extent)
+        omega = None if section is None else section(points[:, list(np.argsort(features))])
+    except DgmmisError:
+        return None
+    if omega is None:
+        return None
+    lines = omega_lines(omega, ax, extent)
     if lines is not None:
         lines.set_path_effects([withStroke(linewidth=1.8, foreground=NIGHT, alpha=0.6)])
     return lines

@@ -108,7 +108,7 @@ def parameter_section(run: Run) -> Section:
     """The population: number, components, covariances, with errors."""
     document, mixture = run.document, run.model.mixture
     known, boot = document.get("standard_errors"), document.get("bootstrap")
-    names = [f"{name} [{unit}]" if unit else name for name, unit in zip(run.features, run.units, strict=True)]
+    names = run.labels
     facts = [*_population(run)]
     order = [int(k) for k in np.argsort(-mixture.weights, kind="stable")]
     parameters = (mixture.weights, mixture.means, mixture.covariances)
