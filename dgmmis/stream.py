@@ -212,7 +212,7 @@ class Stream:
         """Where the stream is, and the run that follows from it."""
         with writing(f"the run '{self.out}'"):
             whole = {"state": self._online.state, "step_size": self._step_size, "known": self._known}
-            replace_file(self.out / STREAM, encoded(whole))
+            replace_file(self.out / STREAM, encoded(whole, CLASSES))
         self._write()
 
     def _steps(self, path: Path) -> Iterator[OnlineStep]:

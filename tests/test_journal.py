@@ -97,6 +97,13 @@ def test_only_known_classes_are_made() -> None:
         decoded(encoded(_Pair(1, 2)), {})
 
 
+def test_what_could_not_be_read_back_is_not_written() -> None:
+    """Or else who reads it takes it for another version's, and does the work again without a word."""
+    with pytest.raises(TypeError, match="cannot encode _Pair"):
+        encoded([_Pair(1, 2)], {})
+    assert encoded([_Pair(1, 2)], {"_Pair": _Pair}) == encoded([_Pair(1, 2)])
+
+
 @given(st.binary(max_size=200))
 def test_other_bytes_are_an_error(content: bytes) -> None:
     try:

@@ -15,7 +15,7 @@ Exit codes:
    1  failed                           74  input/output error
    2  usage or a bad job file          75  interrupted or locked: run again
    3  stopped without convergence (the model is written)
-  65  bad data
+  65  bad data                          141  whoever read the output has gone
 """
 
 

@@ -112,6 +112,8 @@ def select(
 
     if plot is not None:
         require_place_for_picture(plot, "--plot")
+    if overwrite and out is None:
+        raise click.UsageError("--overwrite needs --out: without it nothing is kept that could be given up")
 
     tried = Tried(components, covariance_types or (), Criterion(criterion, folds), starts)
     with Operation(job.stem, as_json=as_json, quiet=quiet, **files) as operation:

@@ -19,14 +19,18 @@ Classes = Mapping[str, type]
 """Name -> dataclass that may be made of what is read."""
 
 
-def encoded(value: Any) -> bytes:
+def encoded(value: Any, classes: Classes | None = None) -> bytes:
     """A value as bytes.
+
+    Args:
+        value: of dataclasses, containers, arrays and numbers.
+        classes: what it will be read back with; None: any.
 
     Raises:
         TypeError: a value of another kind.
     """
     arrays: list[np.ndarray] = []
-    description = json.dumps(_described(value, arrays)).encode()
+    description = json.dumps(_described(value, arrays, classes)).encode()
     return b"".join([HEAD.pack(len(description)), description, *(array.tobytes(order="A") for array in arrays)])
 
 
@@ -44,7 +48,7 @@ def decoded(content: bytes, classes: Classes) -> Any:
         raise ValueError(f"not an encoded value: {error}") from error
 
 
-def _described(value: Any, arrays: list[np.ndarray]) -> Any:
+def _described(value: Any, arrays: list[np.ndarray], classes: Classes | None) -> Any:
     match value:
         case None | bool() | str():
             return value
@@ -53,12 +57,13 @@ def _described(value: Any, arrays: list[np.ndarray]) -> Any:
         case int() | float():
             return value
         case tuple() | list():
-            return [type(value).__name__, [_described(one, arrays) for one in value]]
+            return [type(value).__name__, [_described(one, arrays, classes) for one in value]]
         case dict():
-            return ["dict", {key: _described(one, arrays) for key, one in value.items()}]
+            return ["dict", {key: _described(one, arrays, classes) for key, one in value.items()}]
     if is_dataclass(value) and not isinstance(value, type):
-        described = {field.name: _described(getattr(value, field.name), arrays) for field in fields(value)}
-        return [type(value).__name__, described]
+        name = type(value).__name__
+        if classes is None or classes.get(name) is type(value):
+            return [name, {of.name: _described(getattr(value, of.name), arrays, classes) for of in fields(value)}]
     raise TypeError(f"cannot encode {type(value).__name__}")
 
 

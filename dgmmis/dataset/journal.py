@@ -76,7 +76,7 @@ class Journal:
             self.n_answers += 1
             return noted["answer"]
         value = ask()
-        self._pending.append(_frame(encoded({"question": question, "answer": value})))
+        self._pending.append(_frame(encoded({"question": question, "answer": value}, self._classes)))
         self.n_answers += 1
         if time.monotonic() - self._flushed >= self._interval:
             self.flush()

@@ -67,7 +67,7 @@ def unfinished(out: str | Path) -> Undertaking | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise StoreError(f"'{file}' cannot be read", got=error, do="fit with --overwrite to begin anew") from error
+        raise StoreError(f"'{file}' cannot be read", got=error, do="begin anew with --overwrite") from error
 
 
 def places(out: str | Path, job_path: Path, *, overwrite: bool) -> tuple[Path, Path]:

@@ -51,7 +51,6 @@ class Pictures:
     shown: "Shown | str"
     fitted: Run
 
-    @property
     def readers(self) -> list[Reader[Picture | str]]:
         """One for each picture: it returns it, or why there is none."""
         if isinstance(self.shown, str):

@@ -124,7 +124,7 @@ def _seen(
         return _Seen(None, f"Not judged: {error}", Pictures(f"Nothing is drawn: {error}", run).section([]))
     pictures = Pictures(_shown(run, data, survey, sample), run)
     first = _judging(run, data, sample, survey=survey, seed=seed, without=subject.without_data)
-    readers: list[Reader[Any]] = [first, *pictures.readers]
+    readers: list[Reader[Any]] = [first, *pictures.readers()]
     found, *drawn = read_once(data, readers, on_rows=on_rows)
     judged, why_not = (None, found) if isinstance(found, str) else (found, "")
     return _Seen(judged, why_not, pictures.section(drawn))
