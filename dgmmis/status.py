@@ -130,6 +130,9 @@ def _run(path: Path) -> _Seen:
         numbers = _numbers(last)
     facts = {**numbers, **_of_holder(holder), "sittings": 0 if task is None else task.n_sittings}
     state, complaint = _writer(holder, f"`dgmmis resume {path}` goes on")
+    if complaint and task is not None and task.failed:
+        state, said = "failed", f"it ended with: {task.failed}; `dgmmis resume {path}` tries once more"
+        complaint = (Complaint(state, NEEDS_A_LOOK, said),)
     by = () if complaint else (f"by {holder}",)
     return _Seen("run", state, (far, *by), facts, complaint, sign, f"last sign of the {kind}")
 

@@ -111,6 +111,8 @@ def test_the_objective_may_not_go_down_but_by_what_it_is_known_to() -> None:
     require_invariants(doctored(), lower, before=(model, good), ascends=False)
     require_invariants(doctored(), lower, before=(model, replace(good, completeness_error=1e-6)))
     require_invariants(doctored(), replace(good, objective=good.objective - 1e-12), before=(model, good))
+    hidden = passed(completeness=1e-10, moments=good.moments * 1e10)  # 1 - Z has no more digits than that
+    require_invariants(doctored(), replace(hidden, objective=hidden.objective - 1e-6), before=(model, hidden))
 
 
 class _Faulty(Serial):

@@ -29,6 +29,7 @@ from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.runs import resumed, run_job
 from dgmmis.simulate import simulate
+from dgmmis.status import status
 
 
 class Counts(Serial):
@@ -292,6 +293,12 @@ def test_sums_that_cannot_be_right_are_not_kept(job: Job, tmp_path: Path, monkey
     last = last_checkpoint(out)
     assert last is not None
     assert np.isfinite(last.document["objective"])
+    told = status(out)
+    assert (told.state, told.exit_code) == ("failed", 1)
+    assert "not finite" in told.sentences[-1]
+    with pytest.raises(Interrupted):
+        run_job(job, out, callbacks=[Interrupts(5)])
+    assert status(out).state == "interrupted"
     assert bits(fitted(job, out)) == bits(whole)
 
 

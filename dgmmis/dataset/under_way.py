@@ -252,7 +252,7 @@ class UnderWay(Callback):
         self._write_task()
 
     def _write_task(self) -> None:
-        seldom = ("destination", "tried")
+        seldom = ("destination", "tried", "failed")
         values = {name: value for name, value in asdict(self.task).items() if name not in seldom or value}
         replace_document(self.out / UNFINISHED, values)
 
@@ -271,6 +271,9 @@ class UnderWay(Callback):
                 self.journal.doubt()
             self.journal.flush()
             self._checkpoint()
+            if isinstance(error, NumericalError):
+                self.task = replace(self.task, failed=str(error))
+                self._write_task()
         except (DgmmisError, OSError) as another:
             error.add_note(f"and what was found since could not be kept: {another}")
         allowed = " --allow-code" if self._allow_code else ""

@@ -23,6 +23,7 @@ class Undertaking:
         run_id: a short random word that it keeps for life.
         destination: URL of the run in a bucket, where it is not made in its own folder.
         tried: models that it is to be the best of, as JSON text; empty: it is of one.
+        failed: why the last sitting ended, if what it found cannot be right; empty: something else ended it.
     """
 
     text: str
@@ -36,11 +37,14 @@ class Undertaking:
     run_id: str = ""
     destination: str = ""
     tried: str = ""
+    failed: str = ""
 
     def __post_init__(self) -> None:
         # read from a file, they may be anything
-        words = (self.text, self.path, self.essence, self.inputs, self.data, self.run_id, self.destination, self.tried)
-        if not all(isinstance(word, str) for word in words) or not isinstance(self.n_sittings, int):
+        words = [self.text, self.path, self.essence, self.inputs, self.data, self.run_id, self.destination]
+        if not all(isinstance(word, str) for word in [*words, self.tried, self.failed]) or not isinstance(
+            self.n_sittings, int
+        ):
             raise TypeError("a value of another type")
 
     @property
