@@ -66,7 +66,7 @@ class Runaway:
             f"{self.completeness:.2g} of it, {self.n_observed:,.4g} observed objects speak of it, and the log of its "
             f"completeness is {np.log(self.completeness):.3g} {known}. Nothing bounds how many objects are out of "
             "sight, and more passes will not: fit another number of components, fewer as a rule, give a prior that has "
-            "a mean (NormalInverseWishart), or leave out what is next to the edge"
+            "a mean (NormalInverseWishart; in a job file `prior` with `mean`), or leave out what is next to the edge"
         )
 
 
