@@ -23,8 +23,8 @@ from dgmmis.model import Model
 from dgmmis.noise_classes import NoiseClass
 from dgmmis.types import Vector
 
-HIDDEN = 0.5
-"""A component of which the survey sees more has not run away."""
+HIDDEN = 0.05
+"""A component of which the survey sees more has not run away, however little the objects say of its size."""
 
 UNBOUNDED = 2.0
 """Standard errors within which 1 / s^2 = 0 is as good."""

@@ -21,7 +21,7 @@ from dgmmis.estep import Located, leaf_posterior, located, locates, responsibili
 from dgmmis.estep.kernel import log_background
 from dgmmis.latent import Latent, latent_posterior
 from dgmmis.latent_draw import Observing
-from dgmmis.linalg import unpack
+from dgmmis.linalg import symmetrize, unpack
 from dgmmis.mixed import Mixed, Pointed
 from dgmmis.mixture import GaussianMixture
 from dgmmis.model import Model
@@ -94,7 +94,7 @@ def posterior_moments(model: Model, chunk: Chunk, observing: Observing, *, seed:
     covariance[exact[:, :, None] | exact[:, None, :]] = 0.0
     never = weight == 0
     mean[never], covariance[never], behind[never] = np.nan, np.nan, np.nan
-    return PosteriorMoments(mean, covariance, behind)
+    return PosteriorMoments(mean, symmetrize(covariance), behind)
 
 
 def posterior_draws(
