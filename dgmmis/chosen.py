@@ -311,8 +311,10 @@ class Unkept(Callback):
         pass
 
     def settled(self, name: str, make: Callable[[], Any]) -> Any:
-        """What is decided."""
+        """What is decided, or what a part came to."""
         return done(name, make)
+
+    part = settled
 
     def about(self) -> list[tuple[str, str]]:
         """What it goes on with: nothing."""
@@ -333,8 +335,6 @@ class _Work:
 
     def part(self, name: str, do: Callable[[], Any]) -> Any:
         """What a part came to (`selecting.PartOf`)."""
-        if isinstance(self.under_way, Unkept):
-            return do()
         is_new, before = False, self.executor.spent
 
         def spending() -> dict[str, Any]:

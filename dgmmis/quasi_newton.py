@@ -180,11 +180,11 @@ class QuasiNewton:
         assert self._place is not None
         assert self._metric is not None
         self._n_shortened += 1
-        if self._is_doubting and self._n_shortened > SHORTENED:  # all objects refute what some of them said
-            self._n_doubts, self._is_doubting = DOUBTS, False
-            return None
         length = self._metric.length(self._step) * self._scale
         if self._n_shortened > SHORTENED:
+            if self._is_doubting:  # all objects refute what some of them said
+                self._n_doubts, self._is_doubting = DOUBTS, False
+                return None
             self._reach = max(length / 2, 1e-3)
             self._pairs.clear()
             self._age = MOST_STALE

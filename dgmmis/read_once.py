@@ -48,9 +48,8 @@ def read_once(
         for reader in readers:
             all_readers.enter_context(closing(reader))
         all_do(next)
-        references = () if data is None or len(ends) == len(readers) else data.references
-        done, n_rows = 0, sum(reference.n_rows for reference in references)
-        for reference in references:
+        done, n_rows = 0, 0 if data is None else data.n_rows
+        for reference in () if data is None or len(ends) == len(readers) else data.references:
             try:
                 chunk = reference.load()
             except DgmmisError as error:

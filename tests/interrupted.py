@@ -5,11 +5,15 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dgmmis.callback import TIMES, Callback, Step
 from dgmmis.dataset.checkpoint import Run, read_run
+from dgmmis.execution.serial import Serial
 from dgmmis.interruption import Interrupted
 from dgmmis.job import Job
 from dgmmis.runs import run_job
@@ -43,6 +47,29 @@ def fitted(job: Job, out: Path, **options: Any) -> Run:
     """The run that a job leaves in a folder."""
     run_job(job, out, **options)
     return read_run(out)
+
+
+class Counts(Serial):
+    """Counts the passes over the data."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def map_reduce(self, function: Any, shared: Any, groups: Sequence[Sequence[Any]]) -> Any:
+        self.count += 1
+        return super().map_reduce(function, shared, groups)
+
+
+def counted(module: str, monkeypatch: pytest.MonkeyPatch) -> list[Counts]:
+    """The executors that a module connects to from now on, one for each sitting."""
+    executors: list[Counts] = []
+
+    def connect(*_: Any, **__: Any) -> Counts:
+        executors.append(Counts())
+        return executors[-1]
+
+    monkeypatch.setattr(f"{module}.connect", connect)
+    return executors
 
 
 class Interrupts(Callback):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from interrupted import PROGRAM, Interrupts, begun, bits, fitted, job_at
+from interrupted import PROGRAM, Counts, Interrupts, begun, bits, counted, fitted, job_at
 
 from dgmmis.callback import Callback, Step
 from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, read_file, read_run
@@ -24,23 +24,11 @@ from dgmmis.dataset.under_way import Sitting, last_checkpoint, unfinished
 from dgmmis.dataset.withdraw import withdraw
 from dgmmis.dataset.writer import SurveyWriter
 from dgmmis.errors import JobError, LockedError, NumericalError, StoreError
-from dgmmis.execution.serial import Serial
 from dgmmis.interruption import Interrupted
 from dgmmis.job import Job, read_job
 from dgmmis.runs import resumed, run_job
 from dgmmis.simulate import simulate
 from dgmmis.status import status
-
-
-class Counts(Serial):
-    """Counts the passes over the data."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def map_reduce(self, function: Any, shared: Any, groups: Sequence[Sequence[Any]]) -> Any:
-        self.count += 1
-        return super().map_reduce(function, shared, groups)
 
 
 @pytest.mark.parametrize(
@@ -58,13 +46,7 @@ def test_an_interrupted_fit_ends_with_the_same_bits(
 ) -> None:
     """Interrupted again and again, later and later; and no pass is made twice."""
     job = read_job(job_at(tmp_path, preset, n, *fit))
-    executors: list[Counts] = []
-
-    def connect(*_: Any, **__: Any) -> Counts:
-        executors.append(Counts())
-        return executors[-1]
-
-    monkeypatch.setattr("dgmmis.runs.connect", connect)
+    executors = counted("dgmmis.runs", monkeypatch)
     whole = fitted(job, tmp_path / "whole.run")
     n_passes = executors.pop().count
     out, after = tmp_path / "survey.run", 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from interrupted import PROGRAM, Interrupts, bits, job_at
+from interrupted import PROGRAM, Interrupts, bits, counted, job_at
 
 from dgmmis.alternatives import Alternative, fit_side_by_side
 from dgmmis.callback import Callback, Notice
@@ -41,17 +41,6 @@ KEPT_WHILE_IT_RUNS = ["ended", "job.json", "journal", "so_far.json"]
 ABREAST = "dgmmis.model_selection.fitting.SIDE_BY_SIDE"
 COMMON = {"observing", "sample", "constraints"}
 LEFT_IN_THE_END = ["choice.json", "fit.json", "model.npz"]
-
-
-class Counts(Serial):
-    """Counts the passes over the data."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def map_reduce(self, function: Any, shared: Any, groups: Sequence[Sequence[Any]]) -> Any:
-        self.count += 1
-        return super().map_reduce(function, shared, groups)
 
 
 class Hears(Callback):
@@ -103,13 +92,7 @@ def test_an_interrupted_selection_ends_with_the_same_bits(
 ) -> None:
     """Interrupted again and again, later and later; and no pass is made twice."""
     job = read_job(job_at(tmp_path, preset, n, *fit))
-    executors: list[Counts] = []
-
-    def connect(*_: Any, **__: Any) -> Counts:
-        executors.append(Counts())
-        return executors[-1]
-
-    monkeypatch.setattr("dgmmis.chosen.connect", connect)
+    executors = counted("dgmmis.chosen", monkeypatch)
     whole, _ = select_job(job, tried, out=tmp_path / "whole.run")
     n_passes = executors.pop().count
     out, after, ended = tmp_path / "survey.run", 0, set()
