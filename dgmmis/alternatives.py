@@ -148,7 +148,7 @@ def _runaways(passes: Passes, sample: Chunk, outcome: Outcome) -> tuple[Runaway,
     if points_of is None or not hidden(model, last.unseen, points_of.classes) or n_directions(model) > LARGEST:
         return ()
     found = score_products(model, sample, passes.observing, points_of, last, latent_points=FEW_LATENT)
-    known = Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
+    known = Information.of_scores(found, last.n_samples)
     return runaways(
         model,
         last.unseen,

@@ -295,8 +295,7 @@ class Known:
 
     def information(self, model: Model, last: Pass) -> Information:
         """Of all objects, by the scores' products alone."""
-        found = self(model, last)
-        return Information(found.outer, found.outer, found.n_samples) * (last.n_samples / found.n_samples)
+        return Information.of_scores(self(model, last), last.n_samples)
 
     def curvature(self, model: Model, last: Pass) -> tuple[np.ndarray, float]:
         """Minus the second derivatives of the objective, per object, and of how many; infinite: of all of them."""

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from dgmmis.errors import JobError, ShapeError, nearest_name
 from dgmmis.information.of_prior import prior_curvature
 from dgmmis.information.parameters import free_directions
+from dgmmis.information.scores import ScoreProducts
 from dgmmis.linalg import unpack
 from dgmmis.model import Model
 from dgmmis.prior import Constraints
@@ -44,6 +45,11 @@ class Information:
     def zero(cls, p: int) -> "Information":
         """Of no objects."""
         return cls(np.zeros((p, p)), np.zeros((p, p)), 0.0)
+
+    @classmethod
+    def of_scores(cls, found: ScoreProducts, n_samples: float) -> "Information":
+        """Of so many objects, by the scores' products of some of them alone."""
+        return cls(found.outer, found.outer, found.n_samples) * (n_samples / found.n_samples)
 
     def __add__(self, other: "Information") -> "Information":
         return Information(self.outer + other.outer, self.curvature + other.curvature, self.n_samples + other.n_samples)
