@@ -215,12 +215,14 @@ class QuasiNewton:
         distance = float(np.sqrt(ahead @ slopes))
         if not bent.any() and distance <= DOUBTED * self.distance:
             return None
-        self._n_doubts, self._is_doubting = self._n_doubts + 1, True
+        self._n_doubts += 1
         self.distance = distance
         step = directions @ ahead
         self._n_shortened, self._scale = 0, 1.0
         self._step = step * min(1.0, self._reach / max(metric.length(step), 1e-300))
-        return self._proposal()
+        proposal = self._proposal()
+        self._is_doubting = proposal is not None
+        return proposal
 
     def _shortened(self, trial: Pass) -> float:
         """Where the parabola through both values has its top, between a tenth and a half of the way."""

@@ -23,6 +23,9 @@ LAWS = {
 ALIKE = 1e-4
 """Starts whose objectives differ by less, or by less than imputed points of their own account for, are as good."""
 
+FEW, FEW_NESTED = 20, 4
+"""Of a list, and of a list of lists, so many are shown: fifty covariances are for --json."""
+
 
 def fit_lines(run: Run) -> list[tuple[str, str]]:
     """The numbers of a fit."""
@@ -184,9 +187,11 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:.7g}"
         case list() | tuple():
-            if any(isinstance(part, (list, tuple)) for part in value):
-                return "  ".join(f"[{_text(part)}]" for part in value)
-            return ", ".join(map(_text, value)) or "none"
+            nested = any(isinstance(part, (list, tuple)) for part in value)
+            shown = value[: FEW_NESTED if nested else FEW]
+            more = len(value) - len(shown)
+            parts = [f"[{_text(part)}]" if nested else _text(part) for part in shown]
+            return ("  " if nested else ", ").join([*parts, *([f"... and {more:,} more"] if more else [])]) or "none"
         case None | "":
             return "-"
     return str(value)

@@ -47,6 +47,14 @@ def test_the_main_job_recovers_the_truth(survey: Path) -> None:
     assert max(nearest) < 0.5  # about five standard errors of the widest, half hidden component
 
 
+def test_what_is_said_of_a_survey_fits_on_a_screen(tmp_path: Path) -> None:
+    made = dgmmis("simulate", "survey.zarr", "--preset", "many-components", "-n", 100, cwd=tmp_path)
+    assert max(map(len, made.stdout.splitlines())) < 500, made.stdout  # of its truth, fifty covariances
+    assert "... and 46 more" in made.stdout
+    whole = json.loads(dgmmis("info", "survey.zarr", "--json", cwd=tmp_path).stdout)
+    assert len(whole["truth"]["covariances"]) == 50
+
+
 def test_the_example_compares_with_the_truth_and_draws(survey: Path) -> None:
     script = Path(__file__).parents[1] / "examples" / "is_the_truth_recovered.py"
     arguments = (survey / "survey.zarr", survey / "survey.run", survey / "recovery.png")

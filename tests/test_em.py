@@ -1,5 +1,6 @@
 """The loop: what it accepts, when it stops, and that acceleration changes the way, not the goal."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +89,33 @@ def test_settled_needs_gain_and_closeness() -> None:
     assert not stopping.settled(1e-7, 2 * stopping.arrived / 1e3, 1e6)  # a parameter is this part of its error bar away
     assert not stopping.settled(1e-7, float("inf"), 100.0)  # nobody knows
     assert not stopping.settled(float("nan"), 0.0, 100.0)  # nothing to compare with
+
+
+class _Promising(QuasiNewton):
+    """Takes the steps of EM, and says of each pass what it has been told to say."""
+
+    def __init__(self, distances: Sequence[float]) -> None:
+        super().__init__(Constraints())
+        self._distances = iter(distances)
+
+    def propose(self, model: Model, result: Pass, image: Model) -> Model | None:
+        self.distance = next(self._distances)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("distances", "last"),
+    [
+        ([1.0, 1e-1, 1e-2, 1e-9, 1e-10], 3),  # falls, and arrives
+        ([1e-1, 1e-2, 1.0, 1e-9, 1e-9, 1e-9, 1e-10], 5),  # rose again: believed when that is past
+        ([1.0, np.inf, 1e-9, 1e-9, 1e-9, 1e-10], 4),  # nobody knew in between
+    ],
+)
+def test_a_distance_that_rose_again_is_not_believed(distances: Sequence[float], last: int) -> None:
+    points, model = _overlapping()
+    outcome, history = _run(_Accumulate(points), model, Stopping(1.0), _Promising(distances))
+    assert outcome.status is Status.CONVERGED
+    assert history.records[-1].iteration == last
 
 
 def test_a_pass_that_is_not_finite_is_an_error() -> None:

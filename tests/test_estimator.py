@@ -136,6 +136,15 @@ def test_warnings_say_what_happened() -> None:
         dgmmis.GMMis(3).fit(lonely)
 
 
+def test_who_asks_for_less_than_arriving_is_done_sooner() -> None:
+    points = np.random.default_rng(3).standard_t(4, (5000, 2))  # for the last components the data say little
+    there, near = (dgmmis.GMMis(6, tol=1e-3, arrived=arrived).fit(points) for arrived in (0.03, 2.0))
+    assert there.converged_
+    assert near.converged_
+    assert there.history_[-1].distance <= 0.03 < near.history_[-1].distance <= 2.0
+    assert near.n_passes_ < there.n_passes_
+
+
 def test_refusals() -> None:
     points = _points(100)
     with pytest.raises(JobError, match="unknown selection_on 'truth'"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dgmmis.background import FixedDensity, FixedMixture
+from dgmmis.em import Stopping
 from dgmmis.errors import JobError, RefusedError
 from dgmmis.job import read_job, selection_from_table, selection_to_table
 from dgmmis.noise import NoNoise
@@ -35,6 +36,7 @@ bounds = [0.1, 0.5]
 [fit]
 tol = 1e-7
 max_iter = 50
+arrived = 0.5
 seed = 4
 [cluster]
 kind = "local"
@@ -66,7 +68,8 @@ def test_every_key_arrives_where_it_belongs(tmp_path: Path) -> None:
     points = np.array([[1.0, 1.0], [6.5, 6.1], [-1.0, 1.0], [5.0, 1e9]])
     assert np.array_equal(survey.selection(points), [1, 0, 0, 1])
     assert isinstance(survey.noise_law, ConstantNoise)
-    assert (job.stopping().tol, job.stopping().max_iter, job.fit.seed) == (1e-7, 50, 4)
+    assert job.stopping() == Stopping(1e-7, 50, arrived=0.5)
+    assert job.fit.seed == 4
     spec = job.cluster_spec()
     assert (spec.kind, spec.workers, spec.memory_limit) == ("local", 3, "2GiB")
     assert job.resolve(job.data.path) == tmp_path / "survey.zarr"

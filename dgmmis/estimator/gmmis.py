@@ -49,6 +49,8 @@ class GMMis(FittedMixture):
         tol: smallest gain of the mean log-likelihood that is worth going on for.
         max_iter: passes over the data at most, of a start.
         imputation_error: largest error of any parameter by the imputed points, in units of its statistical error.
+        arrived: how many of its standard errors any function of the parameters may be from where the maximum is
+            expected.
         cutoff: a component takes part only in objects within so many sigmas (of one dimension; in d, the ellipsoid that
             holds the same share of a Gaussian); None: everywhere. `dropped_` is the share of the density left out.
         random_state: a seed, or a RandomState to draw one from; None: 0. The same data and seed give the same bits.
@@ -97,6 +99,7 @@ class GMMis(FittedMixture):
         tol: Any = 1e-6,
         max_iter: Any = 1000,
         imputation_error: Any = 0.1,
+        arrived: Any = 0.03,
         cutoff: Any = None,
         random_state: Any = None,
         verbose: Any = 0,
@@ -115,6 +118,7 @@ class GMMis(FittedMixture):
         self.tol = tol
         self.max_iter = max_iter
         self.imputation_error = imputation_error
+        self.arrived = arrived
         self.cutoff = cutoff
         self.random_state = random_state
         self.verbose = verbose
@@ -156,7 +160,7 @@ class GMMis(FittedMixture):
         )
         start = Start(self.n_components, start_method(self.init), self.background, cutoff=self.cutoff)
         survey = Survey(self.selection, self.noise_law, self.selection_on)
-        stopping = Stopping(self.tol, self.max_iter, self.imputation_error)
+        stopping = Stopping(self.tol, self.max_iter, self.imputation_error, self.arrived)
         search = Search(self.n_init, self.split_merge)
         with tempfile.TemporaryDirectory(prefix="dgmmis-") as folder, shown(self.verbose) as callbacks:
             data = measured.catalogue(Path(folder))

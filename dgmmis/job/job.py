@@ -128,7 +128,8 @@ class Job:
         )
 
     def stopping(self) -> Stopping:
-        return Stopping(float(self.fit.tol), self.fit.max_iter, float(self.fit.imputation_error))
+        fit = self.fit
+        return Stopping(float(fit.tol), fit.max_iter, float(fit.imputation_error), float(fit.arrived))
 
     def search(self) -> Search:
         return Search(self.fit.n_starts, self.fit.split_merge)

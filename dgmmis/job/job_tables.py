@@ -87,6 +87,7 @@ class FitTable:
     tol: float = _key(NUMBER, 1e-6)
     max_iter: int = _key(int, 1000)
     imputation_error: float = _key(NUMBER, 0.1)
+    arrived: float = _key(NUMBER, 0.03)
     n_starts: int = _key(int, 1)
     split_merge: int = _key(int, 0)
     bootstrap: int = _key(int, 0)

@@ -3,7 +3,7 @@
 [works] [--quick]                   all works beside their peers, and the sweep over K: `make bench`
 works [--quick] --only W2 ...       some of the works: shown, and not kept
 components [--quick]                the sweep over K
-tycho PATH [--components K] [--seconds S] [--unpruned S]    Tycho-2, from parquet to a model
+tycho PATH [--components K] [--seconds S] [--unpruned S] [--arrived A]    Tycho-2, from parquet to a model
 memory [--folder F] [--largest N]   the peak of every process against the plan, up to 1e8 rows
 overhead                            what a pass costs without work: chunks, sums, the driver
 predictions [--scale S]             what is said of rows with noise of their own, in passes over them: shown, not kept
@@ -36,6 +36,7 @@ def main() -> None:
     real.add_argument("--components", type=int, default=tycho.COMPONENTS)
     real.add_argument("--seconds", type=float, default=tycho.SECONDS)
     real.add_argument("--unpruned", type=float, default=tycho.UNPRUNED_SECONDS)
+    real.add_argument("--arrived", type=float, default=tycho.ARRIVED)
     parser.add_argument("--quick", action="store_true", help="small works, to try it out")
     for name in ALONE:
         commands.add_parser(name, add_help=False)
@@ -47,8 +48,8 @@ def main() -> None:
             components.run(quick=given.quick).write()
             everything.show(quick=given.quick)
         case "tycho":
-            options = {"components": given.components, "seconds": given.seconds, "unpruned": given.unpruned}
-            tycho.tycho(given.path, **options).write()
+            names = ("components", "seconds", "unpruned", "arrived")
+            tycho.tycho(given.path, **{name: getattr(given, name) for name in names}).write()
             everything.show()
         case "show":
             everything.show(quick=given.quick)

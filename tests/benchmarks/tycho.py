@@ -33,6 +33,9 @@ COMPONENTS = 100
 SECONDS, UNPRUNED_SECONDS = 1800.0, 120.0
 """That passes may take with pruning, and without, where only the seconds of one are wanted."""
 
+ARRIVED = Stopping().arrived
+"""Standard errors from where the maximum is expected."""
+
 FEWEST = 3
 """Passes at least: the first loads."""
 
@@ -42,29 +45,33 @@ class OutOfTime(Exception):
 
 
 class Watched(History):
-    """Keeps the records and the last model, and ends the fit when its passes have had their time."""
+    """Keeps the records, and ends the fit when its passes have had their time."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds, self._until = seconds, np.inf
-        self.model: Model | None = None
 
     def on_start(self, model: Model, max_iter: int, tol: float) -> None:
         self._until = time.perf_counter() + self._seconds
 
     def on_step(self, step: Step) -> None:
         super().on_step(step)
-        self.model = step.model
         if time.perf_counter() > self._until and len(self.records) >= FEWEST:
             raise OutOfTime
 
 
 def tycho(
-    source: Path, *, components: int = COMPONENTS, seconds: float = SECONDS, unpruned: float = UNPRUNED_SECONDS
+    source: Path,
+    *,
+    components: int = COMPONENTS,
+    seconds: float = SECONDS,
+    unpruned: float = UNPRUNED_SECONDS,
+    arrived: float = ARRIVED,
 ) -> Run:
-    """Ingest and fit; times are of this run."""
+    """Ingest and fit, with pruning and then without, from the same start by the same rule; times are of this run."""
     columns = Columns(features=NAMES, errors=tuple(f"e_{name}" for name in NAMES), scale=SCALE)
-    found: dict[str, Any] = {"components": components}
+    found: dict[str, Any] = {"components": components, "arrived": arrived}
+    start, stopping = Start(components), Stopping(max_iter=3000, arrived=arrived)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "tycho.zarr"
         started = time.perf_counter()
@@ -75,13 +82,12 @@ def tycho(
         with contextlib.closing(connect(ClusterSpec("local"), small=False)) as executor:
             plan = make_plan(data.references, Size.of(data, components), executor.resources)
             found["task_bytes"], found["kept_bytes"] = plan.task_bytes, plan.kept_bytes
-            found["on"], model = _fitted(store, executor, Start(components), seconds)
+            found["on"] = _fitted(store, executor, start, stopping, seconds)
             found["peaks"] = peaks_of(executor)
             found["off"] = None
             if is_there():
                 with without_pruning(executor):
-                    start = Start(components, model.mixture)  # where most passes of the fit are
-                    found["off"], _ = _fitted(store, executor, start, unpruned)
+                    found["off"] = _fitted(store, executor, start, stopping, unpruned)
     today = datetime.now(UTC).date().isoformat()
     return Run("tycho", today, False, Machine.here(), extras={"tycho": found})
 
@@ -90,23 +96,22 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     """As a table."""
     on, off = found["on"], found["off"]
     peaks = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in found["peaks"].items())
-    middle = statistics.median(on["pass_seconds"])
     order = "in the order of space" if found["ordered"] else "in the catalogue's order"
     made = [
         "| what | measured |",
         "|---|---|",
         f"| rows x features, components | {found['n']:,} x 4, {found['components']} |",
         f"| ingest from parquet, {order} | {found['ingest_seconds']:.1f} s, peak {found['ingest_peak'] / 1e6:.0f} MB |",
-        f"| seconds a pass (median, min-max) | {middle:.2f} ({_range(on['pass_seconds'])}) |",
-        f"| passes, status | {on['passes']}, {on['status']} |",
-        f"| whole fit | {on['seconds']:.0f} s |",
+        f"| seconds a pass (median, min-max) | {_middle(on):.2f} ({_range(on['pass_seconds'])}) |",
+        *_ended(on),
     ]
     if off is not None:
-        slower = statistics.median(off["pass_seconds"])
+        both = min(len(on["pass_seconds"]), len(off["pass_seconds"]))
+        of_both = (statistics.median(of["pass_seconds"][:both]) for of in (off, on))
         made += [
-            f"| without pruning: passes | {off['passes']} |",
-            f"| seconds a pass | {slower:.2f} ({_range(off['pass_seconds'])}) |",
-            f"| the whole fit would take, extrapolated | {slower * on['passes']:.0f} s |",
+            f"| without pruning: seconds a pass | {_middle(off):.2f} ({_range(off['pass_seconds'])}) |",
+            f"| times those with it, over the first {both} passes | {next(of_both) / next(of_both):.3f} |",
+            *_ended(off),
         ]
     made.append(f"| peak memory | {peaks} |")
     kept, task = found["kept_bytes"] / 1e6, found["task_bytes"] / 1e6
@@ -114,14 +119,26 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     return made
 
 
-def _fitted(store: Path, executor: Any, start: Start, seconds: float) -> tuple[dict[str, Any], Model]:
+def _middle(fitted: Mapping[str, Any]) -> float:
+    """Seconds of a pass, the median."""
+    return statistics.median(fitted["pass_seconds"])
+
+
+def _ended(fitted: Mapping[str, Any]) -> list[str]:
+    return [
+        f"| passes, status | {fitted['passes']}, {fitted['status']} |",
+        f"| whole fit; log-likelihood per object | {fitted['seconds']:.0f} s; {fitted['log_likelihood']:.7f} |",
+    ]
+
+
+def _fitted(store: Path, executor: Any, start: Start, stopping: Stopping, seconds: float) -> dict[str, Any]:
     watched, started = Watched(seconds), time.perf_counter()
     status, passes = f"stopped after {seconds:.0f} s", None
     try:
         result = fit(
             Dataset.open(store),
             start,
-            stopping=Stopping(max_iter=3000),
+            stopping=stopping,
             executor=executor,
             callbacks=[watched],
         )
@@ -130,15 +147,14 @@ def _fitted(store: Path, executor: Any, start: Start, seconds: float) -> tuple[d
     else:
         status, passes = result.status.name.lower(), result.n_passes
     records = watched.records
-    assert watched.model is not None
-    numbers = {
+    return {
         "status": status,
         "passes": len(records) if passes is None else passes,
         "seconds": time.perf_counter() - started,
         "pass_seconds": [record.seconds for record in records[1:]],
+        "path": [[record.iteration, record.log_likelihood, record.distance] for record in records],
         "log_likelihood": records[-1].log_likelihood,
     }
-    return numbers, watched.model
 
 
 def _range(seconds: list[float]) -> str:

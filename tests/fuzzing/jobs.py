@@ -22,7 +22,7 @@ KEYS = {
     "selection": ("on", "box", "ball", "half_space", "grid", "injections", "not", "all", "any", "function"),
     "noise": ("unseen", "law", "function", "nearest", "regression"),
     "background": ("lower", "upper", "uniform", "mixture", "function", "fraction", "bounds"),
-    "fit": ("tol", "max_iter", "imputation_error", "n_starts", "split_merge", "bootstrap", "seed"),
+    "fit": ("tol", "max_iter", "imputation_error", "arrived", "n_starts", "split_merge", "bootstrap", "seed"),
     "cluster": ("kind", "workers", "memory_limit", "address", "timeout", "queue", "maximum", "path", "arguments"),
     "output": ("path",),
 }
