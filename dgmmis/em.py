@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -206,9 +206,8 @@ def em(
             moved = movement(model, update.model)
             distance, before = _ahead(moved, before), moved
         else:
-            distances.append(ascent.distance)
-            rose = any(later > earlier for earlier, later in pairwise(distances))
-            distance = max(distances) if rose else ascent.distance
+            distance = ascent.distance
+        distances.append(distance)
         record = Record(
             iteration=iteration - 1,
             round=number,
@@ -224,7 +223,7 @@ def em(
             repairs=tuple(map(str, repairs)),
         )
         callback.on_step(Step(record, model))
-        if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, distance, result.n_samples):
+        if record.iteration >= FEWEST_PASSES - 1 and stopping.settled(gain, _believed(distances), result.n_samples):
             if ascent is not None:
                 callback.on_notice(doing("looking whether it is a maximum"))
             step = None if ascent is None else ascent.doubted(result)
@@ -236,6 +235,12 @@ def em(
             return Outcome(*best, Status.MAX_ITERATIONS)
         model, plain = (update.model, None) if step is None else (step, update)
         repairs = update.repairs
+
+
+def _believed(distances: Sequence[float]) -> float:
+    """The last of them, or the largest if one was larger than the one before."""
+    rose = any(later > earlier for earlier, later in pairwise(distances))
+    return max(distances) if rose else distances[-1]
 
 
 def _ahead(step: float, before: float) -> float:

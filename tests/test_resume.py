@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from click.testing import CliRunner
 from interrupted import PROGRAM, Counts, Interrupts, begun, bits, counted, fitted, job_at
 
 from dgmmis.callback import Callback, Step
+from dgmmis.cli import program
 from dgmmis.dataset.checkpoint import Run, is_run, is_unfinished, read_file, read_run
 from dgmmis.dataset.compact import compact
 from dgmmis.dataset.dataset import Dataset
@@ -278,6 +280,8 @@ def test_sums_that_cannot_be_right_are_not_kept(job: Job, tmp_path: Path, monkey
     told = status(out)
     assert (told.state, told.exit_code) == ("failed", 1)
     assert "not finite" in told.sentences[-1]
+    described = CliRunner().invoke(program, ["info", str(out)])
+    assert "not finite" in described.output
     with pytest.raises(Interrupted):
         run_job(job, out, callbacks=[Interrupts(5)])
     assert status(out).state == "interrupted"

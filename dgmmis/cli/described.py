@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 if TYPE_CHECKING:
     from dgmmis.dataset.checkpoint import Run
+    from dgmmis.dataset.undertaking import Undertaking
 
 
 @program.command()
@@ -36,12 +37,12 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
     elif is_unfinished(path):
         task, last = unfinished(path), last_checkpoint(path, allow_code=allow_code)
         if task is not None and task.tried:
-            _describe_selection(path, as_json)
+            _describe_selection(path, as_json, _failed(task))
         elif last is None:
             status = f"not finished, and without a checkpoint yet: `dgmmis resume {path}` goes on"
-            tell({"status": status, "converged": False}, as_json)
+            tell({"status": status, "converged": False, **_failed(task)}, as_json)
         else:
-            _describe(last, path, as_json)
+            _describe(last, path, as_json, task)
         if not as_json and is_run(path):
             click.echo("(an earlier run is there, and stays until this one is finished)")
     elif is_run(path) or latest_name(path) is not None:
@@ -50,14 +51,14 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
         tell(Dataset.open(path).describe(), as_json)
 
 
-def _describe_selection(path: Path, as_json: bool) -> None:
+def _describe_selection(path: Path, as_json: bool, failed: dict[str, Any]) -> None:
     """How far a selection is, and what it tries."""
     from dgmmis.chosen import tried_in
     from dgmmis.dataset.selection_under_way import SoFar
 
     tried, so_far = tried_in(path), SoFar.of(path)
     status = f"not finished: {so_far}: `dgmmis resume {path}` goes on"
-    about = {"status": status, "converged": False, "seconds": so_far.seconds}
+    about = {"status": status, "converged": False, "seconds": so_far.seconds, **failed}
     if tried is not None:
         about |= {
             "components": list(tried.components),
@@ -67,11 +68,16 @@ def _describe_selection(path: Path, as_json: bool) -> None:
     tell({**about, "selection": so_far.document()} if as_json else about, as_json)
 
 
-def _describe(run: "Run", path: Path, as_json: bool) -> None:
+def _failed(task: "Undertaking | None") -> dict[str, Any]:
+    """Why what was begun ended, if going on may not help."""
+    return {"failed": task.failed} if task is not None and task.failed else {}
+
+
+def _describe(run: "Run", path: Path, as_json: bool, task: "Undertaking | None" = None) -> None:
     """All that there is to know of a run, but for its history."""
     from dgmmis.summary import cost_lines, document_lines, model_table, survey_lines
 
-    document = {key: value for key, value in run.document.items() if key not in ("history", "job")}
+    document = {key: value for key, value in run.document.items() if key not in ("history", "job")} | _failed(task)
     if as_json:
         tell({**document, **run.numbers()}, as_json)
         return

@@ -101,6 +101,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         "| what | measured |",
         "|---|---|",
         f"| rows x features, components | {found['n']:,} x 4, {found['components']} |",
+        f"| standard errors from where the maximum is expected | {found['arrived']:g}, or less for `tol` |",
         f"| ingest from parquet, {order} | {found['ingest_seconds']:.1f} s, peak {found['ingest_peak'] / 1e6:.0f} MB |",
         f"| seconds a pass (median, min-max) | {_middle(on):.2f} ({_range(on['pass_seconds'])}) |",
         *_ended(on),
