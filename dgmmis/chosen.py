@@ -129,7 +129,12 @@ def select_job(
             plan.check()
             work = _Work(executor, under_way)
             with Telemetry(
-                executor, follower, account, schema=data.schema, replays=lambda: under_way.replays
+                executor,
+                follower,
+                account,
+                schema=data.schema,
+                replays=lambda: under_way.replays,
+                stopping=job.stopping(),
             ) as telemetry:
                 choice = selection.choice(groups, work, [under_way, telemetry, *callbacks])
             if isinstance(under_way, Unkept):

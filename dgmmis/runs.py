@@ -116,7 +116,12 @@ def run_job(
             follower.on_notice(_start(job, under_way, plan, working))
             plan.check()
             with Telemetry(
-                working, follower, account, schema=data.schema, replays=lambda: under_way.replays
+                working,
+                follower,
+                account,
+                schema=data.schema,
+                replays=lambda: under_way.replays,
+                stopping=job.stopping(),
             ) as telemetry:
                 following = [telemetry, *callbacks]
                 try:

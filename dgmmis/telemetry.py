@@ -41,15 +41,23 @@ class Telemetry(Callback):
         account: of the fit; it hears what the follower is told.
         schema: of the survey, which names the features.
         replays: whether passes still come from the journal of an earlier sitting.
+        stopping: of the fit.
     """
 
     def __init__(
-        self, executor: Executor, follower: Callback, account: Account, *, schema: Schema, replays: Callable[[], bool]
+        self,
+        executor: Executor,
+        follower: Callback,
+        account: Account,
+        *,
+        schema: Schema,
+        replays: Callable[[], bool],
+        stopping: Stopping | None = None,
     ) -> None:
         self._executor, self._follower, self._account, self._schema = executor, follower, account, schema
         self._replays, self._replayed = replays, replays()
         self._told = Survived()
-        self._page = RunPage(executor, account, schema) if executor.is_watched else None
+        self._page = RunPage(executor, account, schema, stopping or Stopping()) if executor.is_watched else None
 
     def __enter__(self) -> "Telemetry":
         return self
@@ -113,8 +121,9 @@ def shown(executor: Executor, data: object) -> Iterator[tuple[Callback, ...]]:
 class RunPage:
     """What is told of a run to those who look at its cluster: at most twice a second, and the last of it always."""
 
-    def __init__(self, executor: Executor, account: Account, schema: Schema) -> None:
+    def __init__(self, executor: Executor, account: Account, schema: Schema, stopping: Stopping) -> None:
         self._executor, self._account, self._schema = executor, account, schema
+        self._arrived = stopping.arrived
         self.density: dict[str, Any] | None = None
         self._tol = 0.0
         self._due, self._n_models = 0.0, 0
@@ -137,7 +146,7 @@ class RunPage:
             "units": list(self._schema.units[:MOST_FEATURES]),
             "n_rows": self._account.n_rows,
             "tol": tol,
-            "arrived": Stopping().arrived,
+            "arrived": self._arrived,
         }
         self._event(f"begins: {counted(model.mixture.n_components, 'component')}")
         self._send({"about": about, "density": self.density, "model": self._shape("", model)})

@@ -147,7 +147,8 @@ def bootstrap(
         model: at the maximum of a fit to it; each replicate begins there, on the same imputed points.
         n_replicates: of them; an error is known to 1 / sqrt(2 n).
         survey, constraints: of the fit.
-        stopping: when a replicate has arrived; None: as a fit does.
+        stopping: when a replicate has arrived; None: as a fit does. A larger `arrived` does not count: replicates begin
+            only some standard errors from where they go.
         seed: of weights and imputed points.
         executor: as for `fit`.
         callbacks: hear how many replicates have arrived.
@@ -159,7 +160,9 @@ def bootstrap(
     if n_replicates < 2:
         raise JobError("a bootstrap needs at least 2 replicates", got=n_replicates)
     model, constraints = as_model(model), constraints or Constraints()
-    stopping = replace(stopping or Stopping(), max_iter=REPLICATE_PASSES)
+    usual = Stopping()
+    stopping = stopping or usual
+    stopping = replace(stopping, max_iter=REPLICATE_PASSES, arrived=min(stopping.arrived, usual.arrived))
     k, ends = model.mixture.n_components, list[Outcome]()
     arrivals = _Arrivals(Callbacks(callbacks), n_replicates)
     options: dict[str, Any] = {"survey": survey, "executor": executor, "callbacks": callbacks}

@@ -297,10 +297,11 @@ def test_models_to_choose_from_are_told_apart() -> None:
 
 def test_messages_are_small(model: Model) -> None:
     executor, features = Noted(), tuple("abcdefg")
-    page = RunPage(executor, Account("job", "run"), Schema(features))
+    page = RunPage(executor, Account("job", "run"), Schema(features), Stopping(arrived=3.0))
     page.density = pair_counts(Chunk(np.random.default_rng(0).normal(size=(5000, 7)), NoNoise()))
     page.begin(model, 1e-6)
     ((_, news),) = executor.news
+    assert news["about"]["arrived"] == 3.0
     assert len(news["about"]["features"]) == MOST_FEATURES
     assert sum(len(frame) for frame in dumps(news["density"])) < 40_000
     assert sum(len(frame) for frame in dumps(news["model"])) < 64_000

@@ -109,6 +109,7 @@ class _Promising(QuasiNewton):
         ([1.0, 1e-1, 1e-2, 1e-9, 1e-10], 3),  # falls, and arrives
         ([1e-1, 1e-2, 1.0, 1e-9, 1e-9, 1e-9, 1e-10], 5),  # rose again: believed when that is past
         ([1.0, np.inf, 1e-9, 1e-9, 1e-9, 1e-10], 4),  # nobody knew in between
+        ([np.inf, 1e-10, 2e-10, 1e-10], 2),  # by rounding
     ],
 )
 def test_a_distance_that_rose_again_is_not_believed(distances: Sequence[float], last: int) -> None:

@@ -367,6 +367,9 @@ def test_passes_are_drawn_as_they_were(run: Run) -> None:
     last = history[-1]
     at_last = band[band[:, 0] == last["iteration"], 1]
     assert np.ptp(at_last) == pytest.approx(2 * last["completeness_error"])
+    looser = run.document["job"].replace("[fit]\n", "[fit]\narrived = 3\n")
+    for of, arrived in ((run, 0.03), (replace(run, document={**run.document, "job": looser}), 3.0)):
+        assert set(_line(convergence_figure(of).axes[2], "_close")[1]) == {arrived}
 
 
 def test_losses_and_backgrounds_are_drawn() -> None:

@@ -163,6 +163,13 @@ def test_replicates_share_their_readings() -> None:
     assert not np.array_equal(other.models[0].mixture.means, few.models[0].mixture.means)
 
 
+def test_replicates_arrive_however_near_the_fit_had_to_come() -> None:
+    data, result, _ = _case("two", 1000)
+    near, far = (bootstrap(data, result.model, 4, stopping=Stopping(0.1, arrived=arrived)) for arrived in (0.03, 5.0))
+    assert near.n_passes == far.n_passes
+    assert all(np.array_equal(a.mixture.means, b.mixture.means) for a, b in zip(near.models, far.models, strict=True))
+
+
 def test_constraints_hold_in_every_replicate() -> None:
     constraints = Constraints("tied", frozen=Frozen(means=frozenset({0})))
     data = _catalogue(TWO, 800)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,6 @@ from dgmmis.cli.program import PLACE, allow_code_option, common, program
 
 if TYPE_CHECKING:
     from dgmmis.dataset.checkpoint import Run
-    from dgmmis.dataset.undertaking import Undertaking
 
 
 @program.command()
@@ -36,22 +35,23 @@ def info(path: Path, verify: bool, allow_code: bool, as_json: bool, quiet: bool)
         _verified(path, as_json, quiet)
     elif is_unfinished(path):
         task, last = unfinished(path), last_checkpoint(path, allow_code=allow_code)
+        failed = {"failed": task.failed} if task is not None and task.failed else {}
         if task is not None and task.tried:
-            _describe_selection(path, as_json, _failed(task))
+            _describe_selection(path, as_json, failed)
         elif last is None:
             status = f"not finished, and without a checkpoint yet: `dgmmis resume {path}` goes on"
-            tell({"status": status, "converged": False, **_failed(task)}, as_json)
+            tell({"status": status, "converged": False, **failed}, as_json)
         else:
-            _describe(last, path, as_json, task)
+            _describe(last, path, as_json, failed)
         if not as_json and is_run(path):
             click.echo("(an earlier run is there, and stays until this one is finished)")
     elif is_run(path) or latest_name(path) is not None:
-        _describe(read_run(path, allow_code=allow_code), path, as_json)
+        _describe(read_run(path, allow_code=allow_code), path, as_json, {})
     else:
         tell(Dataset.open(path).describe(), as_json)
 
 
-def _describe_selection(path: Path, as_json: bool, failed: dict[str, Any]) -> None:
+def _describe_selection(path: Path, as_json: bool, failed: dict[str, str]) -> None:
     """How far a selection is, and what it tries."""
     from dgmmis.chosen import tried_in
     from dgmmis.dataset.selection_under_way import SoFar
@@ -68,16 +68,11 @@ def _describe_selection(path: Path, as_json: bool, failed: dict[str, Any]) -> No
     tell({**about, "selection": so_far.document()} if as_json else about, as_json)
 
 
-def _failed(task: "Undertaking | None") -> dict[str, Any]:
-    """Why what was begun ended, if going on may not help."""
-    return {"failed": task.failed} if task is not None and task.failed else {}
-
-
-def _describe(run: "Run", path: Path, as_json: bool, task: "Undertaking | None" = None) -> None:
+def _describe(run: "Run", path: Path, as_json: bool, failed: dict[str, str]) -> None:
     """All that there is to know of a run, but for its history."""
     from dgmmis.summary import cost_lines, document_lines, model_table, survey_lines
 
-    document = {key: value for key, value in run.document.items() if key not in ("history", "job")} | _failed(task)
+    document = {key: value for key, value in run.document.items() if key not in ("history", "job")} | failed
     if as_json:
         tell({**document, **run.numbers()}, as_json)
         return

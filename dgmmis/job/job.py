@@ -194,6 +194,11 @@ def constraints_of(text: str) -> Constraints:
     return _of_tables(text, Path("job.toml"), allow_code=False).constraints()
 
 
+def stopping_of(text: str) -> Stopping:
+    """When the fit of a job file's text stops. Raises as `read_job` does."""
+    return _of_tables(text, Path("job.toml"), allow_code=False).stopping()
+
+
 def _of_tables(text: str, path: Path, *, allow_code: bool) -> Job:
     try:
         document = tomllib.loads(text)

@@ -12,6 +12,7 @@ from dgmmis.dataset.checkpoint import Run
 from dgmmis.em import Stopping
 from dgmmis.errors import DataError, StoreError
 from dgmmis.fit import Fit
+from dgmmis.job import stopping_of
 from dgmmis.plotting.layers import require_matplotlib
 from dgmmis.plotting.palette import LINE, LOSS, QUIET
 from dgmmis.spent import Spent
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 def convergence_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
     """The passes of a fit: the objective; its gain, crosses where it was a loss; the distance from the maximum in
-    statistical errors, and how close is close enough; the completeness within its Monte-Carlo error, and the
-    background fraction, where there are such.
+    statistical errors, and how close is close enough, by a run's job or else by default; the completeness within its
+    Monte-Carlo error, and the background fraction, where there are such.
 
     Vertical lines are where rounds begin: with other imputed points the objective is another one, and curves break off.
 
@@ -37,6 +38,7 @@ def convergence_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
     Raises:
         DataError: no passes.
         StoreError: a run whose history is damaged.
+        JobError: a run whose job cannot be read.
     """
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -53,6 +55,7 @@ def convergence_figure(fitted: Run | Fit | Sequence[Record]) -> "Figure":
     figure = Figure(figsize=(6.4, 0.7 + 1.4 * len(drawn)), dpi=160, layout="constrained")
     panels = figure.subplots(len(drawn), sharex=True, squeeze=False)[:, 0]
     rounds = rounds_of(records)
+    panels[drawn.index(_distance)].axhline(_stopping(fitted).arrived, color=LOSS, lw=0.8, ls="--", label="_close")
     for ax, draw in zip(panels, drawn, strict=True):
         for part in rounds:
             draw(ax, part)
@@ -89,6 +92,12 @@ def records_of(fitted: Run | Fit | Sequence[Record]) -> Sequence[Record]:
         return [_record(entry) for entry in fitted.document.get("history", [])]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError("the history of the run is damaged", got=repr(error), do="fit it again") from error
+
+
+def _stopping(fitted: Run | Fit | Sequence[Record]) -> Stopping:
+    """When the fit stopped, if its job says so."""
+    text = fitted.document.get("job") if isinstance(fitted, Run) else None
+    return stopping_of(text) if isinstance(text, str) else Stopping()
 
 
 def _record(entry: Mapping[str, Any]) -> Record:
@@ -130,8 +139,6 @@ def _distance(ax: "Axes", part: Sequence[Record]) -> None:
     passes, distances = [record.iteration for record in part], np.array([record.distance for record in part])
     known = np.where(np.isfinite(distances) & (distances > 0), distances, np.nan)
     ax.plot(passes, known, ".-", color=LINE, lw=1.0, ms=3, label="distance")
-    if not any(line.get_label() == "_close" for line in ax.lines):
-        ax.axhline(Stopping().arrived, color=LOSS, lw=0.8, ls="--", label="_close")
     ax.set_yscale("log")
     ax.set_ylabel("to the maximum\n[statistical errors]")
 

@@ -108,10 +108,10 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     ]
     if off is not None:
         both = min(len(on["pass_seconds"]), len(off["pass_seconds"]))
-        of_both = (statistics.median(of["pass_seconds"][:both]) for of in (off, on))
+        without, with_it = (statistics.median(of["pass_seconds"][:both]) for of in (off, on))
         made += [
             f"| without pruning: seconds a pass | {_middle(off):.2f} ({_range(off['pass_seconds'])}) |",
-            f"| times those with it, over the first {both} passes | {next(of_both) / next(of_both):.3f} |",
+            f"| times those with it, over the first {both} passes | {without / with_it:.3f} |",
             *_ended(off),
         ]
     made.append(f"| peak memory | {peaks} |")
