@@ -10,7 +10,7 @@ At a maximum inside s vanishes. At the edge it stays negative while lambda becom
 would take the variance to lambda + s / I, ends at or below zero: the maximum is on the other side. z = s / sqrt(I) is
 the slope in its standard errors, were all else known. s^2 / I is at most what the log-likelihood has to gain in all
 directions together, twice, so that at a maximum inside |z| is no larger than the distance at which a fit settles
-(`Stopping.arrived`).
+(`Stopping.arrived`; a fit that was asked for less than the default may name an edge that is none).
 """
 
 from collections.abc import Iterator

@@ -35,7 +35,9 @@ class Status(Enum):
         "settled, but the effective number of found injections is less than four times that of the objects: give "
         "more of them, or draw them where the objects are"
     )
-    MAX_ITERATIONS = "stopped at max_iter before it converged: the model is the best so far; raise max_iter or tol"
+    MAX_ITERATIONS = (
+        "stopped at max_iter before it converged: the model is the best so far; raise max_iter, or begin with it"
+    )
 
 
 FEWEST_PASSES = 3

@@ -47,6 +47,8 @@ def real(value: object, what: str) -> float:
     Raises:
         DataError: it is none, or several.
     """
+    if isinstance(value, (str, bytes)):
+        raise NotNumbersError(f"{what} must be one number", got=value)
     number = reals(value, what)
     if number.ndim:
         raise DataError(f"{what} must be one number", got=value)

@@ -24,7 +24,7 @@ ALIKE = 1e-4
 """Starts whose objectives differ by less, or by less than imputed points of their own account for, are as good."""
 
 FEW, FEW_NESTED = 20, 4
-"""Of a list, and of a list of lists, so many are shown: fifty covariances are for --json."""
+"""Of a list of numbers, and of a list of lists, so many are shown: fifty covariances are for --json."""
 
 
 def fit_lines(run: Run) -> list[tuple[str, str]]:
@@ -34,6 +34,7 @@ def fit_lines(run: Run) -> list[tuple[str, str]]:
         ("status", d["status"]),
         ("log-likelihood", f"{d['log_likelihood']:.7f} per object, {d['n_samples']:,.6g} objects"),
         ("passes over the data", f"{d['n_passes']} in {d['seconds']:.1f} s{_compiled(d)}"),
+        *_distance_lines(d),
         *cost_lines(run)[:1],
         *completeness_lines(run),
         *search_lines(run),
@@ -154,6 +155,14 @@ def model_table(run: Run, most: int = 30) -> str:
     return "\n".join(rows)
 
 
+def _distance_lines(d: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How far the maximum was expected to be in the end."""
+    distance, arrived = d.get("distance"), d.get("arrived")
+    if distance is None or arrived is None or not np.isfinite(distance):
+        return []
+    return [("from the maximum", f"{distance:.2g} standard errors, as expected; asked for: {arrived:g}")]
+
+
 def document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A document of JSON values as lines; nested ones are indented."""
     lines: list[tuple[str, str]] = []
@@ -188,7 +197,8 @@ def _text(value: Any) -> str:
             return f"{value:.7g}"
         case list() | tuple():
             nested = any(isinstance(part, (list, tuple)) for part in value)
-            shown = value[: FEW_NESTED if nested else FEW]
+            is_numbers = nested or all(part is None or isinstance(part, (int, float)) for part in value)
+            shown = value[: FEW_NESTED if nested else FEW] if is_numbers else value
             more = len(value) - len(shown)
             parts = [f"[{_text(part)}]" if nested else _text(part) for part in shown]
             return ("  " if nested else ", ").join([*parts, *([f"... and {more:,} more"] if more else [])]) or "none"

@@ -97,7 +97,8 @@ def select(
 
     With --out, what it has found is kept there while it runs. SIGTERM, SIGUSR1 and Ctrl-C end it in order, with exit
     code 75; whatever ends it, `dgmmis resume` goes on from there and ends with the same bits, and so does the same
-    command: models that have ended are not fitted again. Without --out nothing is kept. Exit code 3: the best has not
+    command: models that have ended are not fitted again. Where a selection has ended, or a run is, the command begins
+    anew, and replaces it at the end. Without --out nothing is kept. Exit code 3: the best has not
     settled.
 
     \b

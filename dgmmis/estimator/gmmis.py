@@ -50,7 +50,7 @@ class GMMis(FittedMixture):
         max_iter: passes over the data at most, of a start.
         imputation_error: largest error of any parameter by the imputed points, in units of its statistical error.
         arrived: how many of its standard errors any function of the parameters may be from where the maximum is
-            expected.
+            expected; but no more than sqrt(2 n tol), where n objects are expected to gain tol each.
         cutoff: a component takes part only in objects within so many sigmas (of one dimension; in d, the ellipsoid that
             holds the same share of a Gaussian); None: everywhere. `dropped_` is the share of the density left out.
         random_state: a seed, or a RandomState to draw one from; None: 0. The same data and seed give the same bits.

@@ -153,7 +153,6 @@ def _fitted(store: Path, executor: Any, start: Start, stopping: Stopping, second
         "passes": len(records) if passes is None else passes,
         "seconds": time.perf_counter() - started,
         "pass_seconds": [record.seconds for record in records[1:]],
-        "path": [[record.iteration, record.log_likelihood, record.distance] for record in records],
         "log_likelihood": records[-1].log_likelihood,
     }
 
