@@ -72,6 +72,8 @@ class Stopping:
         for name in ("tol", "imputation_error", "arrived"):
             if not real(getattr(self, name), name) > 0:
                 raise JobError(f"{name} must be positive", got=repr(getattr(self, name)))
+        if np.isinf(self.arrived):  # what is drawn, and kept as JSON
+            raise JobError("arrived must be finite", got=self.arrived, do="`tol` bounds it in any case")
         require_whole(self.max_iter, "max_iter", 1)
 
     def settled(self, gain: float, distance: float, n_samples: float) -> bool:

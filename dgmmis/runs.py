@@ -244,7 +244,7 @@ def run_of(job: Job, data: Dataset, result: Fit, *, replicates: Bootstrap | None
         "background_fraction": result.model.background_fraction,
         **errors,
         "n_passes": result.n_passes,
-        "distance": result.records[-1].distance,
+        "distance": as_plain(result.records[-1].distance),
         "arrived": job.stopping().arrived,
         **_imputation(result),
         "candidates": [as_plain(asdict(candidate)) for candidate in result.candidates],

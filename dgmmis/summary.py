@@ -1,6 +1,6 @@
 """Runs and documents as lines of text for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -158,7 +158,7 @@ def model_table(run: Run, most: int = 30) -> str:
 def _distance_lines(d: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How far the maximum was expected to be in the end."""
     distance, arrived = d.get("distance"), d.get("arrived")
-    if distance is None or arrived is None or not np.isfinite(distance):
+    if distance is None or arrived is None:
         return []
     return [("from the maximum", f"{distance:.2g} standard errors, as expected; asked for: {arrived:g}")]
 
@@ -196,12 +196,18 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:.7g}"
         case list() | tuple():
-            nested = any(isinstance(part, (list, tuple)) for part in value)
-            is_numbers = nested or all(part is None or isinstance(part, (int, float)) for part in value)
-            shown = value[: FEW_NESTED if nested else FEW] if is_numbers else value
-            more = len(value) - len(shown)
-            parts = [f"[{_text(part)}]" if nested else _text(part) for part in shown]
-            return ("  " if nested else ", ").join([*parts, *([f"... and {more:,} more"] if more else [])]) or "none"
+            return _listed(value)
         case None | "":
             return "-"
     return str(value)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """Words all of them; of numbers the first ones, and how many there are more."""
+    parts, most, between = list(map(_text, values)), len(values), ", "
+    if any(isinstance(one, (list, tuple)) for one in values):
+        parts, most, between = [f"[{part}]" for part in parts], FEW_NESTED, "  "
+    elif all(one is None or isinstance(one, (int, float)) for one in values):
+        most = FEW
+    more = [f"... and {len(parts) - most:,} more"] if len(parts) > most else []
+    return between.join([*parts[:most], *more]) or "none"

@@ -201,5 +201,7 @@ def test_movement_is_in_sigmas_times_the_root_of_the_weight() -> None:
 def test_wrong_tolerances_are_refused() -> None:
     with pytest.raises(JobError, match="tol must be positive"):
         Stopping(0.0)
+    with pytest.raises(JobError, match="arrived must be finite"):
+        Stopping(arrived=np.inf)
     with pytest.raises(JobError, match="max_iter"):
         Stopping(max_iter=0)

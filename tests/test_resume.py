@@ -288,6 +288,14 @@ def test_sums_that_cannot_be_right_are_not_kept(job: Job, tmp_path: Path, monkey
     assert bits(fitted(job, out)) == bits(whole)
 
 
+def test_a_distance_that_nobody_knows_is_null(tmp_path: Path) -> None:
+    path = job_at(tmp_path, "background", 500)
+    path.write_text(path.read_text().replace("max_iter = 1000", "max_iter = 1"))
+    run = fitted(read_job(path), tmp_path / "survey.run")
+    assert (run.document["distance"], run.document["arrived"]) == (None, 0.03)
+    assert "Infinity" not in (tmp_path / "survey.run" / "fit.json").read_text()
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """The job file of a fit of some seconds, and its run."""

@@ -61,7 +61,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "tol": (0, -1, np.nan, "a", None, [1], 1j),
     "max_iter": (0, -1, "a", None, 2.5, np.nan),
     "imputation_error": (0, -1, "a", None, np.nan),
-    "arrived": (0, -1, "a", None, np.nan),
+    "arrived": (0, -1, "a", None, np.nan, np.inf),
     "cutoff": (0, -1, 100, "a", np.nan, [3]),
     "random_state": (-1, "a", 1.5, [1], 2**70, np.nan),
 }
